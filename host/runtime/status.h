@@ -1,0 +1,51 @@
+/* How library code reports a failure: one expression that stores the sentence
+ * and yields the status. */
+#ifndef CLQI_RUNTIME_STATUS_H
+#define CLQI_RUNTIME_STATUS_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include <clquant/status.h>
+
+/* Stores the formatted sentence as the thread's last error; returns status. */
+clq_status clqi_fail(clq_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Puts "prefix: " before the thread's last error; returns status. For a caller
+ * that knows the context (a file name, an operator) that the callee did not. */
+clq_status clqi_fail_prefix(clq_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* True when somebody listens to the topic: guard costly formatting with it. */
+bool clqi_log_wanted(clq_log_topic topic);
+void clqi_log(clq_log_topic topic, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Returns from the calling function if expr fails. Only where nothing is held. */
+#define CLQI_TRY(expr)                         \
+  do {                                         \
+    const clq_status clqi_try_status = (expr); \
+    if (clqi_try_status != CLQ_OK) {           \
+      return clqi_try_status;                  \
+    }                                          \
+  } while (0)
+
+/* The same for a function that frees what it holds behind `cleanup:`, with its
+ * result in `status`. */
+#define CLQI_TRY_CLEAN(expr)  \
+  do {                        \
+    status = (expr);          \
+    if (status != CLQ_OK) {   \
+      goto cleanup;           \
+    }                         \
+  } while (0)
+
+/* Returns CLQ_INVALID_ARGUMENT with the sentence unless cond holds. */
+#define CLQI_REQUIRE(cond, ...)                                \
+  do {                                                         \
+    if (!(cond)) {                                             \
+      return clqi_fail(CLQ_INVALID_ARGUMENT, __VA_ARGS__);     \
+    }                                                          \
+  } while (0)
+
+#endif
