@@ -1,0 +1,102 @@
+/* What every operator offers, in one table. Immediate calls, graphs, plans and
+ * "is it supported" all read this table, so they cannot disagree.
+ *
+ * An operator's file (host/ops/<name>.c) defines `const clqi_op clqi_op_<name>`
+ * and the public function `clq_<name>`, which is one line:
+ *     return clqi_op_run(stream, &clqi_op_<name>, args); */
+#ifndef CLQI_OPS_OP_H
+#define CLQI_OPS_OP_H
+
+#include <clquant/ops.h>
+
+#include "runtime/launch.h"
+
+typedef enum clqi_role { CLQI_IN, CLQI_OUT, CLQI_INOUT } clqi_role;
+
+/* One clq_tensor member of an argument struct. */
+typedef struct clqi_field {
+  const char *name;
+  size_t offset;
+  clqi_role role;
+  bool optional;
+} clqi_field;
+
+typedef struct clqi_op {
+  const char *name;
+  size_t args_bytes;
+  const clqi_field *fields;
+  size_t field_count;
+  /* Gives output tensors whose shape is all zero the shape they must have. */
+  clq_status (*infer)(void *args);
+  /* Everything but buffers: dtypes, shapes, strides, alignment, quantization. Buffers (sizes,
+   * presence) are checked by clqi_op_run through `fields`. */
+  clq_status (*check)(const clq_context *context, const void *args);
+  /* Nothing to do: no launch, success. Called after check. */
+  bool (*empty)(const void *args);
+  /* choose and launch; args are checked and every needed buffer is there. */
+  clq_status (*launch)(clqi_emitter *emitter, const void *args);
+} clqi_op;
+
+/* The table, indexed by clq_op; NULL for a number that is no operator. */
+const clqi_op *clqi_op_find(clq_op op);
+
+#define CLQI_FIELD(type, member, role, optional) {#member, offsetof(type, member), role, optional}
+#define CLQI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static inline clq_tensor *clqi_field_tensor(const clqi_field *field, void *args) {
+  return (clq_tensor *)(void *)((char *)args + field->offset);
+}
+static inline const clq_tensor *clqi_field_const(const clqi_field *field, const void *args) {
+  return (const clq_tensor *)(const void *)((const char *)args + field->offset);
+}
+
+/* check -> choose -> launch, now, on the stream. */
+clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args);
+
+/* The part of the checks that plans share with immediate calls: infer (on a copy the caller
+ * owns), then check. */
+clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *args);
+
+/* --- helpers for check functions; `op` and `arg` name things in the sentence --- */
+
+/* Is the tensor given at all? */
+static inline bool clqi_present(const clq_tensor *t) {
+  return t->mem != NULL || t->value != 0 || t->dtype != 0;
+}
+/* Row stride in elements of a tensor of `dims` dimensions (dense unless given). */
+int64_t clqi_stride(const clq_tensor *t, int dims, int dim);
+/* Product of the first dims-1 dimensions, and the last. */
+int64_t clqi_rows(const clq_tensor *t, int dims);
+
+/* dtype among `allowed` (or-ed CLQI_DT bits), shape with `dims` dimensions >= 0 and no more,
+ * strides sane (last 1; others >= inner extent or all zero), offset a multiple of the element. */
+#define CLQI_DT(dtype) (1U << (dtype))
+clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *t, int dims,
+                             unsigned allowed);
+/* shape[dim] == expected; the sentence says whose it is, e.g. "cols of x". */
+clq_status clqi_check_extent(const char *op, const char *arg, const clq_tensor *t, int dim,
+                             int64_t expected, const char *whose);
+/* A float tensor is not quantized; an i8 output has scale (per token or group) etc.
+ * allowed: or-ed CLQI_GR bits of granularities; group_fixed: 0 for any group, else the only one. */
+#define CLQI_GR(per) (1U << (per))
+clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
+                            int32_t group_fixed);
+/* Number of scales (and sums) of the tensor seen as [rows, cols]. */
+int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols);
+
+/* One row of an operator's selection table: the first whose traits are there and whose `fits`
+ * agrees is taken; the last must always fit. */
+typedef struct clqi_variant {
+  const char *name;           /* as the bench and CLQ_VERBOSE=dispatch print it */
+  clqi_kernel_id kernel;
+  const char *options;        /* build options, or NULL */
+  uint32_t needs;             /* or-ed CLQI_BIT */
+  /* NULL: any shape. Returns NULL if it fits, else why not. */
+  const char *(*fits)(const clq_context *context, const void *args);
+  int32_t tile[4];            /* rows, columns, ... as the operator reads them */
+} clqi_variant;
+
+const clqi_variant *clqi_choose(const clq_context *context, const char *op,
+                                const clqi_variant *table, size_t count, const void *args);
+
+#endif

@@ -1,0 +1,55 @@
+/* A context from inside: one device, its traits, its programs. */
+#ifndef CLQI_RUNTIME_CONTEXT_H
+#define CLQI_RUNTIME_CONTEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <clquant/context.h>
+
+#include "runtime/status.h"
+
+typedef enum clqi_trait {
+#define CLQ_TRAIT(id, name, macro) CLQI_TRAIT_##id,
+#include "runtime/trait.def"
+#undef CLQ_TRAIT
+  CLQI_TRAIT_COUNT
+} clqi_trait;
+
+/* A set of traits, for tables: CLQI_BIT(X86_VNNI) | CLQI_BIT(X86_F16C). */
+#define CLQI_BIT(id) (1U << CLQI_TRAIT_##id)
+
+const char *clqi_trait_name(clqi_trait trait);
+const char *clqi_trait_macro(clqi_trait trait);
+
+typedef enum clqi_kernel_id {
+#define CLQ_KERNEL(kernel, file) CLQI_KERNEL_##kernel,
+#include "kernels.def"
+#undef CLQ_KERNEL
+  CLQI_KERNEL_COUNT
+} clqi_kernel_id;
+
+const char *clqi_kernel_name(clqi_kernel_id id);
+const char *clqi_kernel_file(clqi_kernel_id id); /* without ".cl" */
+
+typedef struct clqi_program_cache clqi_program_cache;
+
+struct clq_context {
+  cl_context cl;
+  cl_device_id device;
+  clq_device_info info;
+  uint32_t traits;
+  cl_uint preferred_queue_properties;
+  clqi_program_cache *programs;
+};
+
+static inline bool clqi_has(const clq_context *context, clqi_trait trait) {
+  return ((context->traits >> trait) & 1U) != 0;
+}
+
+/* CLQ_DEVICE_ERROR (or _LOST, _OUT_OF_DEVICE_MEMORY) for an OpenCL code other than CL_SUCCESS,
+ * naming the call; CLQ_OK for CL_SUCCESS. */
+clq_status clqi_cl(cl_int code, const char *call);
+const char *clqi_cl_name(cl_int code);
+
+#endif

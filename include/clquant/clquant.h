@@ -1,0 +1,11 @@
+/** @file clquant.h  Everything. */
+#ifndef CLQUANT_CLQUANT_H
+#define CLQUANT_CLQUANT_H
+#include <clquant/context.h>
+#include <clquant/graph.h>
+#include <clquant/model.h>
+#include <clquant/ops.h>
+#include <clquant/quantize.h>
+#include <clquant/status.h>
+#include <clquant/tensor.h>
+#endif

@@ -1,0 +1,184 @@
+/** @file ops.h
+ *  The operators. Each takes a stream and one argument struct, checks it,
+ *  chooses a kernel variant for the device, enqueues it and returns: no
+ *  allocation the caller sees, no synchronization. In an argument struct zero
+ *  always means "absent" or "the default".
+ *
+ *      clq_status s = clq_rmsnorm(stream, &(clq_rmsnorm_args){
+ *          .x        = { x,   CLQ_F32, { rows, cols } },
+ *          .residual = { res, CLQ_F32, { rows, cols } },   // s = x + residual, written back here
+ *          .gamma    = { g,   CLQ_F32, { cols } },
+ *          .eps      = 1e-5f,
+ *          .out      = { q,   CLQ_I8,  { rows, cols },
+ *                        .quant = { .per = CLQ_PER_TOKEN, .scale = sc, .sum = su } },
+ *      });
+ *      if (s) fprintf(stderr, "%s\n", clq_last_error());
+ *
+ *  Common rules. Every tensor may have a byte offset and a row stride; the
+ *  elements of a row are contiguous. Outputs must not overlap inputs unless
+ *  the operator says so. Zero rows or columns are success without a launch.
+ *  CLQ_INVALID_ARGUMENT: a contract broken; CLQ_UNSUPPORTED: well formed but
+ *  not offered. Float results are computed in f32 with explicit fma and
+ *  correctly rounded division; a row's result never depends on how many rows
+ *  are computed with it. */
+#ifndef CLQUANT_OPS_H
+#define CLQUANT_OPS_H
+
+#include <clquant/context.h>
+#include <clquant/quantize.h>
+#include <clquant/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Every operator has one entry here, an argument struct and a function. */
+typedef enum clq_op {
+  CLQ_OP_RMSNORM = 1,
+  CLQ_OP_QUANTIZE = 2,
+  CLQ_OP_DEQUANTIZE = 3,
+  CLQ_OP_GEMM = 4,
+  CLQ_OP_ROPE = 5,
+  CLQ_OP_ATTENTION = 6,
+  CLQ_OP_SOFTMAX = 7,
+  CLQ_OP_SILU_MUL = 8,
+  CLQ_OP_EMBEDDING = 9,
+  CLQ_OP_ADD = 10
+} clq_op;
+
+/** RMSNorm, with the residual added before and the result quantized after:
+ *      s = x + residual                    (rounded to residual's dtype, written back)
+ *      y = s * rstd * gamma,   rstd = 1 / sqrt(mean(s^2) + eps)
+ *  `x` f32 or f16 [rows, cols]; `residual` of x's dtype, in and out, optional;
+ *  `gamma` f32 [cols], optional; `out` f32 or f16, or i8 with a scale per token
+ *  or per group of 32 (each group's sum with it). `out` may be `x` if f32.
+ *  Codes are those of clq_quantize on the float result, bit for bit. */
+typedef struct clq_rmsnorm_args {
+  clq_tensor x;
+  clq_tensor residual;
+  clq_tensor gamma;
+  clq_tensor out;
+  float eps; /**< 0: 1e-5; a negative value means exactly zero */
+} clq_rmsnorm_args;
+CLQ_API CLQ_NODISCARD clq_status clq_rmsnorm(clq_stream *stream, const clq_rmsnorm_args *args);
+
+/** Symmetric int8 quantization. `x` f32 or f16 [rows, cols]; `out` i8 of the same
+ *  shape, per token or per group (any group size; the last one may be ragged). */
+typedef struct clq_quantize_args {
+  clq_tensor x;
+  clq_tensor out;
+} clq_quantize_args;
+CLQ_API CLQ_NODISCARD clq_status clq_quantize(clq_stream *stream, const clq_quantize_args *args);
+
+/** x = scale * (code - zero), exactly rounded once. `x` i8 with any granularity;
+ *  `out` f32 or f16. */
+typedef struct clq_dequantize_args {
+  clq_tensor x;
+  clq_tensor out;
+} clq_dequantize_args;
+CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
+                                                const clq_dequantize_args *args);
+
+/** out[M, N] = x[M, K] * W[N, K]^T. `x` f32, or i8 symmetric per token or per group
+ *  of 32 with its sums; `weights` any packed format (quantize.h); `out` f32.
+ *  With i8 activations the products are summed exactly in int32 over each group,
+ *  and groups are added in ascending order in f32:
+ *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)
+ *  (x_scale is applied once at the end when it is per token), so that every
+ *  integer variant gives the same bits. */
+typedef struct clq_gemm_args {
+  clq_tensor x;
+  const clq_weights *weights;
+  clq_tensor out;
+} clq_gemm_args;
+CLQ_API CLQ_NODISCARD clq_status clq_gemm(clq_stream *stream, const clq_gemm_args *args);
+
+/** Which elements of a head rotate together. */
+typedef enum clq_rope_layout {
+  CLQ_ROPE_ADJACENT = 1, /**< (0,1), (2,3), ...: LLaMA as GGUF stores it; the default */
+  CLQ_ROPE_HALF = 2      /**< (0, d/2), (1, d/2 + 1), ...: NeoX */
+} clq_rope_layout;
+
+/** Rotary position embedding of q, and of k on its way into the KV cache.
+ *  Row r stands at position[0] + r. `q` and `out` f32 [rows, heads, head_dim], may
+ *  be the same; `table` f32 [positions, dims / 2, 2], cosine and sine, as
+ *  clq_rope_table makes it (dims <= head_dim rotate, the rest is copied).
+ *  With `k` and `v` (f32 [rows, kv_heads, head_dim]) also appends them to the caches
+ *  (layout: clq_attention_args) at the rows' positions, rounded to the caches' dtype.
+ *  A position outside the table or the cache is an error found on the device: nothing
+ *  is written for that row. */
+typedef struct clq_rope_args {
+  clq_tensor q;
+  clq_tensor out;
+  clq_tensor k, v;             /**< optional, together */
+  clq_tensor k_cache, v_cache; /**< with k and v */
+  clq_tensor position;         /**< i32 [1] */
+  clq_tensor table;
+  clq_rope_layout layout;
+} clq_rope_args;
+CLQ_API CLQ_NODISCARD clq_status clq_rope(clq_stream *stream, const clq_rope_args *args);
+
+/** Fills @p table ([positions, dims / 2, 2] floats: cosine, sine) for plain RoPE:
+ *  angle = position * base^(-2 i / dims), computed in double. */
+CLQ_API void clq_rope_table(float *table, int64_t positions, int64_t dims, double base);
+
+/** Causal attention over a KV cache, grouped heads allowed.
+ *      out[r, h] = softmax(scale * q[r, h] . K[h / (heads / kv_heads)]) V
+ *  where row r sees the keys 0 .. position[0] + r. `q` f32 [rows, heads, head_dim],
+ *  head_dim a multiple of 16 up to 256; caches f32 or f16 of shape [kv_heads, capacity, head_dim],
+ *  capacity a multiple of 16, stored as
+ *      k: [kv_heads, capacity / 16, head_dim, 16]   (16 keys side by side)
+ *      v: [kv_heads, capacity, head_dim];
+ *  `out` [rows, heads * head_dim] f32, or i8 per group of 32 (then head_dim % 32 == 0).
+ *  Keys are taken in chunks of a fixed size, merged in ascending order. */
+typedef struct clq_attention_args {
+  clq_tensor q;
+  clq_tensor k_cache, v_cache;
+  clq_tensor position; /**< i32 [1] */
+  clq_tensor out;
+  float scale; /**< 0: 1 / sqrt(head_dim) */
+} clq_attention_args;
+CLQ_API CLQ_NODISCARD clq_status clq_attention(clq_stream *stream, const clq_attention_args *args);
+
+/** Row-wise softmax(scale * x). `x` f32 [rows, cols], or i8 with one scale per tensor or
+ *  per token: then exp comes from a 256-entry table over max - code, exact for the
+ *  dequantized logits. `out` f32, or u8 of 1/256 steps (x i8 only). -inf entries give 0,
+ *  a row of -inf gives zeros; NaN or +inf makes its row NaN (u8: zeros). */
+typedef struct clq_softmax_args {
+  clq_tensor x;
+  clq_tensor out;
+  float scale; /**< 0: 1 */
+} clq_softmax_args;
+CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
+
+/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` f32, or i8 per token or
+ *  per group of 32. `gate` and `up` may be views of one buffer. */
+typedef struct clq_silu_mul_args {
+  clq_tensor gate;
+  clq_tensor up;
+  clq_tensor out;
+} clq_silu_mul_args;
+CLQ_API CLQ_NODISCARD clq_status clq_silu_mul(clq_stream *stream, const clq_silu_mul_args *args);
+
+/** Rows of a packed weight matrix: out[r] = dequantized row ids[r]. `ids` i32 [rows];
+ *  `out` f32 [rows, K]. An id outside 0 .. N-1 zeroes its row and is reported by the
+ *  next clq_stream_finish. */
+typedef struct clq_embedding_args {
+  clq_tensor ids;
+  const clq_weights *weights;
+  clq_tensor out;
+} clq_embedding_args;
+CLQ_API CLQ_NODISCARD clq_status clq_embedding(clq_stream *stream, const clq_embedding_args *args);
+
+/** out = a + b, f32 or f16, all of one shape and dtype; `out` may be `a` or `b`. */
+typedef struct clq_add_args {
+  clq_tensor a;
+  clq_tensor b;
+  clq_tensor out;
+} clq_add_args;
+CLQ_API CLQ_NODISCARD clq_status clq_add(clq_stream *stream, const clq_add_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

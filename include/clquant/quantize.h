@@ -1,0 +1,68 @@
+/** @file quantize.h
+ *  Weights: from their formats in files to what the device's kernels want. */
+#ifndef CLQUANT_QUANTIZE_H
+#define CLQUANT_QUANTIZE_H
+
+#include <clquant/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Formats of a weight matrix in host memory, [rows = N, cols = K], K fastest. */
+typedef enum clq_format {
+  CLQ_FORMAT_F32 = 1,
+  CLQ_FORMAT_F16 = 2,
+  CLQ_FORMAT_Q4_0 = 3, /**< GGUF blocks of 32: f16 d; 16 bytes of nibbles; (n - 8) * d */
+  CLQ_FORMAT_Q4_1 = 4, /**< f16 d, m; nibbles; n * d + m */
+  CLQ_FORMAT_Q8_0 = 5, /**< f16 d; 32 x i8; n * d */
+  CLQ_FORMAT_W4 = 6,   /**< bytes of two nibbles along K, low first, unsigned with zero 8 unless
+                            `zeros` says otherwise; `scales` f32 per group */
+  CLQ_FORMAT_W8 = 7    /**< i8 codes; `scales` f32 per group */
+} clq_format;
+
+/** "f32", "f16", "q4_0", "q4_1", "q8_0", "w4", "w8". */
+CLQ_API const char *clq_format_name(clq_format format);
+
+/** One matrix, or several of the same format and K stacked along N (q, k and v; gate and up):
+ *  one GEMM then does the work of several. */
+typedef struct clq_weights_part {
+  const void *data;    /**< rows * bytes of a row, contiguous */
+  const float *scales; /**< W4, W8: [rows, ceil(cols / group)] */
+  const uint8_t *zeros; /**< W4: zero point of each group, same shape; NULL: 8 */
+  int64_t rows;
+} clq_weights_part;
+
+typedef struct clq_weights_desc {
+  clq_format format;
+  int64_t cols;  /**< K; a multiple of 32 for the GGUF formats */
+  int64_t group; /**< W4, W8: elements per scale, a multiple of 8; 0: one scale a row */
+  const clq_weights_part *parts;
+  int32_t part_count;
+} clq_weights_desc;
+
+/** Packed weights on the device, for clq_gemm and clq_embedding. Immutable; may be shared by
+ *  streams and graphs of their context, and must outlive their use. */
+typedef struct clq_weights clq_weights;
+
+/** Packs into device memory; the source may be released afterwards.
+ *  CLQ_INVALID_ARGUMENT, CLQ_UNSUPPORTED, CLQ_OUT_OF_DEVICE_MEMORY. */
+CLQ_API CLQ_NODISCARD clq_status clq_weights_pack(clq_context *context,
+                                                  const clq_weights_desc *desc,
+                                                  clq_weights **weights);
+CLQ_API void clq_weights_destroy(clq_weights *weights);
+CLQ_API int64_t clq_weights_rows(const clq_weights *weights);
+CLQ_API int64_t clq_weights_cols(const clq_weights *weights);
+CLQ_API clq_format clq_weights_format(const clq_weights *weights);
+/** Bytes on the device. */
+CLQ_API uint64_t clq_weights_bytes(const clq_weights *weights);
+
+/** Dequantizes rows [first, first + count) to @p out ([count, cols] f32) on the host: the inverse
+ *  of packing, for tests and for a look at what the device holds. */
+CLQ_API CLQ_NODISCARD clq_status clq_weights_unpack(const clq_weights *weights, int64_t first,
+                                                    int64_t count, float *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

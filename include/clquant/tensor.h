@@ -1,0 +1,87 @@
+/** @file tensor.h
+ *  What an operator works on: a view of a buffer, its type, and how its
+ *  numbers are quantized. A tensor owns nothing; it is a plain value that a
+ *  designated initializer fills:
+ *
+ *      clq_tensor x = { buffer, CLQ_F32, { rows, cols } };
+ *      clq_tensor q = { codes, CLQ_I8, { rows, cols },
+ *                       .quant = { .per = CLQ_PER_TOKEN, .scale = s, .sum = u } };
+ */
+#ifndef CLQUANT_TENSOR_H
+#define CLQUANT_TENSOR_H
+
+#include <stdint.h>
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 300
+#endif
+#include <CL/cl.h>
+
+#include <clquant/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CLQ_MAX_DIMS 4
+
+/** Element types of tensors. Little-endian, as the device stores them. */
+typedef enum clq_dtype {
+  CLQ_F32 = 1,
+  CLQ_F16 = 2,  /**< IEEE half, storage only: arithmetic is in f32 */
+  CLQ_BF16 = 3, /**< upper half of an f32, storage only */
+  CLQ_I8 = 4,
+  CLQ_U8 = 5,
+  CLQ_I32 = 6
+} clq_dtype;
+
+/** Bytes of one element; 0 for an unknown type. */
+CLQ_API size_t clq_dtype_bytes(clq_dtype dtype);
+/** "f32", "f16", "bf16", "i8", "u8", "i32"; "?" for an unknown type. */
+CLQ_API const char *clq_dtype_name(clq_dtype dtype);
+
+/** What shares one scale. Dimension -1 is the last one (the channels). */
+typedef enum clq_granularity {
+  CLQ_PER_TENSOR = 1, /**< one scale */
+  CLQ_PER_CHANNEL = 2, /**< one scale a column */
+  CLQ_PER_TOKEN = 3,   /**< one scale a row */
+  CLQ_PER_GROUP = 4    /**< one scale for each `group` consecutive elements of a row */
+} clq_granularity;
+
+/** How codes stand for numbers: x = scale * (code - zero).
+ *
+ *  The planes are dense and row-major: [1], [cols], [rows] or
+ *  [rows, ceil(cols / group)] elements. `scale` is f32; `zero` and `sum` are
+ *  i32. `sum` holds the sum of the codes that share a scale; whoever quantizes
+ *  emits it in the same pass, because integer GEMM needs it for weights with a
+ *  zero point or minimum. Symmetric int8 uses codes -127..127 and
+ *  scale = absmax / 127; a row of zeros has scale 0. A row with NaN has scale
+ *  NaN and codes 0; with Inf, scale Inf, codes +-127 for the infinities and 0
+ *  for the rest. */
+typedef struct clq_quant {
+  clq_granularity per; /**< 0: not quantized */
+  int32_t group;       /**< elements per group with CLQ_PER_GROUP */
+  cl_mem scale;
+  cl_mem zero; /**< absent: symmetric */
+  cl_mem sum;  /**< absent: not wanted (outputs) or not known (inputs) */
+  uint64_t scale_offset; /**< bytes into each plane's buffer */
+  uint64_t zero_offset;
+  uint64_t sum_offset;
+} clq_quant;
+
+/** A view. `mem` names the caller's buffer, or `value` an edge of a graph
+ *  (graph.h); never both. */
+typedef struct clq_tensor {
+  cl_mem mem;
+  clq_dtype dtype;
+  int64_t shape[CLQ_MAX_DIMS];  /**< elements; the last given dimension is fastest */
+  int64_t stride[CLQ_MAX_DIMS]; /**< elements; all zero means dense. The last must be 1 */
+  uint64_t offset;              /**< bytes from the buffer's start; a multiple of the element */
+  clq_quant quant;
+  int32_t value; /**< graph edge, 1 and up; 0: none */
+} clq_tensor;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
