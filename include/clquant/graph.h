@@ -44,18 +44,27 @@ CLQ_API CLQ_NODISCARD clq_status clq_graph_tensor(const clq_graph *graph, int32_
                                                   clq_tensor *tensor);
 
 /** Compiles: plans the memory, builds kernels, binds arguments. The graph may be destroyed
- *  afterwards.
+ *  afterwards; buffers and weights that its nodes name must outlive the plan's runs. */
 CLQ_API CLQ_NODISCARD clq_status clq_plan_create(const clq_graph *graph, clq_plan **plan);
+/** The same, with the edges in @p arena (retained) if that is large enough; else, and if it is
+ *  NULL, in a buffer of the plan's own. Plans that share an arena must run one after the other:
+ *  on one stream, or joined by events. */
+CLQ_API CLQ_NODISCARD clq_status clq_plan_create_in(const clq_graph *graph, cl_mem arena,
+                                                    clq_plan **plan);
+/** The buffer that holds the plan's edges, for clq_plan_create_in; NULL if it needs none. */
+CLQ_API cl_mem clq_plan_arena(const clq_plan *plan);
+/** Its runs must be over; NULL is ignored. */
 CLQ_API void clq_plan_destroy(clq_plan *plan);
 
-/** Enqueues all of the plan's launches on @p stream. Nothing is enqueued after the first error,
- *  which names the node. */
+/** Enqueues all of the plan's launches on @p stream, in order. Nothing is enqueued after the first
+ *  error, which names the node; the outputs are then invalid, the plan is not. One thread at a
+ *  time; runs on different streams must be joined by events, for they share the arena. */
 CLQ_API CLQ_NODISCARD clq_status clq_plan_run(clq_plan *plan, clq_stream *stream);
 
 typedef struct clq_plan_stats {
   int32_t nodes;
   int32_t launches;
-  uint64_t arena_bytes;       /**< what the plan allocated */
+  uint64_t arena_bytes;       /**< what the plan's edges take together */
   uint64_t naive_bytes;       /**< sum of all edges: what no reuse would take */
   uint64_t lower_bound_bytes; /**< most bytes alive at once: no plan can do with less */
 } clq_plan_stats;
