@@ -1,0 +1,69 @@
+/* 16-bit float storage without cl_khr_fp16.
+ *
+ * f16 goes through vload_half and vstore_half_rte, core since OpenCL 1.0; a
+ * pointer to half is the only use of that type here. bf16 is a ushort that
+ * holds the upper half of a float. Offsets count elements. */
+#ifndef CLQ_LIB_HALF_H
+#define CLQ_LIB_HALF_H
+
+/* CLQ_HALF_X86=1: 16 halves by one vcvtph2ps (x86 with AVX-512F, on an
+ * implementation that compiles inline assembly for the host CPU). */
+#ifndef CLQ_HALF_X86
+#define CLQ_HALF_X86 0
+#endif
+
+/* p[i] as float; exact. */
+static inline float clq_load_half(size_t i, const __global half *p) {
+  return vload_half(i, p);
+}
+
+/* p[8 i .. 8 i + 7] as float; exact, no alignment beyond that of one half. */
+static inline float8 clq_load_half8(size_t i, const __global half *p) {
+  return vload_half8(i, p);
+}
+
+/* p[16 i .. 16 i + 15] as float; exact, no alignment beyond that of one half.
+ * The assembly quiets a signalling NaN; every other value is the same. */
+static inline float16 clq_load_half16(size_t i, const __global half *p) {
+#if CLQ_HALF_X86
+  float16 r;
+  ushort16 h = vload16(i, (const __global ushort *)p);
+  __asm__("vcvtph2ps %1, %0" : "=v"(r) : "v"(h));
+  return r;
+#else
+  return vload_half16(i, p);
+#endif
+}
+
+/* p[i] = x to the nearest half, ties to even; overflow gives infinity. */
+static inline void clq_store_half(float x, size_t i, __global half *p) {
+  vstore_half_rte(x, i, p);
+}
+
+static inline void clq_store_half8(float8 x, size_t i, __global half *p) {
+  vstore_half8_rte(x, i, p);
+}
+
+static inline void clq_store_half16(float16 x, size_t i, __global half *p) {
+  vstore_half16_rte(x, i, p);
+}
+
+/* F: float type, U: uint type, H: ushort type of one width, S: suffix.
+ * clq_f32_from_bf16: exact. clq_bf16_from_f32: nearest, ties to even; a NaN
+ * stays a NaN (made quiet, sign kept). */
+#define CLQ_DEFINE_BF16(F, U, H, S)                                            \
+  static inline F clq_f32_from_bf16##S(H h) {                                  \
+    return as_##F(convert_##U(h) << 16);                                       \
+  }                                                                            \
+  static inline H clq_bf16_from_f32##S(F x) {                                  \
+    U u = as_##U(x);                                                           \
+    U r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;                              \
+    U n = (u >> 16) | 0x40u;                                                   \
+    return convert_##H((u & 0x7fffffffu) > 0x7f800000u ? n : r);               \
+  }
+
+CLQ_DEFINE_BF16(float, uint, ushort, )
+CLQ_DEFINE_BF16(float8, uint8, ushort8, 8)
+CLQ_DEFINE_BF16(float16, uint16, ushort16, 16)
+
+#endif

@@ -1,0 +1,96 @@
+/* Symmetric int8 quantization of rows and groups.
+ *
+ * A row (or group) is walked twice. First its largest magnitude, kept as the
+ * integer bits of |x| so that the maximum is exact, does not depend on order
+ * and lets NaN and Inf win over every number:
+ *     int m = 0;  m = clq_absmax(m, x) for all x;    (integer maximum merges)
+ *     float scale = clq_quant_scale(m), mult = clq_quant_mult(m);
+ * then the codes:  q = clq_quant_code(x, mult), in [-127, 127].
+ *
+ *   ordinary row        scale = absmax / 127, q = rint(x * (127 / absmax)),
+ *                       ties to even
+ *   absmax < 2^-119     scale 0, codes 0 (absmax / 127 would not be normal)
+ *   a NaN in the row    scale NaN, codes 0
+ *   an Inf, no NaN      scale Inf; finite elements 0, infinite ones +-127 */
+#ifndef CLQ_LIB_QUANTIZE_H
+#define CLQ_LIB_QUANTIZE_H
+
+#include "lib/fold.h"
+#include "lib/math.h"
+
+#pragma OPENCL FP_CONTRACT OFF
+
+#define CLQ_QUANT_SMALLEST 0x1p-119f
+
+/* Scale of a row from the bits of its largest magnitude. */
+static inline float clq_quant_scale(int absmax_bits) {
+  float absmax = as_float(absmax_bits);
+  float scale = clq_div(absmax, 127.0f);
+  return absmax_bits < as_int(CLQ_QUANT_SMALLEST) ? 0.0f : scale;
+}
+
+/* Multiplier of a row: 127 / absmax; 0 for a zero row and for a row with an
+ * Inf; NaN for a row with a NaN. */
+static inline float clq_quant_mult(int absmax_bits) {
+  float absmax = as_float(absmax_bits);
+  float mult = clq_div(127.0f, absmax);
+  return absmax_bits < as_int(CLQ_QUANT_SMALLEST) ? 0.0f : mult;
+}
+
+/* F, I, C: float, int and char type of one width; S: suffix (none, 4, 8, 16). */
+#define CLQ_DEFINE_QUANTIZE(F, I, C, S)                                        \
+  /* Running maximum of |x| as bits. */                                        \
+  static inline I clq_absmax##S(I m, F x) {                                    \
+    return max(m, as_##I(x) & 0x7fffffff);                                     \
+  }                                                                            \
+                                                                               \
+  /* Nearest integer, ties to even, for |x| <= 2^22: the sum's low bits. */    \
+  static inline I clq_round_int##S(F x) {                                      \
+    return as_##I(x + 0x1.8p+23f) - 0x4b400000;                                \
+  }                                                                            \
+                                                                               \
+  /* rint(x) saturated to [lo, hi] (|lo|, |hi| <= 2^22); NaN gives 0. */       \
+  static inline I clq_round_sat##S(F x, float lo, float hi) {                  \
+    x = x > (F)hi ? (F)hi : x;                                                 \
+    x = x < (F)lo ? (F)lo : x;                                                 \
+    x = x != x ? (F)0.0f : x;                                                  \
+    return clq_round_int##S(x);                                                \
+  }                                                                            \
+                                                                               \
+  /* Code of x as an int, for callers that also sum the codes. */              \
+  static inline I clq_quant_code_int##S(F x, float mult) {                     \
+    F v = x * mult;                                                            \
+    F m = (F)mult;                                                             \
+    v = ((fabs(x) == (F)CLQ_INF) & (m == (F)0.0f)) ? x : v;                    \
+    return clq_round_sat##S(v, -127.0f, 127.0f);                               \
+  }                                                                            \
+                                                                               \
+  /* Code of x in [-127, 127] with the row's multiplier. */                    \
+  static inline C clq_quant_code##S(F x, float mult) {                         \
+    return convert_##C(clq_quant_code_int##S(x, mult));                        \
+  }                                                                            \
+                                                                               \
+  /* rint(x) saturated to [-128, 127]; NaN gives 0. */                         \
+  static inline C clq_sat_i8##S(F x) {                                         \
+    return convert_##C(clq_round_sat##S(x, -128.0f, 127.0f));                  \
+  }
+
+CLQ_DEFINE_QUANTIZE(float, int, char, )
+CLQ_DEFINE_QUANTIZE(float4, int4, char4, 4)
+CLQ_DEFINE_QUANTIZE(float8, int8, char8, 8)
+CLQ_DEFINE_QUANTIZE(float16, int16, char16, 16)
+
+/* One group of 32 values: codes, scale, and the sum of the codes returned. */
+static inline int clq_quant_group32(float16 x0, float16 x1, char16 *q0,
+                                    char16 *q1, float *scale) {
+  int m = clq_fold_max16i(clq_absmax16(clq_absmax16((int16)0, x0), x1));
+  float mult = clq_quant_mult(m);
+  int16 c0 = clq_quant_code_int16(x0, mult);
+  int16 c1 = clq_quant_code_int16(x1, mult);
+  *scale = clq_quant_scale(m);
+  *q0 = convert_char16(c0);
+  *q1 = convert_char16(c1);
+  return clq_fold_add16i(c0 + c1);
+}
+
+#endif
