@@ -29,7 +29,9 @@ trap remove_scratch EXIT
 # new_scratch: sets $scratch to a new folder inside the cache, so that what is
 # made there can be renamed into place; it is removed at exit.
 new_scratch() {
-  mkdir -p "$cache" || die "cannot create $cache; set XDG_CACHE_HOME to a folder that is yours."
+  # The library keeps compiled kernels here too, and only in a private folder.
+  mkdir -p "$cache" && chmod 700 "$cache" ||
+    die "cannot create $cache; set XDG_CACHE_HOME to a folder that is yours."
   scratch=$(mktemp -d "$cache/.tmp.XXXXXX") ||
     die "cannot write to $cache; set XDG_CACHE_HOME to a folder that is yours."
   scratch_folders+=("$scratch")

@@ -46,7 +46,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_devices(clq_device_info *infos, int32_t cap
 
 /** All zero: an own context on the device that CLQ_DEVICE names, else the first. */
 typedef struct clq_context_desc {
-  cl_context cl_context;    /**< adopted and retained; then `device` is required */
+  struct _cl_context *cl_context; /**< a cl_context (spelled so that C++ takes the name), adopted
+                                       and retained; then `device` is required */
   cl_device_id device;      /**< adopted */
   const char *device_name;  /**< index or part of a name; overrides CLQ_DEVICE */
   const char *cache_dir;    /**< folder of compiled kernels, "off", or NULL: CLQ_CACHE_DIR,
