@@ -14,6 +14,10 @@ model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 build_packages=(gcc libc6-dev make cmake pkg-config opencl-headers ocl-icd-opencl-dev
   pocl-opencl-icd libpcre2-dev libcjson-dev libxxhash-dev)
 
+# What pip needs, where there is no pip.
+pip_packages=()
+python3 -m pip --version > /dev/null 2>&1 || pip_packages=(python3 python3-pip)
+
 say() { printf '== %s\n' "$*"; }
 die() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -30,8 +34,9 @@ trap remove_scratch EXIT
 # made there can be renamed into place; it is removed at exit.
 new_scratch() {
   # The library keeps compiled kernels here too, and only in a private folder.
-  mkdir -p "$cache" && chmod 700 "$cache" ||
+  if ! mkdir -p "$cache" || ! chmod 700 "$cache"; then
     die "cannot create $cache; set XDG_CACHE_HOME to a folder that is yours."
+  fi
   scratch=$(mktemp -d "$cache/.tmp.XXXXXX") ||
     die "cannot write to $cache; set XDG_CACHE_HOME to a folder that is yours."
   scratch_folders+=("$scratch")
@@ -63,7 +68,7 @@ ensure_packages() {
     as_root=(sudo)
   fi
   say "Installing Debian packages: ${missing[*]}"
-  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
   local install=("${apt[@]}" install -y --no-install-recommends "${missing[@]}")
   # Package lists that are absent or old name no package, or one that is gone.
   if "${install[@]}" --print-uris > /dev/null 2>&1 && "${install[@]}"; then
@@ -77,7 +82,6 @@ ensure_packages() {
 # pip_download NAME FOLDER: the wheels of scripts/requirements/NAME.txt, whose
 # hashes pip checks. Returns 1 where they cannot be had.
 pip_download() {
-  python3 -m pip --version > /dev/null 2>&1 || ensure_packages python3 python3-pip
   python3 -m pip download --no-deps --only-binary :all: --disable-pip-version-check \
     --require-hashes -r "$root/scripts/requirements/$1.txt" --dest "$2"
 }
