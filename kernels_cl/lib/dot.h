@@ -5,7 +5,8 @@
  * bits 8k..8k+7:
  *   clq_dot4_i8(a, b, c)     c + sum of s8(a) * s8(b)
  *   clq_dot4_u8s8(a, b, c)   c + sum of u8(a) * s8(b)
- * Back end, set by the host after its probe ran (at most one is 1):
+ * Back end, from the device's traits unless the host says otherwise; the first
+ * that is 1 counts:
  *   CLQ_DOT_KHR     cl_khr_integer_dot_product, packed
  *   CLQ_DOT_NVIDIA  PTX dp4a, compute capability 6.1 and later
  *   CLQ_DOT_AMD     v_dot4 of gfx906, gfx908, gfx10.1.1, gfx10.3
@@ -24,26 +25,32 @@
 #ifndef CLQ_LIB_DOT_H
 #define CLQ_LIB_DOT_H
 
+#include "lib/traits.h"
+
 #ifndef CLQ_DOT_KHR
-#define CLQ_DOT_KHR 0
+#define CLQ_DOT_KHR CLQ_HAS_KHR_INT_DOT
 #endif
 #ifndef CLQ_DOT_NVIDIA
-#define CLQ_DOT_NVIDIA 0
-#endif
-#ifndef CLQ_DOT_AMD
-#define CLQ_DOT_AMD 0
+#define CLQ_DOT_NVIDIA CLQ_HAS_NVIDIA_PTX
 #endif
 #ifndef CLQ_DOT_AMD11
+#if CLQ_HAS_AMD_DOT && (defined(__GFX11__) || defined(__GFX12__))
+#define CLQ_DOT_AMD11 1
+#else
 #define CLQ_DOT_AMD11 0
+#endif
+#endif
+#ifndef CLQ_DOT_AMD
+#define CLQ_DOT_AMD (CLQ_HAS_AMD_DOT && !CLQ_DOT_AMD11)
 #endif
 #ifndef CLQ_DOT_ARM
 #define CLQ_DOT_ARM 0
 #endif
 #ifndef CLQ_DOT_VNNI
-#define CLQ_DOT_VNNI 0
+#define CLQ_DOT_VNNI CLQ_HAS_X86_VNNI
 #endif
 #ifndef CLQ_DOT_AVX2
-#define CLQ_DOT_AVX2 0
+#define CLQ_DOT_AVX2 CLQ_HAS_X86_AVX2
 #endif
 
 #if CLQ_DOT_KHR

@@ -1,24 +1,26 @@
-/* Horizontal folds of a wide vector in a fixed order: upper half onto lower
- * half until one lane is left, so lane i meets lane i + 8, then i + 4, i + 2,
- * i + 1. The same tree in every kernel and in host/ref/math.c. */
+/* Horizontal folds of a wide vector in a fixed order, neighbours first: lanes
+ * 2i and 2i + 1, then those sums in pairs, and so on. lib/warp.h folds work-items
+ * by the same tree, whatever the width of a warp, and host/ref/math.c repeats
+ * it, so a sum over the same lanes has the same bits everywhere. */
 #ifndef CLQ_LIB_FOLD_H
 #define CLQ_LIB_FOLD_H
 
 #pragma OPENCL FP_CONTRACT OFF
 
 static inline float clq_fold_add4(float4 v) {
-  float2 p = v.lo + v.hi;
+  float2 p = v.even + v.odd;
   return p.x + p.y;
 }
 
 static inline float clq_fold_add8(float8 v) {
-  return clq_fold_add4(v.lo + v.hi);
+  return clq_fold_add4(v.even + v.odd);
 }
 
 static inline float clq_fold_add16(float16 v) {
-  return clq_fold_add8(v.lo + v.hi);
+  return clq_fold_add8(v.even + v.odd);
 }
 
+/* Integer sums and maxima are exact in any order; this one is the cheapest. */
 static inline int clq_fold_add16i(int16 v) {
   int8 a = v.lo + v.hi;
   int4 b = a.lo + a.hi;
@@ -33,7 +35,7 @@ static inline int clq_fold_max16i(int16 v) {
   return max(c.x, c.y);
 }
 
-/* Largest lane; of a NaN and a number, either. */
+/* Largest lane; a NaN is passed over while there is a number. */
 static inline float clq_fold_max16(float16 v) {
   float8 a = fmax(v.lo, v.hi);
   float4 b = fmax(a.lo, a.hi);

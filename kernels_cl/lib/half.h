@@ -6,10 +6,12 @@
 #ifndef CLQ_LIB_HALF_H
 #define CLQ_LIB_HALF_H
 
-/* CLQ_HALF_X86=1: 16 halves by one vcvtph2ps (x86 with AVX-512F, on an
- * implementation that compiles inline assembly for the host CPU). */
+#include "lib/traits.h"
+
+/* x86, on an implementation that compiles inline assembly for the host CPU, by
+ * vcvtph2ps: 2 for 16 lanes at once (AVX-512), 1 for 8 (F16C), 0 not at all. */
 #ifndef CLQ_HALF_X86
-#define CLQ_HALF_X86 0
+#define CLQ_HALF_X86 (CLQ_HAS_X86_AVX512 ? 2 : CLQ_HAS_X86_F16C)
 #endif
 
 /* p[i] as float; exact. */
@@ -17,19 +19,28 @@ static inline float clq_load_half(size_t i, const __global half *p) {
   return vload_half(i, p);
 }
 
-/* p[8 i .. 8 i + 7] as float; exact, no alignment beyond that of one half. */
+/* p[8 i .. 8 i + 7] as float; exact, no alignment beyond that of one half.
+ * Assembly quiets a signalling NaN; every other value is the same. */
 static inline float8 clq_load_half8(size_t i, const __global half *p) {
+#if CLQ_HALF_X86
+  float8 r;
+  ushort8 h = vload8(i, (const __global ushort *)p);
+  __asm__("vcvtph2ps %1, %0" : "=x"(r) : "x"(h));
+  return r;
+#else
   return vload_half8(i, p);
+#endif
 }
 
-/* p[16 i .. 16 i + 15] as float; exact, no alignment beyond that of one half.
- * The assembly quiets a signalling NaN; every other value is the same. */
+/* p[16 i .. 16 i + 15] as float; otherwise as clq_load_half8. */
 static inline float16 clq_load_half16(size_t i, const __global half *p) {
-#if CLQ_HALF_X86
+#if CLQ_HALF_X86 == 2
   float16 r;
   ushort16 h = vload16(i, (const __global ushort *)p);
   __asm__("vcvtph2ps %1, %0" : "=v"(r) : "v"(h));
   return r;
+#elif CLQ_HALF_X86
+  return (float16)(clq_load_half8(2 * i, p), clq_load_half8(2 * i + 1, p));
 #else
   return vload_half16(i, p);
 #endif

@@ -6,7 +6,8 @@
  * exact (add, multiply, fma, rint, integer arithmetic), with the device's own
  * division and square root used at most as a first guess.
  *
- * Each function exists as f(float), f4, f8 and f16 (float4, float8, float16):
+ * Each function exists for float and, with a suffix, for float4, float8 and
+ * float16 (clq_exp, clq_exp4, clq_exp8, clq_exp16):
  *   clq_div     a / b        correctly rounded
  *   clq_sqrt    sqrt(x)      correctly rounded
  *   clq_rsqrt   1 / sqrt(x)  correctly rounded
@@ -20,19 +21,16 @@
  * whose magnitude is FLT_MIN or less is zero of the same sign; clq_tanh and
  * clq_erf of a subnormal may be zero. NaN in, NaN out, payload unspecified.
  *
- * CLQ_DIVIDE_IS_EXACT=1 (host: the probe "divide" passed and the program is
- * built with -cl-fp32-correctly-rounded-divide-sqrt where the device offers
- * it): operators / and sqrt() round correctly and are used directly.
+ * CLQ_DIVIDE_IS_EXACT=1: operators / and sqrt() round correctly, as a probe has
+ * shown under the build options in use, and are used directly.
  *
  * The C twin, bit for bit, is host/ref/math.c. */
 #ifndef CLQ_LIB_MATH_H
 #define CLQ_LIB_MATH_H
 
-#pragma OPENCL FP_CONTRACT OFF
+#include "lib/traits.h"
 
-#ifndef CLQ_DIVIDE_IS_EXACT
-#define CLQ_DIVIDE_IS_EXACT 0
-#endif
+#pragma OPENCL FP_CONTRACT OFF
 
 #define CLQ_INF as_float(0x7f800000)
 #define CLQ_NAN as_float(0x7fc00000)
