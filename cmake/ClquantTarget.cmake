@@ -21,11 +21,6 @@ function(clq_target_defaults target)
     -ffp-contract=off -fstack-protector-strong
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes
     -Wmissing-prototypes -Wvla -Wcast-align -Wundef -Wdouble-promotion -Wformat=2)
-  # gcc cannot see that a failing call yields a nonzero status, and takes every
-  # output of a checked call for maybe uninitialized; the analyzer sees more.
-  if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
-  endif()
   if(CLQ_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()

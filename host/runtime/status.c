@@ -43,14 +43,13 @@ const char *clq_version(void) {
       CLQ_VERSION_PATCH);
 }
 
-clq_status clqi_fail(clq_status status, const char *format, ...) {
+void clqi_set_error(const char *format, ...) {
   char text[ERROR_TEXT_BYTES]; /* the arguments may point into last_error */
   va_list args;
   va_start(args, format);
   (void)vsnprintf(text, sizeof text, format, args);
   va_end(args);
   memcpy(last_error, text, sizeof text);
-  return status;
 }
 
 clq_status clqi_fail_prefix(clq_status status, const char *format, ...) {

@@ -8,9 +8,14 @@
 
 #include <clquant/status.h>
 
-/* Stores the formatted sentence as the thread's last error; returns status. */
-clq_status clqi_fail(clq_status status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Stores the formatted sentence as the thread's last error. */
+void clqi_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static inline clq_status clqi_same_status(clq_status status) { return status; }
+
+/* clqi_fail(status, format, ...): stores the sentence; yields status. A macro, so
+ * that compilers and analyzers see that a failing call yields no CLQ_OK. */
+#define clqi_fail(status, ...) (clqi_set_error(__VA_ARGS__), clqi_same_status(status))
 
 /* Puts "prefix: " before the thread's last error; returns status. For a caller
  * that knows the context (a file name, an operator) that the callee did not. */
