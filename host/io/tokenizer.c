@@ -1,0 +1,234 @@
+/* Text to ids, and what is known of a token. */
+#include "io/tokenizer.h"
+
+#include <string.h>
+
+#include "io/tokenizer_private.h"
+#include "io/utf8.h"
+#include "runtime/checked.h"
+#include "runtime/memory.h"
+#include "runtime/status.h"
+
+/* Positions inside a piece are 32-bit, and repair may triple the length. */
+#define MAX_TEXT_BYTES ((size_t)1 << 30)
+
+static clq_status ids_reserve(clqi_ids *ids, size_t more) {
+  size_t needed = 0;
+  if (!clqi_add_size(ids->count, more, &needed)) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "tokenizer: number of tokens overflows");
+  }
+  if (needed <= ids->capacity) {
+    return CLQ_OK;
+  }
+  size_t capacity = 2 * ids->capacity;
+  if (capacity < needed) {
+    capacity = needed;
+  }
+  int32_t *grown = clqi_realloc(ids->data, capacity, sizeof *grown);
+  if (grown == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "tokenizer: out of memory for %zu tokens", capacity);
+  }
+  ids->data = grown;
+  ids->capacity = capacity;
+  return CLQ_OK;
+}
+
+clq_status clqi_ids_append(clqi_ids *ids, int32_t id) {
+  CLQI_TRY(ids_reserve(ids, 1));
+  ids->data[ids->count++] = id;
+  return CLQ_OK;
+}
+
+void clqi_ids_free(clqi_ids *ids) {
+  clqi_free(ids->data);
+  *ids = (clqi_ids){0};
+}
+
+/* --- Plain text. ------------------------------------------------------------- */
+
+/* What one call of encode works with. */
+typedef struct encoder {
+  const clqi_tokenizer *t;
+  clqi_ids *ids;
+  clqi_pretokenizer_scan *scan;
+  clqi_bpe_scratch scratch;
+  clqi_bytes repaired;
+} encoder;
+
+static clq_status encode_piece(encoder *e, const char *piece, size_t length) {
+  const clqi_tokenizer *t = e->t;
+  CLQI_TRY(ids_reserve(e->ids, length));
+  int32_t *ids = e->ids->data + e->ids->count;
+  if (t->whole != NULL) {
+    const int32_t id = clqi_tokenizer_find_whole(t, (clqi_text){piece, length});
+    if (id >= 0) {
+      ids[0] = id;
+      ++e->ids->count;
+      return CLQ_OK;
+    }
+  }
+  size_t count = 0;
+  for (size_t i = 0; i < length; ++i) {
+    const int32_t id = t->byte_ids[(uint8_t)piece[i]];
+    if (id >= 0) {
+      ids[count++] = id;
+    }
+  }
+  e->ids->dropped_bytes += length - count;
+  CLQI_TRY(clqi_bpe_merge(&t->rules, &e->scratch, ids, count, &count));
+  e->ids->count += count;
+  return CLQ_OK;
+}
+
+static clq_status encode_plain(encoder *e, const char *text, size_t length) {
+  if (clqi_utf8_valid_length(text, length) != length) {
+    e->repaired.length = 0;
+    CLQI_TRY(clqi_utf8_repair(text, length, &e->repaired));
+    text = e->repaired.data;
+    length = e->repaired.length;
+  }
+  size_t start = 0;
+  while (start < length) {
+    size_t end = 0;
+    CLQI_TRY(clqi_pretokenizer_next(e->scan, text, length, start, &end));
+    CLQI_TRY(encode_piece(e, text + start, end - start));
+    start = end;
+  }
+  return CLQ_OK;
+}
+
+/* --- Special tokens. --------------------------------------------------------- */
+
+/* First special in [low, high), all of which agree in their first `depth` bytes,
+ * whose byte at `depth` is at least `byte`. One that ends there counts as less. */
+static size_t lower_bound(const clqi_tokenizer *t, size_t low, size_t high, size_t depth,
+                          unsigned byte) {
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    const clqi_text text = clqi_token_bytes(t, (int32_t)t->specials[middle]);
+    if (text.length <= depth || (uint8_t)text.data[depth] < byte) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+/* The longest special token that text begins with, or -1. */
+static int32_t match_special(const clqi_tokenizer *t, const char *text, size_t length) {
+  int32_t found = -1;
+  size_t low = 0;
+  size_t high = t->special_count;
+  for (size_t depth = 0; depth < length && low < high; ++depth) {
+    const unsigned byte = (uint8_t)text[depth];
+    low = lower_bound(t, low, high, depth, byte);
+    high = lower_bound(t, low, high, depth, byte + 1);
+    if (low < high && clqi_token_bytes(t, (int32_t)t->specials[low]).length == depth + 1) {
+      found = (int32_t)t->specials[low];
+    }
+  }
+  return found;
+}
+
+/* Encodes [*plain, at) and the token that stands at `at`, moves *plain behind it. */
+static clq_status encode_special(encoder *e, const char *text, size_t *plain, size_t at,
+                                 int32_t id) {
+  CLQI_TRY(encode_plain(e, text + *plain, at - *plain));
+  CLQI_TRY(clqi_ids_append(e->ids, id));
+  *plain = at + clqi_token_bytes(e->t, id).length;
+  return CLQ_OK;
+}
+
+static clq_status encode_parts(encoder *e, const char *text, size_t length,
+                               const clqi_text_part *parts, size_t part_count) {
+  size_t plain = 0; /* where the plain text that is not yet encoded begins */
+  size_t begin = 0;
+  for (size_t part = 0; part < part_count; ++part) {
+    const size_t end = begin + parts[part].length;
+    for (size_t at = begin; parts[part].special && at < end;) {
+      const int32_t id =
+          e->t->special_starts[(uint8_t)text[at]] ? match_special(e->t, text + at, end - at) : -1;
+      if (id < 0) {
+        ++at;
+        continue;
+      }
+      CLQI_TRY(encode_special(e, text, &plain, at, id));
+      at = plain;
+    }
+    begin = end;
+  }
+  return encode_plain(e, text + plain, length - plain);
+}
+
+clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *t, const char *text, size_t length,
+                                       const clqi_text_part *parts, size_t part_count,
+                                       unsigned flags, clqi_ids *ids) {
+  CLQI_REQUIRE(t != NULL && ids != NULL && (text != NULL || length == 0),
+               "tokenizer: an argument is NULL");
+  CLQI_REQUIRE(length <= MAX_TEXT_BYTES, "tokenizer: text has %zu bytes, at most %zu at once",
+               length, MAX_TEXT_BYTES);
+  size_t total = 0;
+  for (size_t i = 0; i < part_count; ++i) {
+    CLQI_REQUIRE(clqi_add_size(total, parts[i].length, &total), "tokenizer: parts overflow");
+  }
+  CLQI_REQUIRE(total == length, "tokenizer: parts have %zu bytes, the text %zu", total, length);
+
+  text = text == NULL ? "" : text;
+  const size_t count_before = ids->count;
+  const size_t dropped_before = ids->dropped_bytes;
+  encoder e = {.t = t, .ids = ids};
+  clq_status status = CLQ_OK;
+  CLQI_TRY_CLEAN(clqi_pretokenizer_scan_create(t->pre, &e.scan));
+  if ((flags & CLQI_ENCODE_BOS) != 0 && t->add_bos) {
+    CLQI_TRY_CLEAN(clqi_ids_append(ids, t->bos));
+  }
+  CLQI_TRY_CLEAN(encode_parts(&e, text, length, parts, part_count));
+
+cleanup:
+  if (status != CLQ_OK) {
+    ids->count = count_before;
+    ids->dropped_bytes = dropped_before;
+  }
+  clqi_bytes_free(&e.repaired);
+  clqi_bpe_scratch_free(&e.scratch);
+  clqi_pretokenizer_scan_destroy(e.scan);
+  return status;
+}
+
+clq_status clqi_tokenizer_encode(const clqi_tokenizer *t, const char *text, size_t length,
+                                 unsigned flags, clqi_ids *ids) {
+  const clqi_text_part whole = {length, (flags & CLQI_ENCODE_SPECIAL) != 0};
+  return clqi_tokenizer_encode_parts(t, text, length, &whole, 1, flags, ids);
+}
+
+/* --- What is known of a token. ----------------------------------------------- */
+
+size_t clqi_tokenizer_size(const clqi_tokenizer *t) { return (size_t)t->count; }
+int32_t clqi_tokenizer_bos(const clqi_tokenizer *t) { return t->bos; }
+int32_t clqi_tokenizer_eos(const clqi_tokenizer *t) { return t->eos; }
+int32_t clqi_tokenizer_unk(const clqi_tokenizer *t) { return t->unk; }
+int32_t clqi_tokenizer_pad(const clqi_tokenizer *t) { return t->pad; }
+bool clqi_tokenizer_adds_bos(const clqi_tokenizer *t) { return t->add_bos; }
+
+int32_t clqi_tokenizer_special(const clqi_tokenizer *t, clqi_text text) {
+  const int32_t id = match_special(t, text.data, text.length);
+  return id >= 0 && clqi_token_bytes(t, id).length == text.length ? id : -1;
+}
+
+static bool in_range(const clqi_tokenizer *t, int32_t id) { return id >= 0 && id < t->count; }
+
+bool clqi_tokenizer_is_control(const clqi_tokenizer *t, int32_t id) {
+  return in_range(t, id) && clqi_token_type_of(t, id) == CLQI_TOKEN_CONTROL;
+}
+
+bool clqi_tokenizer_is_end(const clqi_tokenizer *t, int32_t id) {
+  return in_range(t, id) && (t->types[id] & CLQI_TOKEN_ENDS) != 0;
+}
+
+clq_status clqi_tokenizer_piece(const clqi_tokenizer *t, int32_t id, clqi_text *piece) {
+  CLQI_REQUIRE(in_range(t, id), "tokenizer: token id is %d, expected 0 to %d", (int)id,
+               (int)t->count - 1);
+  *piece = clqi_token_bytes(t, id);
+  return CLQ_OK;
+}

@@ -1,0 +1,133 @@
+/* Byte-level BPE: text to token ids and back.
+ *
+ * Text is cut into pieces by the model's regular expression, each piece's bytes
+ * become one token each, and neighbours merge by rank. Nothing is normalized.
+ * Bytes that are not well-formed UTF-8 become U+FFFD first (utf8.h has the
+ * rule). A byte for which the vocabulary has no token is dropped, as the
+ * field's tokenizers do, and counted in clqi_ids.dropped_bytes.
+ *
+ * Control tokens (<|im_end|>) never come out of plain text: they are recognized
+ * only where the caller says that the text may hold them.
+ *
+ * Threads: a tokenizer is immutable, any number of threads may use it at once. */
+#ifndef CLQI_IO_TOKENIZER_H
+#define CLQI_IO_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <clquant/status.h>
+
+#include "io/text.h"
+
+/* As tokenizer.ggml.token_type has them. */
+typedef enum clqi_token_type {
+  CLQI_TOKEN_NORMAL = 1, /* text in the byte-level alphabet; all others: plain text */
+  CLQI_TOKEN_UNKNOWN = 2,
+  CLQI_TOKEN_CONTROL = 3,
+  CLQI_TOKEN_USER_DEFINED = 4,
+  CLQI_TOKEN_UNUSED = 5
+} clqi_token_type;
+
+/* What create copies from; it may go away afterwards. */
+typedef struct clqi_tokenizer_desc {
+  clqi_text model;         /* "gpt2" */
+  clqi_text pre;           /* see pretokenizer.h */
+  const clqi_text *tokens; /* in the order of their ids */
+  size_t token_count;
+  const int32_t *types; /* NULL: all normal; else type_count == token_count */
+  size_t type_count;
+  const clqi_text *merges; /* "left right", best first */
+  size_t merge_count;
+  int64_t bos, eos, eot, unk, pad; /* -1: absent */
+  bool add_bos;                    /* CLQI_ENCODE_BOS puts bos first */
+  bool add_space_prefix;           /* must be false */
+} clqi_tokenizer_desc;
+
+typedef struct clqi_tokenizer clqi_tokenizer;
+
+/* CLQ_BAD_FILE for a malformed vocabulary, CLQ_UNSUPPORTED for a model or
+ * pre-tokenizer that is not offered. *out is NULL on failure. */
+CLQ_NODISCARD clq_status clqi_tokenizer_create(const clqi_tokenizer_desc *desc,
+                                               clqi_tokenizer **out);
+/* NULL is allowed. */
+void clqi_tokenizer_destroy(clqi_tokenizer *tokenizer);
+
+/* Ids that grow; all zero is an empty one. Encoding appends. */
+typedef struct clqi_ids {
+  int32_t *data;
+  size_t count;
+  size_t capacity;
+  size_t dropped_bytes; /* bytes of text that have no token in the vocabulary */
+} clqi_ids;
+CLQ_NODISCARD clq_status clqi_ids_append(clqi_ids *ids, int32_t id);
+void clqi_ids_free(clqi_ids *ids);
+
+enum {
+  CLQI_ENCODE_SPECIAL = 1, /* control and user-defined tokens in the text are tokens, the
+                              longest that fits first; otherwise they are text */
+  CLQI_ENCODE_BOS = 2      /* begin with bos if the tokenizer was described so */
+};
+
+/* On failure the ids appended so far are undone. */
+CLQ_NODISCARD clq_status clqi_tokenizer_encode(const clqi_tokenizer *tokenizer, const char *text,
+                                               size_t length, unsigned flags, clqi_ids *ids);
+
+/* One text of several parts, in which only some may hold special tokens. The
+ * parts are one text for splitting and merging; a special token lies wholly in
+ * one part. */
+typedef struct clqi_text_part {
+  size_t length;
+  bool special; /* CLQI_ENCODE_SPECIAL for this part */
+} clqi_text_part;
+
+/* The parts' lengths must add up to length. flags: CLQI_ENCODE_BOS. */
+CLQ_NODISCARD clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *tokenizer,
+                                                     const char *text, size_t length,
+                                                     const clqi_text_part *parts, size_t part_count,
+                                                     unsigned flags, clqi_ids *ids);
+
+size_t clqi_tokenizer_size(const clqi_tokenizer *tokenizer);
+/* -1 where the vocabulary has none. */
+int32_t clqi_tokenizer_bos(const clqi_tokenizer *tokenizer);
+int32_t clqi_tokenizer_eos(const clqi_tokenizer *tokenizer);
+int32_t clqi_tokenizer_unk(const clqi_tokenizer *tokenizer);
+int32_t clqi_tokenizer_pad(const clqi_tokenizer *tokenizer);
+bool clqi_tokenizer_adds_bos(const clqi_tokenizer *tokenizer);
+
+/* Id of a control or user-defined token by its text, or -1. */
+int32_t clqi_tokenizer_special(const clqi_tokenizer *tokenizer, clqi_text text);
+
+/* An id out of range is neither. */
+bool clqi_tokenizer_is_control(const clqi_tokenizer *tokenizer, int32_t id);
+/* True where generation ends: eos, eot, and the control tokens by which the
+ * known families end a turn or a text. */
+bool clqi_tokenizer_is_end(const clqi_tokenizer *tokenizer, int32_t id);
+
+/* The bytes of one token, often not whole characters; valid while the tokenizer
+ * lives. */
+CLQ_NODISCARD clq_status clqi_tokenizer_piece(const clqi_tokenizer *tokenizer, int32_t id,
+                                              clqi_text *piece);
+
+/* Appends the tokens' exact bytes. Control tokens give their text, or nothing
+ * with skip_control. An id out of range is CLQ_INVALID_ARGUMENT and appends
+ * nothing. */
+CLQ_NODISCARD clq_status clqi_tokenizer_decode(const clqi_tokenizer *tokenizer, const int32_t *ids,
+                                               size_t count, bool skip_control, clqi_bytes *out);
+
+/* Streams well-formed UTF-8: bytes of a character whose rest may still come are
+ * held back, bytes that can't become a character turn into U+FFFD. What push
+ * and flush give together is clqi_utf8_repair of what decode gives. All zero
+ * is the start. */
+typedef struct clqi_decoder {
+  char held[4];
+  size_t held_count;
+} clqi_decoder;
+
+CLQ_NODISCARD clq_status clqi_decoder_push(clqi_decoder *decoder, const clqi_tokenizer *tokenizer,
+                                           int32_t id, bool skip_control, clqi_bytes *out);
+/* Ends the stream: what is held back becomes U+FFFD. */
+CLQ_NODISCARD clq_status clqi_decoder_flush(clqi_decoder *decoder, clqi_bytes *out);
+
+#endif

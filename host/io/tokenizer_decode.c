@@ -1,0 +1,72 @@
+/* Ids to text. */
+#include <string.h>
+
+#include "io/tokenizer_private.h"
+#include "io/utf8.h"
+#include "runtime/status.h"
+
+clq_status clqi_tokenizer_decode(const clqi_tokenizer *t, const int32_t *ids, size_t count,
+                                 bool skip_control, clqi_bytes *out) {
+  CLQI_REQUIRE(t != NULL && out != NULL && (ids != NULL || count == 0),
+               "tokenizer: an argument is NULL");
+  const size_t length_before = out->length;
+  clq_status status = CLQ_OK;
+  for (size_t i = 0; i < count && status == CLQ_OK; ++i) {
+    clqi_text piece = {0};
+    status = clqi_tokenizer_piece(t, ids[i], &piece);
+    if (status == CLQ_OK && !(skip_control && clqi_tokenizer_is_control(t, ids[i]))) {
+      status = clqi_bytes_append(out, piece.data, piece.length);
+    }
+  }
+  if (status != CLQ_OK) {
+    out->length = length_before;
+  }
+  return status;
+}
+
+/* How many bytes at the end of data may still become a character. */
+static size_t undecided_tail(const char *data, size_t length) {
+  const size_t most = length < 3 ? length : 3;
+  for (size_t tail = most; tail > 0; --tail) {
+    if (clqi_utf8_is_partial(data + length - tail, tail)) {
+      return tail;
+    }
+  }
+  return 0;
+}
+
+clq_status clqi_decoder_push(clqi_decoder *decoder, const clqi_tokenizer *t, int32_t id,
+                             bool skip_control, clqi_bytes *out) {
+  clqi_text piece = {0};
+  CLQI_TRY(clqi_tokenizer_piece(t, id, &piece));
+  if (skip_control && clqi_tokenizer_is_control(t, id)) {
+    return CLQ_OK;
+  }
+  const size_t length_before = out->length;
+  clqi_bytes joined = {0};
+  clq_status status = CLQ_OK;
+  CLQI_TRY_CLEAN(clqi_bytes_append(&joined, decoder->held, decoder->held_count));
+  CLQI_TRY_CLEAN(clqi_bytes_append(&joined, piece.data, piece.length));
+  const size_t tail = undecided_tail(joined.data, joined.length);
+  CLQI_TRY_CLEAN(clqi_utf8_repair(joined.data, joined.length - tail, out));
+  memcpy(decoder->held, joined.data + joined.length - tail, tail);
+  decoder->held_count = tail;
+
+cleanup:
+  if (status != CLQ_OK) {
+    out->length = length_before;
+  }
+  clqi_bytes_free(&joined);
+  return status;
+}
+
+clq_status clqi_decoder_flush(clqi_decoder *decoder, clqi_bytes *out) {
+  const size_t length_before = out->length;
+  const clq_status status = clqi_utf8_repair(decoder->held, decoder->held_count, out);
+  if (status != CLQ_OK) {
+    out->length = length_before;
+    return status;
+  }
+  decoder->held_count = 0;
+  return CLQ_OK;
+}
