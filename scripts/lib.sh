@@ -61,7 +61,7 @@ ensure_packages() {
 
   local as_root=()
   if [[ $(id -u) != 0 ]]; then
-    local by_hand="apt-get install --no-install-recommends ${missing[*]}"
+    local by_hand="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
     command -v sudo > /dev/null || die "packages are missing and there is no sudo; as root, run: $by_hand"
     say "Installing needs root, so sudo may ask for your password"
     sudo -v || die "sudo refused; as root, run: $by_hand"
