@@ -83,6 +83,18 @@ CLQ_API void clq_context_cache_stats(clq_context *context, clq_cache_stats *stat
 /** The folder that the disk cache uses, or NULL with the reason in @p why. */
 CLQ_API const char *clq_context_cache_dir(const clq_context *context, const char **why);
 
+/** What a cache folder holds. */
+typedef struct clq_cache_contents {
+  char dir[1024]; /**< "" if no folder is in use */
+  char why[1152]; /**< then the reason */
+  uint64_t files;
+  uint64_t bytes;
+} clq_cache_contents;
+/** Looks into the disk cache that a context with this @p cache_dir would use, without a device;
+ *  with @p clear nonzero also empties it. CLQ_IO_ERROR. */
+CLQ_API CLQ_NODISCARD clq_status clq_cache_scan(const char *cache_dir, int32_t clear,
+                                                clq_cache_contents *contents);
+
 /** @p queue: an in-order queue of the context's device, adopted and retained; NULL makes one.
  *  CLQ_UNSUPPORTED for an out-of-order queue. */
 CLQ_API CLQ_NODISCARD clq_status clq_stream_create(clq_context *context, cl_command_queue queue,

@@ -1,0 +1,263 @@
+#include "ops/op.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ops/table.h"
+#include "runtime/checked.h"
+#include "runtime/stream.h"
+
+enum { MAX_ARGS_BYTES = 2048 };
+
+const clqi_op *clqi_op_find(clq_op op) {
+  const size_t i = (size_t)op;
+  return i < clqi_op_count ? clqi_op_table[i] : NULL;
+}
+
+int64_t clqi_stride(const clq_tensor *t, int dims, int dim) {
+  if (t->stride[dim] != 0) {
+    return t->stride[dim];
+  }
+  int64_t stride = 1;
+  for (int d = dims - 1; d > dim; --d) {
+    stride *= t->shape[d];
+  }
+  return stride;
+}
+
+int64_t clqi_rows(const clq_tensor *t, int dims) {
+  int64_t rows = 1;
+  for (int d = 0; d < dims - 1; ++d) {
+    rows *= t->shape[d];
+  }
+  return rows;
+}
+
+static clq_status check_dtype(const char *op, const char *arg, const clq_tensor *t,
+                              unsigned allowed) {
+  if (t->dtype >= CLQ_F32 && t->dtype <= CLQ_I32 && (allowed & CLQI_DT(t->dtype)) != 0) {
+    return CLQ_OK;
+  }
+  char names[64] = "";
+  size_t n = 0;
+  for (int d = CLQ_F32; d <= CLQ_I32; ++d) {
+    if ((allowed & CLQI_DT(d)) != 0) {
+      n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n == 0 ? "" : ", ",
+                            clq_dtype_name((clq_dtype)d));
+    }
+  }
+  const bool known = clq_dtype_bytes(t->dtype) != 0;
+  return clqi_fail(known ? CLQ_UNSUPPORTED : CLQ_INVALID_ARGUMENT,
+                   "%s: dtype of %s is %s, offered: %s", op, arg, clq_dtype_name(t->dtype), names);
+}
+
+static clq_status check_strides(const char *op, const char *arg, const clq_tensor *t, int dims) {
+  int64_t inner = 1;
+  for (int d = dims - 1; d >= 0; --d) {
+    const int64_t stride = clqi_stride(t, dims, d);
+    CLQI_REQUIRE(d < dims - 1 || stride == 1, "%s: the last stride of %s is %lld, expected 1", op,
+                 arg, (long long)stride);
+    CLQI_REQUIRE(stride >= inner || t->shape[d] <= 1,
+                 "%s: stride %d of %s is %lld, less than the %lld elements inside it", op, d, arg,
+                 (long long)stride, (long long)inner);
+    CLQI_REQUIRE(clqi_mul_i64(stride, t->shape[d] == 0 ? 1 : t->shape[d], &inner),
+                 "%s: the extent of %s overflows", op, arg);
+  }
+  return CLQ_OK;
+}
+
+clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *t, int dims,
+                             unsigned allowed) {
+  CLQI_REQUIRE(clqi_present(t), "%s: %s is missing", op, arg);
+  CLQI_TRY(check_dtype(op, arg, t, allowed));
+  int64_t elements = 1;
+  for (int d = 0; d < CLQ_MAX_DIMS; ++d) {
+    CLQI_REQUIRE(t->shape[d] >= 0, "%s: dimension %d of %s is %lld", op, d, arg,
+                 (long long)t->shape[d]);
+    CLQI_REQUIRE(d < dims || t->shape[d] <= 1, "%s: %s has more than %d dimensions", op, arg, dims);
+    CLQI_REQUIRE(d >= dims || clqi_mul_i64(elements, t->shape[d], &elements),
+                 "%s: the size of %s overflows", op, arg);
+    CLQI_REQUIRE(t->stride[d] >= 0, "%s: stride %d of %s is %lld", op, d, arg,
+                 (long long)t->stride[d]);
+  }
+  const size_t bytes = clq_dtype_bytes(t->dtype);
+  CLQI_REQUIRE(t->offset % bytes == 0, "%s: the offset of %s is %llu bytes, expected a multiple of %zu",
+               op, arg, (unsigned long long)t->offset, bytes);
+  return check_strides(op, arg, t, dims);
+}
+
+clq_status clqi_check_extent(const char *op, const char *arg, const clq_tensor *t, int dim,
+                             int64_t expected, const char *whose) {
+  CLQI_REQUIRE(t->shape[dim] == expected, "%s: dimension %d of %s is %lld, expected %lld (%s)", op,
+               dim, arg, (long long)t->shape[dim], (long long)expected, whose);
+  return CLQ_OK;
+}
+
+static const char *granularity_name(clq_granularity per) {
+  switch (per) {
+    case CLQ_PER_TENSOR: return "per tensor";
+    case CLQ_PER_CHANNEL: return "per channel";
+    case CLQ_PER_TOKEN: return "per token";
+    case CLQ_PER_GROUP: return "per group";
+  }
+  return "not quantized";
+}
+
+clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
+                            int32_t group_fixed) {
+  const clq_quant *q = &t->quant;
+  if (t->dtype != CLQ_I8 && t->dtype != CLQ_U8) {
+    CLQI_REQUIRE(q->per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
+                 clq_dtype_name(t->dtype));
+    return CLQ_OK;
+  }
+  CLQI_REQUIRE(q->per != 0, "%s: %s is %s, so quant.per must say what shares a scale", op, arg,
+               clq_dtype_name(t->dtype));
+  if (q->per < CLQ_PER_TENSOR || q->per > CLQ_PER_GROUP || (allowed & CLQI_GR(q->per)) == 0) {
+    return clqi_fail(CLQ_UNSUPPORTED, "%s: %s is quantized %s, which is not offered", op, arg,
+                     granularity_name(q->per));
+  }
+  CLQI_REQUIRE(t->value != 0 || q->scale != NULL, "%s: the scale buffer of %s is missing", op, arg);
+  CLQI_REQUIRE(q->scale_offset % sizeof(cl_float) == 0 && q->zero_offset % sizeof(cl_int) == 0 &&
+                   q->sum_offset % sizeof(cl_int) == 0,
+               "%s: the planes of %s must lie at multiples of 4 bytes", op, arg);
+  if (q->per == CLQ_PER_GROUP) {
+    CLQI_REQUIRE(q->group > 0, "%s: the group of %s is %d", op, arg, (int)q->group);
+    if (group_fixed != 0 && q->group != group_fixed) {
+      return clqi_fail(CLQ_UNSUPPORTED, "%s: the group of %s is %d, offered: %d", op, arg,
+                       (int)q->group, (int)group_fixed);
+    }
+  }
+  return CLQ_OK;
+}
+
+int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols) {
+  switch (t->quant.per) {
+    case CLQ_PER_TENSOR: return 1;
+    case CLQ_PER_CHANNEL: return cols;
+    case CLQ_PER_TOKEN: return rows;
+    case CLQ_PER_GROUP: return rows * clqi_div_up(cols, t->quant.group);
+  }
+  return 0;
+}
+
+/* Dimensions in use: up to the last that is not zero or absent. */
+static int used_dims(const clq_tensor *t) {
+  int dims = CLQ_MAX_DIMS;
+  while (dims > 1 && t->shape[dims - 1] == 0) {
+    --dims;
+  }
+  return dims;
+}
+
+static clq_status check_buffer(const char *op, const char *arg, const char *plane, cl_mem mem,
+                               uint64_t offset, uint64_t bytes) {
+  size_t size = 0;
+  CLQI_TRY(clqi_cl(clGetMemObjectInfo(mem, CL_MEM_SIZE, sizeof size, &size, NULL),
+                   "clGetMemObjectInfo"));
+  CLQI_REQUIRE(offset <= size && bytes <= size - offset,
+               "%s: the buffer of %s%s has %zu bytes, needed: %llu from offset %llu", op, arg,
+               plane, size, (unsigned long long)bytes, (unsigned long long)offset);
+  return CLQ_OK;
+}
+
+/* The tensor's own bytes, last element included, lie inside its buffer; so do its planes. */
+static clq_status check_tensor_buffers(const char *op, const char *arg, const clq_tensor *t) {
+  CLQI_REQUIRE(t->mem != NULL, "%s: %s has no buffer", op, arg);
+  const int dims = used_dims(t);
+  int64_t last = 0;
+  int64_t rows = 1;
+  for (int d = 0; d < dims; ++d) {
+    int64_t reach;
+    if (t->shape[d] == 0) {
+      return CLQ_OK;
+    }
+    CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, clqi_stride(t, dims, d), &reach) &&
+                     clqi_add_i64(last, reach, &last),
+                 "%s: the extent of %s overflows", op, arg);
+    rows *= d < dims - 1 ? t->shape[d] : 1;
+  }
+  int64_t bytes;
+  CLQI_REQUIRE(clqi_mul_i64(last + 1, (int64_t)clq_dtype_bytes(t->dtype), &bytes),
+               "%s: the extent of %s overflows", op, arg);
+  CLQI_TRY(check_buffer(op, arg, "", t->mem, t->offset, (uint64_t)bytes));
+  if (t->quant.per == 0) {
+    return CLQ_OK;
+  }
+  const uint64_t plane = 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
+  if (t->quant.scale != NULL) {
+    CLQI_TRY(check_buffer(op, arg, ".quant.scale", t->quant.scale, t->quant.scale_offset, plane));
+  }
+  if (t->quant.zero != NULL) {
+    CLQI_TRY(check_buffer(op, arg, ".quant.zero", t->quant.zero, t->quant.zero_offset, plane));
+  }
+  if (t->quant.sum != NULL) {
+    CLQI_TRY(check_buffer(op, arg, ".quant.sum", t->quant.sum, t->quant.sum_offset, plane));
+  }
+  return CLQ_OK;
+}
+
+clq_status clqi_op_check_buffers(const clqi_op *op, const void *args) {
+  for (size_t i = 0; i < op->field_count; ++i) {
+    const clq_tensor *t = clqi_field_const(&op->fields[i], args);
+    if (clqi_present(t) && t->value == 0) {
+      CLQI_TRY(check_tensor_buffers(op->name, op->fields[i].name, t));
+    }
+  }
+  return CLQ_OK;
+}
+
+clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *args) {
+  for (size_t i = 0; i < op->field_count; ++i) {
+    CLQI_REQUIRE(op->fields[i].optional || clqi_present(clqi_field_const(&op->fields[i], args)),
+                 "%s: %s is missing", op->name, op->fields[i].name);
+  }
+  if (op->infer != NULL) {
+    CLQI_TRY(op->infer(args));
+  }
+  return op->check(context, args);
+}
+
+clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) {
+  CLQI_REQUIRE(stream != NULL && args != NULL, "%s: stream and arguments must not be NULL",
+               op->name);
+  _Alignas(16) char copy[MAX_ARGS_BYTES];
+  memcpy(copy, args, op->args_bytes);
+  clqi_emitter *emitter = clqi_stream_emitter(stream);
+  for (size_t i = 0; i < op->field_count; ++i) {
+    CLQI_REQUIRE(clqi_field_const(&op->fields[i], copy)->value == 0,
+                 "%s: %s is an edge of a graph; an immediate call needs a buffer", op->name,
+                 op->fields[i].name);
+  }
+  CLQI_TRY(clqi_op_prepare(emitter->context, op, copy));
+  if (op->empty(copy)) {
+    return CLQ_OK;
+  }
+  CLQI_TRY(clqi_op_check_buffers(op, copy));
+  return op->launch(emitter, copy);
+}
+
+/* NULL if the variant may be taken, else why not. */
+static const char *refusal(const clq_context *context, const clqi_variant *v, const void *args) {
+  for (int t = 0; t < CLQI_TRAIT_COUNT; ++t) {
+    if (((v->needs >> t) & 1U) != 0 && !clqi_has(context, (clqi_trait)t)) {
+      return clqi_trait_name((clqi_trait)t);
+    }
+  }
+  return v->fits == NULL ? NULL : v->fits(context, args);
+}
+
+const clqi_variant *clqi_choose(const clq_context *context, const char *op,
+                                const clqi_variant *table, size_t count, const void *args) {
+  const clqi_variant *chosen = &table[count - 1];
+  for (size_t i = 0; i < count; ++i) {
+    const char *why = refusal(context, &table[i], args);
+    if (why == NULL) {
+      chosen = &table[i];
+      break;
+    }
+    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: needs %s", op, table[i].name, why);
+  }
+  clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", op, chosen->name);
+  return chosen;
+}

@@ -1,0 +1,15 @@
+/* Device memory. Nothing here is counted by the allocation hooks, which are for the host's. */
+#ifndef CLQI_RUNTIME_BUFFER_H
+#define CLQI_RUNTIME_BUFFER_H
+
+#include "runtime/context.h"
+
+/* A buffer that kernels read and write; bytes > 0. CLQ_OUT_OF_DEVICE_MEMORY also where one buffer
+ * may not be as large. */
+clq_status clqi_buffer_create(const clq_context *context, uint64_t bytes, cl_mem *buffer);
+clq_status clqi_buffer_retain(cl_mem buffer);
+void clqi_buffer_release(cl_mem buffer); /* NULL is ignored */
+/* Size of a buffer; CLQ_INVALID_ARGUMENT unless it is one of this context. */
+clq_status clqi_buffer_bytes(const clq_context *context, cl_mem buffer, uint64_t *bytes);
+
+#endif

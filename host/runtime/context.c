@@ -1,0 +1,161 @@
+#include "runtime/context.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/device.h"
+#include "runtime/launch.h"
+#include "runtime/memory.h"
+#include "runtime/probe.h"
+#include "runtime/program_cache.h"
+
+static const struct {
+  const char *name;
+  const char *macro;
+} traits[] = {
+#define CLQ_TRAIT(id, name, macro) {name, macro},
+#include "runtime/trait.def"
+#undef CLQ_TRAIT
+};
+
+static const struct {
+  const char *name;
+  const char *file;
+} kernels[] = {
+#define CLQ_KERNEL(kernel, file) {#kernel, #file},
+#include "kernels.def"
+#undef CLQ_KERNEL
+};
+
+const char *clqi_trait_name(clqi_trait trait) { return traits[trait].name; }
+const char *clqi_trait_macro(clqi_trait trait) { return traits[trait].macro; }
+const char *clqi_kernel_name(clqi_kernel_id id) { return kernels[id].name; }
+const char *clqi_kernel_file(clqi_kernel_id id) { return kernels[id].file; }
+
+static void context_platform_error(const char *text, const void *data, size_t bytes, void *user) {
+  (void)data;
+  (void)bytes;
+  (void)user;
+  clqi_log(CLQ_LOG_EXEC, "driver: %s", text);
+}
+
+static clq_status adopt_or_create(clq_context *context, const clq_context_desc *desc) {
+  if (desc->cl_context != NULL) {
+    CLQI_REQUIRE(desc->device != NULL, "context: device must be given with cl_context");
+  }
+  if (desc->device != NULL) {
+    CLQI_TRY(clqi_device_describe(desc->device, &context->info));
+    context->info.index = -1;
+  } else {
+    CLQI_TRY(clqi_device_select(desc->device_name, &context->info));
+  }
+  context->device = context->info.id;
+  if (desc->cl_context != NULL) {
+    CLQI_TRY(clqi_cl(clRetainContext(desc->cl_context), "clRetainContext"));
+    context->cl = desc->cl_context;
+    return CLQ_OK;
+  }
+  cl_int code = CL_SUCCESS;
+  context->cl =
+      clCreateContext(NULL, 1, &context->device, context_platform_error, NULL, &code);
+  return clqi_cl(code, "clCreateContext");
+}
+
+static clq_status disable_traits(clq_context *context, const char *list) {
+  if (list == NULL) {
+    list = getenv("CLQ_DISABLE");
+  }
+  while (list != NULL && *list != '\0') {
+    const size_t n = strcspn(list, ",");
+    int t = 0;
+    while (t < CLQI_TRAIT_COUNT &&
+           (strlen(traits[t].name) != n || strncmp(traits[t].name, list, n) != 0)) {
+      ++t;
+    }
+    CLQI_REQUIRE(t < CLQI_TRAIT_COUNT || n == 0, "context: no trait '%.*s' to disable", (int)n,
+                 list);
+    if (n > 0) {
+      context->traits &= ~(1U << t);
+    }
+    list += n + (list[n] == ',');
+  }
+  return CLQ_OK;
+}
+
+clq_status clq_context_create(const clq_context_desc *desc, clq_context **context) {
+  CLQI_REQUIRE(context != NULL, "context: the result pointer is NULL");
+  static const clq_context_desc defaults;
+  if (desc == NULL) {
+    desc = &defaults;
+  }
+  clq_context *c = clqi_calloc(1, sizeof *c);
+  if (c == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "context: out of memory");
+  }
+  clq_status status = CLQ_OK;
+  CLQI_TRY_CLEAN(adopt_or_create(c, desc));
+  cl_int code = CL_SUCCESS;
+  static const cl_int no_error[CLQI_ERROR_WORDS];
+  c->error_word = clCreateBuffer(c->cl, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, sizeof no_error,
+                                 (void *)(uintptr_t)no_error, &code);
+  CLQI_TRY_CLEAN(clqi_cl(code, "clCreateBuffer"));
+  CLQI_TRY_CLEAN(clqi_program_cache_create(c, desc->cache_dir, &c->programs));
+  CLQI_TRY_CLEAN(clqi_probe_all(c));
+  CLQI_TRY_CLEAN(disable_traits(c, desc->disable));
+  *context = c;
+  c = NULL;
+cleanup:
+  clq_context_destroy(c);
+  return status;
+}
+
+void clq_context_destroy(clq_context *context) {
+  if (context == NULL) {
+    return;
+  }
+  clqi_program_cache_destroy(context->programs);
+  if (context->error_word != NULL) {
+    (void)clReleaseMemObject(context->error_word);
+  }
+  if (context->cl != NULL) {
+    (void)clReleaseContext(context->cl);
+  }
+  clqi_free(context);
+}
+
+cl_context clq_context_cl(const clq_context *context) { return context->cl; }
+cl_device_id clq_context_device(const clq_context *context) { return context->device; }
+const clq_device_info *clq_context_info(const clq_context *context) { return &context->info; }
+
+const char *clq_context_trait(const clq_context *context, int32_t i) {
+  for (int t = 0; t < CLQI_TRAIT_COUNT; ++t) {
+    if (clqi_has(context, (clqi_trait)t) && i-- == 0) {
+      return traits[t].name;
+    }
+  }
+  return NULL;
+}
+
+void clq_context_cache_stats(clq_context *context, clq_cache_stats *stats) {
+  clqi_program_cache_stats(context->programs, stats);
+}
+
+const char *clq_context_cache_dir(const clq_context *context, const char **why) {
+  return clqi_disk_cache_dir(clqi_program_cache_disk(context->programs), why);
+}
+
+clq_status clq_cache_scan(const char *dir, int32_t clear, clq_cache_contents *contents) {
+  CLQI_REQUIRE(contents != NULL, "cache: contents is NULL");
+  *contents = (clq_cache_contents){.files = 0};
+  clqi_disk_cache *cache = NULL;
+  CLQI_TRY(clqi_disk_cache_open(dir, &cache));
+  const char *why = NULL;
+  const char *used = clqi_disk_cache_dir(cache, &why);
+  (void)snprintf(contents->dir, sizeof contents->dir, "%s", used == NULL ? "" : used);
+  (void)snprintf(contents->why, sizeof contents->why, "%s", why == NULL ? "" : why);
+  const clq_status status =
+      clqi_disk_cache_scan(cache, clear != 0, &contents->files, &contents->bytes);
+  clqi_disk_cache_close(cache);
+  return status;
+}

@@ -1,0 +1,262 @@
+#include "runtime/disk_cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "runtime/memory.h"
+
+enum { MAX_PATH = 1024, MAX_BLOB = 256 << 20 };
+
+static const char SUFFIX[] = ".clqk";
+static const char MAGIC[8] = "CLQK\0\0\0\1"; /* the last byte is the format's version */
+
+typedef struct blob_header {
+  char magic[8];
+  uint64_t key[2];
+  uint64_t length;
+  uint64_t checksum;
+} blob_header;
+
+struct clqi_disk_cache {
+  char dir[MAX_PATH];
+  char why[MAX_PATH + 128]; /* nonempty: off */
+};
+
+static void turn_off(clqi_disk_cache *cache, const char *reason, const char *detail) {
+  (void)snprintf(cache->why, sizeof cache->why, "%s%s%s", reason, detail[0] ? ": " : "", detail);
+  clqi_log(CLQ_LOG_CACHE, "disk cache off: %s", cache->why);
+}
+
+static bool make_folders(const char *dir) {
+  char path[MAX_PATH];
+  (void)snprintf(path, sizeof path, "%s", dir);
+  for (char *p = path + 1; *p != '\0'; ++p) {
+    if (*p == '/') {
+      *p = '\0';
+      if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+        return false;
+      }
+      *p = '/';
+    }
+  }
+  return mkdir(path, 0700) == 0 || errno == EEXIST;
+}
+
+/* Only a folder that nobody else can write to may hold what we execute. */
+static void check_folder(clqi_disk_cache *cache) {
+  if (!make_folders(cache->dir)) {
+    turn_off(cache, "cannot create the cache folder", cache->dir);
+    return;
+  }
+  struct stat info;
+  if (lstat(cache->dir, &info) != 0 || !S_ISDIR(info.st_mode)) {
+    turn_off(cache, "the cache path is not a folder", cache->dir);
+  } else if (info.st_uid != geteuid()) {
+    turn_off(cache, "the cache folder belongs to another user", cache->dir);
+  } else if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    turn_off(cache, "the cache folder is writable by others (chmod 700 it)", cache->dir);
+  } else if (access(cache->dir, R_OK | W_OK | X_OK) != 0) {
+    turn_off(cache, "the cache folder is not writable", cache->dir);
+  }
+}
+
+static int default_dir(char path[MAX_PATH]) {
+  const char *base = getenv("XDG_CACHE_HOME");
+  if (base != NULL && base[0] == '/') {
+    return snprintf(path, MAX_PATH, "%s/clquant", base);
+  }
+  const char *home = getenv("HOME");
+  return home == NULL || home[0] != '/' ? -1 : snprintf(path, MAX_PATH, "%s/.cache/clquant", home);
+}
+
+clq_status clqi_disk_cache_open(const char *dir, clqi_disk_cache **cache) {
+  clqi_disk_cache *c = clqi_calloc(1, sizeof *c);
+  if (c == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "disk cache: out of memory");
+  }
+  *cache = c;
+  if (dir == NULL) {
+    dir = getenv("CLQ_CACHE_DIR");
+  }
+  if (dir != NULL && strcmp(dir, "off") == 0) {
+    turn_off(c, "turned off", "");
+    return CLQ_OK;
+  }
+  const int n = dir != NULL && dir[0] != '\0' ? snprintf(c->dir, sizeof c->dir, "%s", dir)
+                                              : default_dir(c->dir);
+  if (n < 0) {
+    turn_off(c, "neither CLQ_CACHE_DIR nor HOME is set", "");
+  } else if (n >= MAX_PATH) {
+    turn_off(c, "the cache path is too long", "");
+  } else {
+    check_folder(c);
+  }
+  return CLQ_OK;
+}
+
+void clqi_disk_cache_close(clqi_disk_cache *cache) { clqi_free(cache); }
+
+const char *clqi_disk_cache_dir(const clqi_disk_cache *cache, const char **why) {
+  if (cache->why[0] == '\0') {
+    return cache->dir;
+  }
+  if (why != NULL) {
+    *why = cache->why;
+  }
+  return NULL;
+}
+
+static void blob_path(const clqi_disk_cache *cache, clqi_disk_key key,
+                      char path[MAX_PATH + 64]) {
+  (void)snprintf(path, MAX_PATH + 64, "%s/%016" PRIx64 "%016" PRIx64 "%s", cache->dir,
+                 key.word[0], key.word[1], SUFFIX);
+}
+
+static bool read_all(int fd, void *data, size_t length) {
+  char *p = data;
+  while (length > 0) {
+    const ssize_t n = read(fd, p, length);
+    if (n <= 0) {
+      return false;
+    }
+    p += n;
+    length -= (size_t)n;
+  }
+  return true;
+}
+
+static bool write_all(int fd, const void *data, size_t length) {
+  const char *p = data;
+  while (length > 0) {
+    const ssize_t n = write(fd, p, length);
+    if (n <= 0) {
+      return false;
+    }
+    p += n;
+    length -= (size_t)n;
+  }
+  return true;
+}
+
+static const char *read_blob(int fd, clqi_disk_key key, void **blob, size_t *length) {
+  struct stat info;
+  blob_header header;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_uid != geteuid()) {
+    return "not a file of this user";
+  }
+  if (!read_all(fd, &header, sizeof header) || memcmp(header.magic, MAGIC, sizeof MAGIC) != 0) {
+    return "not a cache file";
+  }
+  if (header.key[0] != key.word[0] || header.key[1] != key.word[1]) {
+    return "another key";
+  }
+  if (header.length == 0 || header.length > MAX_BLOB ||
+      (uint64_t)info.st_size != header.length + sizeof header) {
+    return "wrong length";
+  }
+  void *data = clqi_malloc((size_t)header.length);
+  if (data == NULL) {
+    return "out of memory";
+  }
+  if (!read_all(fd, data, (size_t)header.length) ||
+      XXH3_64bits(data, (size_t)header.length) != header.checksum) {
+    clqi_free(data);
+    return "wrong checksum";
+  }
+  *blob = data;
+  *length = (size_t)header.length;
+  return NULL;
+}
+
+bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob, size_t *length) {
+  if (cache->why[0] != '\0') {
+    return false;
+  }
+  char path[MAX_PATH + 64];
+  blob_path(cache, key, path);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) {
+    clqi_log(CLQ_LOG_CACHE, "miss %016" PRIx64, key.word[0]);
+    return false;
+  }
+  const char *bad = read_blob(fd, key, blob, length);
+  (void)close(fd);
+  clqi_log(CLQ_LOG_CACHE, "%s %016" PRIx64 "%s%s", bad == NULL ? "hit" : "refused", key.word[0],
+           bad == NULL ? "" : ": ", bad == NULL ? "" : bad);
+  return bad == NULL;
+}
+
+void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
+                         size_t length) {
+  if (cache->why[0] != '\0' || length == 0 || length > MAX_BLOB) {
+    return;
+  }
+  static atomic_uint counter;
+  char path[MAX_PATH + 64];
+  char temporary[MAX_PATH + 128];
+  blob_path(cache, key, path);
+  (void)snprintf(temporary, sizeof temporary, "%s.%ld.%u.tmp", path, (long)getpid(),
+                 atomic_fetch_add(&counter, 1U));
+  const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) {
+    clqi_log(CLQ_LOG_CACHE, "cannot write %s: %s", temporary, strerror(errno));
+    return;
+  }
+  blob_header header = {.key = {key.word[0], key.word[1]},
+                        .length = length,
+                        .checksum = XXH3_64bits(blob, length)};
+  memcpy(header.magic, MAGIC, sizeof MAGIC);
+  const bool written = write_all(fd, &header, sizeof header) && write_all(fd, blob, length);
+  const bool closed = close(fd) == 0;
+  if (!written || !closed || rename(temporary, path) != 0) {
+    clqi_log(CLQ_LOG_CACHE, "cannot write %s: %s", path, strerror(errno));
+    (void)unlink(temporary);
+    return;
+  }
+  clqi_log(CLQ_LOG_CACHE, "saved %016" PRIx64 ", %zu bytes", key.word[0], length);
+}
+
+/* Ours: a blob, or a temporary file that a killed process left. */
+static bool is_cache_file(const char *name) {
+  const char *suffix = strstr(name, SUFFIX);
+  return suffix != NULL && (suffix[sizeof SUFFIX - 1] == '\0' || suffix[sizeof SUFFIX - 1] == '.');
+}
+
+clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *files,
+                                uint64_t *bytes) {
+  *files = 0;
+  *bytes = 0;
+  if (cache->why[0] != '\0') {
+    return CLQ_OK;
+  }
+  DIR *dir = opendir(cache->dir);
+  if (dir == NULL) {
+    return clqi_fail(CLQ_IO_ERROR, "cannot read the cache folder %s: %s", cache->dir,
+                     strerror(errno));
+  }
+  clq_status status = CLQ_OK;
+  for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+    struct stat info;
+    if (!is_cache_file(entry->d_name) || fstatat(dirfd(dir), entry->d_name, &info,
+                                                 AT_SYMLINK_NOFOLLOW) != 0) {
+      continue;
+    }
+    ++*files;
+    *bytes += (uint64_t)info.st_size;
+    if (clear && unlinkat(dirfd(dir), entry->d_name, 0) != 0) {
+      status = clqi_fail(CLQ_IO_ERROR, "cannot remove %s/%s: %s", cache->dir, entry->d_name,
+                         strerror(errno));
+    }
+  }
+  (void)closedir(dir);
+  return status;
+}

@@ -1,0 +1,333 @@
+#include "runtime/program_cache.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <xxhash.h>
+
+#include "runtime/cpu.h"
+#include "runtime/memory.h"
+#include "runtime/source.h"
+
+enum { MAX_OPTIONS = 1024, MAX_FAILURE = 1024 };
+
+typedef enum slot_state { BUILDING, READY, FAILED } slot_state;
+
+typedef struct slot {
+  struct slot *next;
+  char *file;
+  char *options;
+  slot_state state;
+  cl_program program;
+  clq_status failure;
+  char failure_text[MAX_FAILURE];
+} slot;
+
+struct clqi_program_cache {
+  clq_context *context;
+  clqi_disk_cache *disk;
+  uint64_t device_hash;
+  pthread_mutex_t lock;
+  pthread_cond_t built; /* a slot left BUILDING */
+  slot *slots;
+  clq_cache_stats stats;
+};
+
+static double now_seconds(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static uint64_t hash_device(const clq_context *context) {
+  char cpu[256] = "";
+  if (strcmp(context->info.type, "cpu") == 0) {
+    clqi_cpu_features(cpu, sizeof cpu);
+  }
+  const clq_device_info *info = &context->info;
+  const char *parts[] = {info->name, info->platform, info->version, info->driver,
+                         info->type, cpu,            clq_version()};
+  XXH3_state_t *state = XXH3_createState();
+  if (state == NULL) {
+    return 0;
+  }
+  (void)XXH3_64bits_reset(state);
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; ++i) {
+    (void)XXH3_64bits_update(state, parts[i], strlen(parts[i]) + 1);
+  }
+  const uint64_t hash = XXH3_64bits_digest(state);
+  (void)XXH3_freeState(state);
+  return hash;
+}
+
+clq_status clqi_program_cache_create(clq_context *context, const char *dir,
+                                     clqi_program_cache **cache) {
+  clqi_program_cache *c = clqi_calloc(1, sizeof *c);
+  if (c == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "program cache: out of memory");
+  }
+  const clq_status status = clqi_disk_cache_open(dir, &c->disk);
+  if (status != CLQ_OK) {
+    clqi_free(c);
+    return status;
+  }
+  c->context = context;
+  c->device_hash = hash_device(context);
+  (void)pthread_mutex_init(&c->lock, NULL);
+  (void)pthread_cond_init(&c->built, NULL);
+  *cache = c;
+  return CLQ_OK;
+}
+
+static void free_slot(slot *s) {
+  if (s->program != NULL) {
+    (void)clReleaseProgram(s->program);
+  }
+  clqi_free(s->file);
+  clqi_free(s->options);
+  clqi_free(s);
+}
+
+void clqi_program_cache_destroy(clqi_program_cache *cache) {
+  if (cache == NULL) {
+    return;
+  }
+  for (slot *s = cache->slots; s != NULL;) {
+    slot *next = s->next;
+    free_slot(s);
+    s = next;
+  }
+  clqi_disk_cache_close(cache->disk);
+  (void)pthread_cond_destroy(&cache->built);
+  (void)pthread_mutex_destroy(&cache->lock);
+  clqi_free(cache);
+}
+
+clqi_disk_cache *clqi_program_cache_disk(clqi_program_cache *cache) { return cache->disk; }
+
+uint64_t clqi_program_cache_device_hash(const clqi_program_cache *cache) {
+  return cache->device_hash;
+}
+
+void clqi_program_cache_stats(clqi_program_cache *cache, clq_cache_stats *stats) {
+  (void)pthread_mutex_lock(&cache->lock);
+  *stats = cache->stats;
+  stats->disk = clqi_disk_cache_dir(cache->disk, NULL) != NULL;
+  (void)pthread_mutex_unlock(&cache->lock);
+}
+
+/* Traits become macros. The language is OpenCL C 1.2, or 3.0 where a trait's built-ins need it. */
+static clq_status compose_options(const clq_context *context, const char *options,
+                                  char out[MAX_OPTIONS]) {
+  size_t n = 0;
+  const uint32_t new_builtins = CLQI_BIT(KHR_SUBGROUPS) | CLQI_BIT(KHR_INT_DOT);
+  const bool has_std = options != NULL && strstr(options, "-cl-std=") != NULL;
+  if (!has_std) {
+    const bool modern = (context->traits & new_builtins) != 0;
+    n += (size_t)snprintf(out, MAX_OPTIONS, "-cl-std=%s ", modern ? "CL3.0" : "CL1.2");
+  }
+  if (clqi_has(context, CLQI_TRAIT_EXACT_DIVIDE) && context->correctly_rounded_option) {
+    n += (size_t)snprintf(out + n, MAX_OPTIONS - n, "-cl-fp32-correctly-rounded-divide-sqrt ");
+  }
+  for (int t = 0; t < CLQI_TRAIT_COUNT && n < MAX_OPTIONS; ++t) {
+    if (clqi_has(context, (clqi_trait)t)) {
+      n += (size_t)snprintf(out + n, MAX_OPTIONS - n, "-D%s=1 ", clqi_trait_macro((clqi_trait)t));
+    }
+  }
+  if (n < MAX_OPTIONS) {
+    n += (size_t)snprintf(out + n, MAX_OPTIONS - n, "%s", options == NULL ? "" : options);
+  }
+  return n < MAX_OPTIONS ? CLQ_OK : clqi_fail(CLQ_BUILD_FAILED, "build options too long");
+}
+
+static clqi_disk_key program_key(const clqi_program_cache *cache, const char *source,
+                                 size_t length, const char *options) {
+  const XXH128_hash_t text = XXH3_128bits_withSeed(source, length, cache->device_hash);
+  const uint64_t more = XXH3_64bits_withSeed(options, strlen(options), cache->device_hash);
+  return (clqi_disk_key){{text.low64 ^ more, text.high64 + (more << 1)}};
+}
+
+static cl_program program_from_disk(clqi_program_cache *cache, clqi_disk_key key,
+                                    const char *options) {
+  void *blob = NULL;
+  size_t length = 0;
+  if (!clqi_disk_cache_get(cache->disk, key, &blob, &length)) {
+    return NULL;
+  }
+  const unsigned char *binary = blob;
+  cl_int status = CL_SUCCESS;
+  cl_int code = CL_SUCCESS;
+  cl_program program = clCreateProgramWithBinary(cache->context->cl, 1, &cache->context->device,
+                                                 &length, &binary, &status, &code);
+  clqi_free(blob);
+  if (program == NULL || code != CL_SUCCESS || status != CL_SUCCESS ||
+      clBuildProgram(program, 1, &cache->context->device, options, NULL, NULL) != CL_SUCCESS) {
+    clqi_log(CLQ_LOG_CACHE, "the driver refused a cached binary; building from source");
+    if (program != NULL) {
+      (void)clReleaseProgram(program);
+    }
+    return NULL;
+  }
+  return program;
+}
+
+static void program_to_disk(clqi_program_cache *cache, clqi_disk_key key, cl_program program) {
+  if (clqi_disk_cache_dir(cache->disk, NULL) == NULL) {
+    return;
+  }
+  size_t length = 0;
+  if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) !=
+          CL_SUCCESS ||
+      length == 0) {
+    return;
+  }
+  unsigned char *binary = clqi_malloc(length);
+  if (binary == NULL) {
+    return;
+  }
+  if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
+    clqi_disk_cache_put(cache->disk, key, binary, length);
+  }
+  clqi_free(binary);
+}
+
+/* Fails with the beginning of the compiler's log; sends all of it to the log topic "build". */
+static clq_status build_failure(clqi_program_cache *cache, const char *file, cl_program program,
+                                cl_int code) {
+  size_t length = 0;
+  char *log = NULL;
+  (void)clGetProgramBuildInfo(program, cache->context->device, CL_PROGRAM_BUILD_LOG, 0, NULL,
+                              &length);
+  log = clqi_calloc(length + 1, 1);
+  if (log != NULL && length > 0) {
+    (void)clGetProgramBuildInfo(program, cache->context->device, CL_PROGRAM_BUILD_LOG, length, log,
+                                NULL);
+  }
+  const char *text = log == NULL ? "" : log;
+  clqi_log(CLQ_LOG_BUILD, "%s.cl: %s\n%s", file, clqi_cl_name(code), text);
+  const clq_status status = clqi_fail(CLQ_BUILD_FAILED, "kernel %s.cl does not build on %s: %.600s",
+                                      file, cache->context->info.name, text);
+  clqi_free(log);
+  return status;
+}
+
+static clq_status build_from_source(clqi_program_cache *cache, const char *file,
+                                    const char *source, size_t length, const char *options,
+                                    cl_program *program) {
+  cl_int code = CL_SUCCESS;
+  cl_program p =
+      clCreateProgramWithSource(cache->context->cl, 1, &source, &length, &code);
+  CLQI_TRY(clqi_cl(code, "clCreateProgramWithSource"));
+  code = clBuildProgram(p, 1, &cache->context->device, options, NULL, NULL);
+  if (code != CL_SUCCESS) {
+    const clq_status status = build_failure(cache, file, p, code);
+    (void)clReleaseProgram(p);
+    return status;
+  }
+  *program = p;
+  return CLQ_OK;
+}
+
+/* One build or load, without the slots. */
+static clq_status obtain(clqi_program_cache *cache, const char *file, const char *options,
+                         cl_program *program) {
+  char all_options[MAX_OPTIONS];
+  CLQI_TRY(compose_options(cache->context, options, all_options));
+  char *source = NULL;
+  size_t length = 0;
+  CLQI_TRY(clqi_source_load(file, &source, &length));
+  const double start = now_seconds();
+  const clqi_disk_key key = program_key(cache, source, length, all_options);
+  clq_status status = CLQ_OK;
+  cl_program p = program_from_disk(cache, key, all_options);
+  const bool loaded = p != NULL;
+  if (!loaded) {
+    status = build_from_source(cache, file, source, length, all_options, &p);
+    if (status == CLQ_OK) {
+      program_to_disk(cache, key, p);
+    }
+  }
+  clqi_free(source);
+  const double seconds = now_seconds() - start;
+  clqi_log(CLQ_LOG_BUILD, "%s.cl %s in %.1f ms (%s)", file,
+           status != CLQ_OK ? "failed" : loaded ? "loaded" : "built", 1e3 * seconds, all_options);
+  (void)pthread_mutex_lock(&cache->lock);
+  cache->stats.built += status == CLQ_OK && !loaded;
+  cache->stats.loaded += loaded;
+  cache->stats.build_seconds += seconds;
+  (void)pthread_mutex_unlock(&cache->lock);
+  *program = p;
+  return status;
+}
+
+bool clqi_program_try(clqi_program_cache *cache, const char *file, const char *options,
+                      cl_program *program) {
+  return obtain(cache, file, options, program) == CLQ_OK;
+}
+
+static slot *find_slot(clqi_program_cache *cache, const char *file, const char *options) {
+  for (slot *s = cache->slots; s != NULL; s = s->next) {
+    if (strcmp(s->file, file) == 0 && strcmp(s->options, options) == 0) {
+      return s;
+    }
+  }
+  return NULL;
+}
+
+static slot *add_slot(clqi_program_cache *cache, const char *file, const char *options) {
+  slot *s = clqi_calloc(1, sizeof *s);
+  if (s == NULL) {
+    return NULL;
+  }
+  s->state = BUILDING;
+  s->file = clqi_strdup(file);
+  s->options = clqi_strdup(options);
+  if (s->file == NULL || s->options == NULL) {
+    free_slot(s);
+    return NULL;
+  }
+  s->next = cache->slots;
+  cache->slots = s;
+  return s;
+}
+
+static clq_status answer(const slot *s, cl_program *program) {
+  *program = s->program;
+  return s->state == READY ? CLQ_OK : clqi_fail(s->failure, "%s", s->failure_text);
+}
+
+clq_status clqi_program_get(clqi_program_cache *cache, const char *file, const char *options,
+                            cl_program *program) {
+  if (options == NULL) {
+    options = "";
+  }
+  (void)pthread_mutex_lock(&cache->lock);
+  slot *s = find_slot(cache, file, options);
+  if (s != NULL) {
+    while (s->state == BUILDING) {
+      (void)pthread_cond_wait(&cache->built, &cache->lock);
+    }
+    const clq_status status = answer(s, program);
+    (void)pthread_mutex_unlock(&cache->lock);
+    return status;
+  }
+  s = add_slot(cache, file, options);
+  (void)pthread_mutex_unlock(&cache->lock);
+  if (s == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "program cache: out of memory");
+  }
+  cl_program built = NULL;
+  const clq_status status = obtain(cache, file, options, &built);
+  (void)pthread_mutex_lock(&cache->lock);
+  s->program = built;
+  s->failure = status;
+  s->state = status == CLQ_OK ? READY : FAILED;
+  if (status != CLQ_OK) {
+    (void)snprintf(s->failure_text, sizeof s->failure_text, "%s", clq_last_error());
+  }
+  *program = built;
+  (void)pthread_cond_broadcast(&cache->built);
+  (void)pthread_mutex_unlock(&cache->lock);
+  return status;
+}

@@ -1,0 +1,198 @@
+/* clCreateCommandQueue is the call that every driver from 1.2 on has. */
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
+
+#include "runtime/stream.h"
+
+#include <string.h>
+
+#include "runtime/memory.h"
+#include "runtime/program_cache.h"
+
+typedef struct kernel_slot {
+  struct kernel_slot *next;
+  clqi_kernel_id id;
+  char *options;
+  cl_kernel kernel;
+} kernel_slot;
+
+struct clq_stream {
+  clqi_emitter emitter; /* first, so that an emitter of a stream is the stream */
+  cl_command_queue queue;
+  kernel_slot *kernels; /* most recently used first */
+};
+
+clq_status clqi_kernel_create(clq_context *context, clqi_kernel_id id, const char *options,
+                              cl_kernel *kernel) {
+  cl_program program = NULL;
+  CLQI_TRY(clqi_program_get(context->programs, clqi_kernel_file(id), options, &program));
+  cl_int code = CL_SUCCESS;
+  *kernel = clCreateKernel(program, clqi_kernel_name(id), &code);
+  return clqi_cl(code, "clCreateKernel");
+}
+
+static void free_kernel(kernel_slot *slot) {
+  if (slot->kernel != NULL) {
+    (void)clReleaseKernel(slot->kernel);
+  }
+  clqi_free(slot->options);
+  clqi_free(slot);
+}
+
+static clq_status stream_kernel(clqi_emitter *self, clqi_kernel_id id, const char *options,
+                                cl_kernel *out) {
+  clq_stream *stream = (clq_stream *)self;
+  if (options == NULL) {
+    options = "";
+  }
+  for (kernel_slot **at = &stream->kernels; *at != NULL; at = &(*at)->next) {
+    kernel_slot *slot = *at;
+    if (slot->id == id && strcmp(slot->options, options) == 0) {
+      *at = slot->next;
+      slot->next = stream->kernels;
+      stream->kernels = slot;
+      *out = slot->kernel;
+      return CLQ_OK;
+    }
+  }
+  kernel_slot *slot = clqi_calloc(1, sizeof *slot);
+  if (slot == NULL || (slot->options = clqi_strdup(options)) == NULL) {
+    clqi_free(slot);
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "stream: out of memory");
+  }
+  slot->id = id;
+  const clq_status status = clqi_kernel_create(self->context, id, options, &slot->kernel);
+  if (status != CLQ_OK) {
+    free_kernel(slot);
+    return status;
+  }
+  slot->next = stream->kernels;
+  stream->kernels = slot;
+  *out = slot->kernel;
+  return CLQ_OK;
+}
+
+clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl_event *event) {
+  const cl_int code = clEnqueueNDRangeKernel(stream->queue, launch->kernel, launch->dims, NULL,
+                                             launch->global, launch->local, 0, NULL, event);
+  if (code != CL_SUCCESS) {
+    const clq_status status = clqi_cl(code, "clEnqueueNDRangeKernel");
+    return clqi_fail_prefix(status, "kernel %s", clqi_kernel_name(launch->id));
+  }
+  return CLQ_OK;
+}
+
+static clq_status stream_take(clqi_emitter *self, const clqi_launch *launch) {
+  return clqi_stream_enqueue((clq_stream *)self, launch, NULL);
+}
+
+clqi_emitter *clqi_stream_emitter(clq_stream *stream) { return &stream->emitter; }
+
+static clq_status adopt_queue(const clq_context *context, cl_command_queue queue) {
+  cl_device_id device = NULL;
+  cl_context owner = NULL;
+  cl_command_queue_properties properties = 0;
+  CLQI_TRY(clqi_cl(clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof device, &device, NULL),
+                   "clGetCommandQueueInfo"));
+  CLQI_TRY(clqi_cl(clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof owner, &owner, NULL),
+                   "clGetCommandQueueInfo"));
+  CLQI_TRY(clqi_cl(
+      clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL),
+      "clGetCommandQueueInfo"));
+  CLQI_REQUIRE(device == context->device && owner == context->cl,
+               "stream: the queue belongs to another device or context");
+  if ((properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0) {
+    return clqi_fail(CLQ_UNSUPPORTED, "stream: the queue is out-of-order; give an in-order one");
+  }
+  return clqi_cl(clRetainCommandQueue(queue), "clRetainCommandQueue");
+}
+
+clq_status clq_stream_create(clq_context *context, cl_command_queue queue, clq_stream **stream) {
+  CLQI_REQUIRE(context != NULL && stream != NULL, "stream: context and result must not be NULL");
+  clq_stream *s = clqi_calloc(1, sizeof *s);
+  if (s == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "stream: out of memory");
+  }
+  s->emitter = (clqi_emitter){.context = context,
+                              .error_word = context->error_word,
+                              .kernel = stream_kernel,
+                              .take = stream_take};
+  clq_status status = CLQ_OK;
+  if (queue != NULL) {
+    CLQI_TRY_CLEAN(adopt_queue(context, queue));
+    s->queue = queue;
+  } else {
+    cl_int code = CL_SUCCESS;
+    s->queue =
+        clCreateCommandQueue(context->cl, context->device, CL_QUEUE_PROFILING_ENABLE, &code);
+    CLQI_TRY_CLEAN(clqi_cl(code, "clCreateCommandQueue"));
+  }
+  *stream = s;
+  return CLQ_OK;
+cleanup:
+  clqi_free(s);
+  return status;
+}
+
+void clq_stream_destroy(clq_stream *stream) {
+  if (stream == NULL) {
+    return;
+  }
+  (void)clFinish(stream->queue);
+  for (kernel_slot *slot = stream->kernels; slot != NULL;) {
+    kernel_slot *next = slot->next;
+    free_kernel(slot);
+    slot = next;
+  }
+  (void)clReleaseCommandQueue(stream->queue);
+  clqi_free(stream);
+}
+
+cl_command_queue clq_stream_queue(const clq_stream *stream) { return stream->queue; }
+clq_context *clq_stream_context(const clq_stream *stream) { return stream->emitter.context; }
+
+clq_status clqi_stream_flush(clq_stream *stream) {
+  return clqi_cl(clFlush(stream->queue), "clFlush");
+}
+
+/* Reports and clears what kernels found in their data. */
+static clq_status check_error_word(clq_stream *stream) {
+  cl_int word[CLQI_ERROR_WORDS];
+  CLQI_TRY(clqi_cl(clEnqueueReadBuffer(stream->queue, stream->emitter.error_word, CL_TRUE, 0,
+                                       sizeof word, word, 0, NULL, NULL),
+                   "clEnqueueReadBuffer"));
+  if (word[0] == CLQI_DEVICE_ERROR_NONE) {
+    return CLQ_OK;
+  }
+  static const cl_int none[CLQI_ERROR_WORDS];
+  CLQI_TRY(clqi_cl(clEnqueueWriteBuffer(stream->queue, stream->emitter.error_word, CL_TRUE, 0,
+                                        sizeof none, none, 0, NULL, NULL),
+                   "clEnqueueWriteBuffer"));
+  switch ((clqi_device_error)word[0]) {
+    case CLQI_DEVICE_ERROR_EMBEDDING_ID:
+      return clqi_fail(CLQ_INVALID_ARGUMENT, "embedding: id %d is not a row of the table", word[1]);
+    case CLQI_DEVICE_ERROR_POSITION:
+      return clqi_fail(CLQ_INVALID_ARGUMENT,
+                       "rope: position %d is outside the table or the KV cache", word[1]);
+    case CLQI_DEVICE_ERROR_NONE: break;
+  }
+  return clqi_fail(CLQ_DEVICE_ERROR, "a kernel reported the unknown error %d", word[0]);
+}
+
+clq_status clq_stream_finish(clq_stream *stream) {
+  CLQI_REQUIRE(stream != NULL, "stream: NULL");
+  CLQI_TRY(clqi_cl(clFinish(stream->queue), "clFinish"));
+  return check_error_word(stream);
+}
+
+clq_status clq_stream_wait(clq_stream *stream, cl_event event) {
+  CLQI_REQUIRE(stream != NULL && event != NULL, "stream: stream and event must not be NULL");
+  return clqi_cl(clEnqueueBarrierWithWaitList(stream->queue, 1, &event, NULL),
+                 "clEnqueueBarrierWithWaitList");
+}
+
+clq_status clq_stream_record(clq_stream *stream, cl_event *event) {
+  CLQI_REQUIRE(stream != NULL && event != NULL, "stream: stream and event must not be NULL");
+  CLQI_TRY(clqi_cl(clEnqueueMarkerWithWaitList(stream->queue, 0, NULL, event),
+                   "clEnqueueMarkerWithWaitList"));
+  return clqi_stream_flush(stream);
+}
