@@ -4,6 +4,9 @@
       writes llama.cpp's teacher-forced logits of tests/golden/prompts.json, each prompt one
       batch, as FOLDER/NAME.npy for tests/golden/compare_logits.py.
 
+  python llama_cpp.py --perplexity tests/golden/perplexity.txt [--formats q4_1]
+      its perplexity, windowed as `clq perplexity` and tests/golden/perplexity_fp64.py do.
+
   python llama_cpp.py --clq "build/host/cli/clq" [--formats q4_1,q4_0,q8_0] [-o json]
       measures prefill of 512 and 128 tokens and decode of 128, llama.cpp and CLQuant
       alternating in one run; medians. Without --clq only llama.cpp is measured.
@@ -40,6 +43,7 @@ import numpy as np  # noqa: E402
 import byte_bpe  # noqa: E402
 from compare_logits import default_cache  # noqa: E402
 from make_logits import read_prompts  # noqa: E402
+from perplexity_fp64 import figures, negative_log_likelihood, windows  # noqa: E402
 
 FORMATS = {"q4_0": ll.LLAMA_FTYPE_MOSTLY_Q4_0, "q8_0": ll.LLAMA_FTYPE_MOSTLY_Q8_0}
 N_BATCH = 512
@@ -100,6 +104,24 @@ def write_logits(folder, path, threads):
         rows = engine.feed(prompt["ids"], 0, every_row=True)
         np.save(os.path.join(folder, prompt["name"] + ".npy"), rows.astype(np.float32))
     engine.close()
+
+
+def perplexity(engine, ids, ctx, stride):
+    nll = 0.0
+    for first, end, scored in windows(len(ids), ctx, stride):
+        engine.reset()
+        rows = engine.feed(ids[first:end], 0, every_row=True).astype(np.float64)
+        nll += negative_log_likelihood(rows, ids[first:end], first, scored)
+    return figures(nll, len(ids), ctx, stride)
+
+
+def print_perplexities(arguments, path):
+    with open(arguments.perplexity, "rb") as file:
+        ids = byte_bpe.encode(byte_bpe.load(path), byte_bpe.decode_utf8(file.read()))
+    for name in arguments.formats.split(","):
+        engine = Engine(format_path(name, path, arguments.cache), arguments.threads)
+        print(json.dumps({"weights": name, **perplexity(engine, ids, N_BATCH, N_BATCH // 2)}))
+        engine.close()
 
 
 def format_path(name, path, cache):
@@ -242,6 +264,7 @@ def main():
     parser.add_argument("--model", default=None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--logits", metavar="FOLDER")
+    parser.add_argument("--perplexity", metavar="TEXT")
     parser.add_argument("--clq", default="", help="command line of clq, measured alternately")
     parser.add_argument("--formats", default="q4_1,q4_0,q8_0", help="formats llama.cpp runs")
     parser.add_argument("--ours-formats", default="q4_1", help="formats clq runs, out of --formats")
@@ -255,6 +278,9 @@ def main():
     features = ll.llama_print_system_info().decode().strip(" |\n")
     if arguments.logits:
         write_logits(arguments.logits, path, arguments.threads)
+        return
+    if arguments.perplexity:
+        print_perplexities(arguments, path)
         return
     result = {"context": {"date": datetime.datetime.now().astimezone().isoformat("T", "seconds"),
                           "host": platform.node(), "threads": arguments.threads,
