@@ -1,0 +1,51 @@
+/* Bounded reads of a GGUF file, and the sentences with which they refuse. */
+#ifndef CLQI_IO_GGUF_CURSOR_H
+#define CLQI_IO_GGUF_CURSOR_H
+
+#include "io/gguf_private.h"
+
+typedef struct clqi_gguf_cursor {
+  clqi_gguf *file;
+  size_t offset;  /* of the next byte; never beyond the file's size */
+  char what[128]; /* the part being read, for messages: "key 'a.b'" */
+} clqi_gguf_cursor;
+
+/* Stores "FILE: message (at byte OFFSET)" as the last error. */
+void clqi_gguf_set_refusal(const clqi_gguf_cursor *p, size_t offset, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* clqi_gguf_refuse(cursor, offset, format, ...): the same, and yields CLQ_BAD_FILE. */
+#define clqi_gguf_refuse(p, offset, ...) \
+  (clqi_gguf_set_refusal((p), (offset), __VA_ARGS__), clqi_same_status(CLQ_BAD_FILE))
+
+/* Yields CLQ_OUT_OF_HOST_MEMORY. */
+clq_status clqi_gguf_no_memory(const clqi_gguf_cursor *p, size_t count, const char *things);
+
+static inline size_t clqi_gguf_remaining(const clqi_gguf_cursor *p) {
+  return p->file->size - p->offset;
+}
+
+/* Each moves past what it reads, or refuses a file that ends before. */
+CLQ_NODISCARD clq_status clqi_gguf_take(clqi_gguf_cursor *p, size_t bytes,
+                                        const unsigned char **out);
+CLQ_NODISCARD clq_status clqi_gguf_take_u32(clqi_gguf_cursor *p, uint32_t *out);
+CLQ_NODISCARD clq_status clqi_gguf_take_u64(clqi_gguf_cursor *p, uint64_t *out);
+CLQ_NODISCARD clq_status clqi_gguf_take_string(clqi_gguf_cursor *p, clqi_gguf_string *out);
+
+/* A key or a tensor's name: 1 to limit bytes, none of them NUL. */
+CLQ_NODISCARD clq_status clqi_gguf_take_name(clqi_gguf_cursor *p, size_t limit,
+                                             clqi_gguf_string *out);
+
+/* A new array 0, 1, ..., count-1 to be sorted; left alone if count is 0. */
+CLQ_NODISCARD clq_status clqi_gguf_new_order(const clqi_gguf_cursor *p, size_t count,
+                                             uint32_t **out);
+
+static inline int clqi_gguf_compare_positions(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
+
+/* The metadata: file->entries, sorted and unique, file->keys and file->alignment. */
+CLQ_NODISCARD clq_status clqi_gguf_parse_entries(clqi_gguf_cursor *p, size_t count);
+
+/* The tensor records: file->tensors, sorted, unique, inside the file and disjoint. */
+CLQ_NODISCARD clq_status clqi_gguf_parse_tensors(clqi_gguf_cursor *p, size_t count);
+
+#endif
