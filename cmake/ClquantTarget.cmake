@@ -19,7 +19,7 @@ function(clq_target_defaults target)
   # Contraction would make references differ from kernels in the last bit.
   target_compile_options(${target} PRIVATE
     -ffp-contract=off -fstack-protector-strong
-    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes
+    -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes
     -Wmissing-prototypes -Wvla -Wcast-align -Wundef -Wdouble-promotion -Wformat=2)
   if(CLQ_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
