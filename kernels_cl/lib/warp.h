@@ -129,11 +129,12 @@ static inline uint clq_warp_count(void) { return 1; }
 
 #endif
 
-/* CLQ_DEFINE_TREE(T, NAME, MERGE): the tree in local memory over the first n
+/* CLQ_DEFINE_TREE(T, TREE, MERGE): the tree in local memory over the first n
  * entries of scratch, which the caller has written without a barrier; MERGE(a, b)
- * is always given the lower lanes as a. */
-#define CLQ_DEFINE_TREE(T, NAME, MERGE)                                        \
-  static inline T clq_tree_##NAME(__local T *scratch, uint n) {                \
+ * is always given the lower lanes as a. Pasted names come in whole: pocl has
+ * macros such as max, which an argument on its way would become. */
+#define CLQ_DEFINE_TREE(T, TREE, MERGE)                                        \
+  static inline T TREE(__local T *scratch, uint n) {                           \
     const uint i = (uint)get_local_id(0);                                      \
     barrier(CLK_LOCAL_MEM_FENCE);                                              \
     for (uint m = 1; m < n; m <<= 1) {                                         \
@@ -147,7 +148,7 @@ static inline uint clq_warp_count(void) { return 1; }
 #if CLQ_WARP_LOCAL
 
 #define CLQ_DEFINE_REDUCE(T, NAME, MERGE, XOR, FROM)                           \
-  CLQ_DEFINE_TREE(T, NAME, MERGE)                                              \
+  CLQ_DEFINE_TREE(T, clq_tree_##NAME, MERGE)                                   \
   static inline T clq_warp_reduce_##NAME(T x, __local T *scratch) {            \
     scratch[get_local_id(0)] = x;                                              \
     return clq_tree_##NAME(scratch, (uint)get_local_size(0));                  \
@@ -169,7 +170,7 @@ static inline uint clq_warp_count(void) { return 1; }
  * a T between lanes. In a full warp of a power of two every lane ends with the
  * same bits; else lane 0 has the result. */
 #define CLQ_DEFINE_REDUCE(T, NAME, MERGE, XOR, FROM)                           \
-  CLQ_DEFINE_TREE(T, NAME, MERGE)                                              \
+  CLQ_DEFINE_TREE(T, clq_tree_##NAME, MERGE)                                   \
   static inline T clq_warp_fold_##NAME(T x, uint n) {                          \
     const uint lane = clq_warp_lane();                                         \
     for (uint m = 1; m < n; m <<= 1) {                                         \
