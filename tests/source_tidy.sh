@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# source_tidy.sh ROOT BUILD: clang-tidy finds nothing in the library, the
+# references, the command, the benches and the examples. BUILD has a
+# compile_commands.json. Exit 77 (skipped) without clang-tidy 14, 1 if CI=true.
+set -euo pipefail
+root=$1
+build=$2
+tidy=$(command -v clang-tidy-14 || command -v clang-tidy || true)
+if [[ -z $tidy || $("$tidy" --version) != *"version 14."* ]]; then
+  echo "no clang-tidy 14"
+  [[ ${CI-} == true ]] && exit 1
+  exit 77
+fi
+cd "$root"
+find host bench examples -name '*.c' -not -path 'examples/consumer/*' -print0 | sort -z |
+  xargs -0 -n 4 -P "$(nproc)" "$tidy" -p "$build" --quiet --extra-arg=-Wno-unknown-warning-option 2> /dev/null
