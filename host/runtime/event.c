@@ -15,9 +15,9 @@ clq_status clqi_stream_require_profiling(const clq_stream *stream) {
 clq_status clqi_event_wait(cl_event event) {
   CLQI_TRY(clqi_cl(clWaitForEvents(1, &event), "clWaitForEvents"));
   cl_int state = CL_COMPLETE; /* or the negative code of a command that failed */
-  CLQI_TRY(clqi_cl(
-      clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL),
-      "clGetEventInfo"));
+  CLQI_TRY(
+      clqi_cl(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL),
+              "clGetEventInfo"));
   return state < 0 ? clqi_cl(state, "the kernel's execution") : CLQ_OK;
 }
 
@@ -27,9 +27,8 @@ clq_status clqi_event_span(cl_event event, clqi_span *span) {
   CLQI_TRY(clqi_cl(
       clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL),
       "clGetEventProfilingInfo"));
-  CLQI_TRY(
-      clqi_cl(clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL),
-              "clGetEventProfilingInfo"));
+  CLQI_TRY(clqi_cl(clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL),
+                   "clGetEventProfilingInfo"));
   *span = (clqi_span){start, end < start ? start : end};
   return CLQ_OK;
 }

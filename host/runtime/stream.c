@@ -30,10 +30,14 @@ clq_status clqi_kernel_create(clq_context *context, clqi_kernel_id id, const cha
   return clqi_cl(code, "clCreateKernel");
 }
 
-static void free_kernel(kernel_slot *slot) {
-  if (slot->kernel != NULL) {
-    (void)clReleaseKernel(slot->kernel);
+void clqi_kernel_release(cl_kernel kernel) {
+  if (kernel != NULL) {
+    (void)clReleaseKernel(kernel);
   }
+}
+
+static void free_kernel(kernel_slot *slot) {
+  clqi_kernel_release(slot->kernel);
   clqi_free(slot->options);
   clqi_free(slot);
 }

@@ -16,5 +16,6 @@ clq_status clqi_stream_flush(clq_stream *stream);
 /* A new kernel object of the program; the caller releases it. */
 clq_status clqi_kernel_create(clq_context *context, clqi_kernel_id id, const char *options,
                               cl_kernel *kernel);
+void clqi_kernel_release(cl_kernel kernel); /* NULL is ignored */
 
 #endif

@@ -1,0 +1,298 @@
+#include "sched/graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/checked.h"
+#include "runtime/memory.h"
+#include "sched/array.h"
+
+clq_status clqi_graph_status(const clq_graph *graph) {
+  return graph->status == CLQ_OK ? CLQ_OK : clqi_fail(graph->status, "%s", graph->error);
+}
+
+static clq_status latch(clq_graph *graph, clq_status status) {
+  graph->status = status;
+  (void)snprintf(graph->error, sizeof graph->error, "%s", clq_last_error());
+  return status;
+}
+
+clq_status clq_graph_create(clq_context *context, clq_graph **graph) {
+  CLQI_REQUIRE(context != NULL && graph != NULL, "graph: context and result must not be NULL");
+  clq_graph *g = clqi_calloc(1, sizeof *g);
+  if (g == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "graph: out of memory");
+  }
+  g->context = context;
+  *graph = g;
+  return CLQ_OK;
+}
+
+void clq_graph_destroy(clq_graph *graph) {
+  if (graph == NULL) {
+    return;
+  }
+  for (int32_t i = 0; i < graph->node_count; i++) {
+    clqi_free(graph->nodes[i].args);
+  }
+  clqi_free(graph->nodes);
+  clqi_free(graph->edges);
+  clqi_free(graph);
+}
+
+/* --- shapes and sizes --- */
+
+static bool has_shape(const clq_tensor *t) {
+  return t->shape[0] != 0 || t->shape[1] != 0 || t->shape[2] != 0 || t->shape[3] != 0;
+}
+
+/* Dimensions in use: up to the last that is not zero. */
+static int used_dims(const clq_tensor *t) {
+  int dims = CLQ_MAX_DIMS;
+  while (dims > 1 && t->shape[dims - 1] == 0) {
+    dims--;
+  }
+  return dims;
+}
+
+/* Bytes from a tensor's first element to behind its last; 0 for an empty one. */
+static clq_status extent_bytes(const clq_tensor *t, uint64_t *bytes) {
+  const int dims = used_dims(t);
+  int64_t dense = 1;
+  int64_t elements = 1;
+  *bytes = 0;
+  for (int d = dims - 1; d >= 0; d--) {
+    if (t->shape[d] == 0) {
+      return CLQ_OK;
+    }
+    int64_t reach;
+    CLQI_REQUIRE(t->shape[d] > 0 && t->stride[d] >= 0, "dimension %d has extent %lld, stride %lld",
+                 d, (long long)t->shape[d], (long long)t->stride[d]);
+    CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, t->stride[d] != 0 ? t->stride[d] : dense, &reach) &&
+                     clqi_add_i64(elements, reach, &elements) &&
+                     clqi_mul_i64(dense, t->shape[d], &dense),
+                 "the size overflows");
+  }
+  int64_t product;
+  CLQI_REQUIRE(clqi_mul_i64(elements, (int64_t)clq_dtype_bytes(t->dtype), &product),
+               "the size overflows");
+  *bytes = (uint64_t)product;
+  return CLQ_OK;
+}
+
+/* Bytes of a scale plane; 0 unless quantized. */
+static uint64_t plane_bytes(const clq_tensor *t) {
+  const int dims = used_dims(t);
+  return t->quant.per == 0 ? 0
+                           : sizeof(cl_float) * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims),
+                                                                           t->shape[dims - 1]);
+}
+
+/* Lays out the region of an edge whose shape and quantization are known. */
+static clq_status lay_out(clqi_edge *edge) {
+  CLQI_TRY(extent_bytes(&edge->tensor, &edge->bytes));
+  edge->plane_bytes = plane_bytes(&edge->tensor);
+  edge->region_bytes = edge->bytes;
+  if (edge->plane_bytes == 0) {
+    return CLQ_OK;
+  }
+  size_t scale;
+  size_t sum;
+  size_t end;
+  CLQI_REQUIRE(clqi_align_size(edge->bytes, CLQI_EDGE_ALIGNMENT, &scale) &&
+                   clqi_add_size(scale, edge->plane_bytes, &sum) &&
+                   clqi_align_size(sum, CLQI_EDGE_ALIGNMENT, &sum) &&
+                   clqi_add_size(sum, edge->plane_bytes, &end),
+               "the size overflows");
+  edge->scale_offset = scale;
+  edge->sum_offset = sum;
+  edge->region_bytes = end;
+  return CLQ_OK;
+}
+
+/* --- edges --- */
+
+static clq_status new_edge(clq_graph *graph, clq_dtype dtype, int32_t dims, const int64_t *shape,
+                           clq_tensor *tensor) {
+  CLQI_TRY(clqi_graph_status(graph));
+  CLQI_REQUIRE(clq_dtype_bytes(dtype) != 0, "dtype is %d, which is none", (int)dtype);
+  CLQI_REQUIRE(dims >= 0 && dims <= CLQ_MAX_DIMS, "dims is %d, expected 0 to %d", (int)dims,
+               CLQ_MAX_DIMS);
+  CLQI_REQUIRE(dims == 0 || shape != NULL, "shape is NULL");
+  CLQI_TRY(clqi_array_reserve(&graph->edges, graph->edge_count, &graph->edge_capacity,
+                              sizeof *graph->edges));
+  clq_tensor t = {.dtype = dtype, .value = graph->edge_count + 1};
+  for (int32_t d = 0; d < dims; d++) {
+    CLQI_REQUIRE(shape[d] >= 0, "dimension %d is %lld", (int)d, (long long)shape[d]);
+    t.shape[d] = shape[d];
+  }
+  uint64_t bytes;
+  CLQI_TRY(extent_bytes(&t, &bytes));
+  graph->edges[graph->edge_count++] = (clqi_edge){.tensor = t, .first = -1, .last = -1};
+  *tensor = t;
+  return CLQ_OK;
+}
+
+clq_tensor clq_graph_edge(clq_graph *graph, clq_dtype dtype, int32_t dims, const int64_t *shape) {
+  clq_tensor tensor = {0};
+  if (graph == NULL) {
+    return tensor;
+  }
+  const bool failed_before = graph->status != CLQ_OK;
+  const clq_status status = new_edge(graph, dtype, dims, shape, &tensor);
+  if (status != CLQ_OK && !failed_before) {
+    (void)clqi_fail_prefix(status, "graph: edge %d", (int)graph->edge_count + 1);
+    (void)latch(graph, status);
+  }
+  return tensor;
+}
+
+clq_status clq_graph_tensor(const clq_graph *graph, int32_t value, clq_tensor *tensor) {
+  CLQI_REQUIRE(graph != NULL && tensor != NULL, "graph: graph and tensor must not be NULL");
+  CLQI_REQUIRE(value >= 1 && value <= graph->edge_count, "graph: there is no edge %d", (int)value);
+  *tensor = graph->edges[value - 1].tensor;
+  return CLQ_OK;
+}
+
+/* --- nodes --- */
+
+/* Does this node, in another argument, read the edge? */
+static bool reads_edge(const clqi_node *node, int32_t value) {
+  for (size_t i = 0; i < node->op->field_count; i++) {
+    if (node->op->fields[i].role != CLQI_OUT &&
+        clqi_field_const(&node->op->fields[i], node->args)->value == value) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* An argument that names an edge, before the operator sees it: the edge exists, is written if it is
+ * read, and lends the argument what was left open. */
+static clq_status resolve_edge(const clq_graph *graph, const clqi_node *node,
+                               const clqi_field *field) {
+  const char *op = node->op->name;
+  clq_tensor *t = clqi_field_tensor(field, node->args);
+  CLQI_REQUIRE(t->value >= 1 && t->value <= graph->edge_count,
+               "%s: %s is edge %d, the graph has %d", op, field->name, (int)t->value,
+               (int)graph->edge_count);
+  CLQI_REQUIRE(
+      t->mem == NULL && t->quant.scale == NULL && t->quant.zero == NULL && t->quant.sum == NULL,
+      "%s: %s names edge %d and a buffer; an edge's buffers are planned", op, field->name,
+      (int)t->value);
+  const clqi_edge *edge = &graph->edges[t->value - 1];
+  const clq_tensor *declared = &edge->tensor;
+  CLQI_REQUIRE(t->dtype == declared->dtype, "%s: %s is %s, edge %d is %s", op, field->name,
+               clq_dtype_name(t->dtype), (int)t->value, clq_dtype_name(declared->dtype));
+  const bool written = edge->first >= 0;
+  if (field->role != CLQI_OUT) {
+    CLQI_REQUIRE(written, "%s: %s reads edge %d before any node has written it", op, field->name,
+                 (int)t->value);
+  } else {
+    CLQI_REQUIRE(!written || reads_edge(node, t->value),
+                 "%s: %s is edge %d, which node %d has written; only a node that reads an edge may "
+                 "write it again",
+                 op, field->name, (int)t->value, (int)edge->first);
+  }
+  if (!has_shape(t)) {
+    memcpy(t->shape, declared->shape, sizeof t->shape);
+  }
+  if (declared->quant.per != 0) {
+    if (t->quant.per == 0) {
+      t->quant.per = declared->quant.per;
+      t->quant.group = declared->quant.group;
+    }
+    CLQI_REQUIRE(t->quant.per == declared->quant.per && t->quant.group == declared->quant.group,
+                 "%s: %s is not quantized as edge %d was when node %d wrote it", op, field->name,
+                 (int)t->value, (int)edge->first);
+  }
+  return CLQ_OK;
+}
+
+/* The same argument once the operator has checked it: gives a new edge what it lacks, then sees
+ * that the view lies inside the edge. */
+static clq_status settle_edge(clq_graph *graph, const clqi_node *node, const clqi_field *field) {
+  const char *op = node->op->name;
+  const clq_tensor *t = clqi_field_const(field, node->args);
+  clqi_edge *edge = &graph->edges[t->value - 1];
+  if (edge->first < 0) {
+    if (!has_shape(&edge->tensor)) {
+      CLQI_REQUIRE(t->offset == 0, "%s: %s is a view of edge %d, which has no shape yet", op,
+                   field->name, (int)t->value);
+      memcpy(edge->tensor.shape, t->shape, sizeof t->shape);
+    }
+    edge->tensor.quant.per = t->quant.per;
+    edge->tensor.quant.group = t->quant.group;
+    edge->first = graph->node_count;
+    const clq_status status = lay_out(edge);
+    if (status != CLQ_OK) {
+      return clqi_fail_prefix(status, "%s: %s, edge %d", op, field->name, (int)t->value);
+    }
+  }
+  edge->last = graph->node_count;
+
+  uint64_t bytes;
+  const clq_status status = extent_bytes(t, &bytes);
+  if (status != CLQ_OK) {
+    return clqi_fail_prefix(status, "%s: %s", op, field->name);
+  }
+  CLQI_REQUIRE(t->offset <= edge->bytes && bytes <= edge->bytes - t->offset,
+               "%s: %s takes %llu bytes from offset %llu, edge %d has %llu", op, field->name,
+               (unsigned long long)bytes, (unsigned long long)t->offset, (int)t->value,
+               (unsigned long long)edge->bytes);
+  const uint64_t plane = plane_bytes(t);
+  const uint64_t from =
+      t->quant.scale_offset > t->quant.sum_offset ? t->quant.scale_offset : t->quant.sum_offset;
+  CLQI_REQUIRE(plane <= edge->plane_bytes && from <= edge->plane_bytes - plane,
+               "%s: the planes of %s take %llu bytes from offset %llu, those of edge %d have %llu",
+               op, field->name, (unsigned long long)plane, (unsigned long long)from, (int)t->value,
+               (unsigned long long)edge->plane_bytes);
+  return CLQ_OK;
+}
+
+static clq_status check_node(clq_graph *graph, const clqi_node *node) {
+  const clqi_op *op = node->op;
+  for (size_t i = 0; i < op->field_count; i++) {
+    if (clqi_field_const(&op->fields[i], node->args)->value != 0) {
+      CLQI_TRY(resolve_edge(graph, node, &op->fields[i]));
+    }
+  }
+  CLQI_TRY(clqi_op_prepare(graph->context, op, node->args));
+  for (size_t i = 0; i < op->field_count; i++) {
+    if (clqi_field_const(&op->fields[i], node->args)->value != 0) {
+      CLQI_TRY(settle_edge(graph, node, &op->fields[i]));
+    }
+  }
+  return op->empty(node->args) ? CLQ_OK : clqi_op_check_buffers(op, node->args);
+}
+
+static clq_status add_node(clq_graph *graph, clq_op number, const void *args) {
+  const clqi_op *op = clqi_op_find(number);
+  CLQI_REQUIRE(op != NULL, "there is no operator %d", (int)number);
+  CLQI_REQUIRE(args != NULL, "%s: args is NULL", op->name);
+  CLQI_TRY(clqi_array_reserve(&graph->nodes, graph->node_count, &graph->node_capacity,
+                              sizeof *graph->nodes));
+  clqi_node node = {.op = op, .args = clqi_malloc(op->args_bytes)};
+  if (node.args == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: out of memory", op->name);
+  }
+  memcpy(node.args, args, op->args_bytes);
+  const clq_status status = check_node(graph, &node);
+  if (status != CLQ_OK) {
+    clqi_free(node.args);
+    return status;
+  }
+  graph->nodes[graph->node_count++] = node;
+  return CLQ_OK;
+}
+
+clq_status clq_graph_add(clq_graph *graph, clq_op op, const void *args) {
+  CLQI_REQUIRE(graph != NULL, "graph: NULL");
+  CLQI_TRY(clqi_graph_status(graph));
+  const clq_status status = add_node(graph, op, args);
+  if (status != CLQ_OK) {
+    (void)clqi_fail_prefix(status, "graph: node %d", (int)graph->node_count);
+    return latch(graph, status);
+  }
+  return CLQ_OK;
+}
