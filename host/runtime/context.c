@@ -62,6 +62,13 @@ static clq_status adopt_or_create(clq_context *context, const clq_context_desc *
   return clqi_cl(code, "clCreateContext");
 }
 
+static bool offers_rounded_division(cl_device_id device) {
+  cl_device_fp_config config = 0;
+  return clGetDeviceInfo(device, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL) ==
+             CL_SUCCESS &&
+         (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
+}
+
 static clq_status disable_traits(clq_context *context, const char *list) {
   if (list == NULL) {
     list = getenv("CLQ_DISABLE");
@@ -95,6 +102,7 @@ clq_status clq_context_create(const clq_context_desc *desc, clq_context **contex
   }
   clq_status status = CLQ_OK;
   CLQI_TRY_CLEAN(adopt_or_create(c, desc));
+  c->rounded_division_option = offers_rounded_division(c->device);
   cl_int code = CL_SUCCESS;
   static const cl_int no_error[CLQI_ERROR_WORDS];
   c->error_word = clCreateBuffer(c->cl, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, sizeof no_error,

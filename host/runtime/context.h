@@ -39,7 +39,7 @@ struct clq_context {
   cl_device_id device;
   clq_device_info info;
   uint32_t traits;
-  bool correctly_rounded_option; /* the compiler takes -cl-fp32-correctly-rounded-divide-sqrt */
+  bool rounded_division_option; /* -cl-fp32-correctly-rounded-divide-sqrt is taken */
   cl_mem error_word;             /* i32 [CLQI_ERROR_WORDS], shared by all streams */
   clqi_program_cache *programs;
 };

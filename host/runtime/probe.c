@@ -1,10 +1,177 @@
+/* clCreateCommandQueue is the call that every driver from 1.2 on has. */
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
+
 #include "runtime/probe.h"
 
 #include <string.h>
+#include <xxhash.h>
+
+#include "runtime/cpu.h"
+#include "runtime/device.h"
+#include "runtime/memory.h"
+#include "runtime/probe_expect.h"
+#include "runtime/program_cache.h"
+#include "runtime/source.h"
+
+static bool is_cpu(const clq_context *context) { return strcmp(context->info.type, "cpu") == 0; }
+
+/* What must hold before a probe is even compiled: a wrong instruction kills the process. */
+static bool on_cpu_with_avx2(const clq_context *context) {
+  return is_cpu(context) && clqi_cpu_has_avx2();
+}
+static bool on_cpu_with_f16c(const clq_context *context) {
+  return is_cpu(context) && clqi_cpu_has_f16c();
+}
+static bool on_cpu_with_avx512(const clq_context *context) {
+  return is_cpu(context) && clqi_cpu_has_avx512();
+}
+static bool on_cpu_with_vnni(const clq_context *context) {
+  return is_cpu(context) && clqi_cpu_has_vnni();
+}
+static bool has_subgroups(const clq_context *context) {
+  return clqi_device_has_extension(context->device, "cl_khr_subgroups") &&
+         clqi_device_has_extension(context->device, "cl_khr_subgroup_shuffle");
+}
+static bool has_intel_subgroups(const clq_context *context) {
+  return clqi_device_has_extension(context->device, "cl_intel_subgroups");
+}
+static bool has_qcom_subgroups(const clq_context *context) {
+  return clqi_device_has_extension(context->device, "cl_qcom_subgroup_shuffle");
+}
+static bool has_fp16(const clq_context *context) {
+  return clqi_device_has_extension(context->device, "cl_khr_fp16");
+}
+static bool has_int_dot(const clq_context *context) {
+  return clqi_device_has_extension(context->device, "cl_khr_integer_dot_product");
+}
+static bool is_nvidia(const clq_context *context) {
+  return clqi_device_has_extension(context->device, "cl_nv_device_attribute_query");
+}
+static bool is_amd(const clq_context *context) {
+  return clqi_device_has_extension(context->device, "cl_amd_device_attribute_query");
+}
+static bool always(const clq_context *context) {
+  (void)context;
+  return true;
+}
+
+static const struct {
+  clqi_trait trait;
+  bool (*plausible)(const clq_context *context);
+  const char *options;
+} probes[] = {
+    {CLQI_TRAIT_EXACT_DIVIDE, always, "-DCLQ_PROBE_DIVIDE=1"},
+    {CLQI_TRAIT_KHR_SUBGROUPS, has_subgroups, "-DCLQ_PROBE_KHR_SUBGROUPS=1 -cl-std=CL3.0"},
+    {CLQI_TRAIT_INTEL_SUBGROUPS, has_intel_subgroups, "-DCLQ_PROBE_INTEL_SUBGROUPS=1"},
+    {CLQI_TRAIT_QCOM_SUBGROUPS, has_qcom_subgroups, "-DCLQ_PROBE_QCOM_SUBGROUPS=1"},
+    {CLQI_TRAIT_FP16, has_fp16, "-DCLQ_PROBE_FP16=1"},
+    {CLQI_TRAIT_KHR_INT_DOT, has_int_dot, "-DCLQ_PROBE_KHR_DOT=1 -cl-std=CL3.0"},
+    {CLQI_TRAIT_NVIDIA_PTX, is_nvidia, "-DCLQ_PROBE_NVIDIA=1"},
+    {CLQI_TRAIT_AMD_DOT, is_amd, "-DCLQ_PROBE_AMD_DOT=1"},
+    {CLQI_TRAIT_X86_AVX2, on_cpu_with_avx2, "-DCLQ_PROBE_AVX2=1"},
+    {CLQI_TRAIT_X86_F16C, on_cpu_with_f16c, "-DCLQ_PROBE_F16C=1"},
+    {CLQI_TRAIT_X86_AVX512, on_cpu_with_avx512, "-DCLQ_PROBE_HALF_X86=1"},
+    {CLQI_TRAIT_X86_VNNI, on_cpu_with_vnni, "-DCLQ_PROBE_VNNI=1"},
+};
+enum { PROBE_COUNT = sizeof probes / sizeof probes[0] };
+
+/* A probe is a program of its own: what it tries may not even parse elsewhere. Its binary is not
+ * worth keeping, because its answer is kept. */
+
+/* Runs the program's kernel `probe` once; false if the driver refuses anything. */
+static bool run_probe(const clq_context *context, cl_program program,
+                      const uint32_t in[CLQI_PROBE_WORDS], uint32_t out[CLQI_PROBE_WORDS]) {
+  enum { BYTES = CLQI_PROBE_WORDS * sizeof(uint32_t) };
+  static const uint32_t zeros[CLQI_PROBE_WORDS];
+  const size_t items = CLQI_PROBE_ITEMS;
+  cl_int code = CL_SUCCESS;
+  cl_mem source = NULL;
+  cl_mem target = NULL;
+  cl_kernel kernel = NULL;
+  bool ran = false;
+  cl_command_queue queue = clCreateCommandQueue(context->cl, context->device, 0, &code);
+  if (code != CL_SUCCESS) {
+    return false;
+  }
+  source = clCreateBuffer(context->cl, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, BYTES,
+                          (void *)(uintptr_t)in, &code);
+  if (code != CL_SUCCESS) {
+    goto cleanup;
+  }
+  target = clCreateBuffer(context->cl, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, BYTES,
+                          (void *)(uintptr_t)zeros, &code);
+  if (code != CL_SUCCESS) {
+    goto cleanup;
+  }
+  kernel = clCreateKernel(program, "probe", &code);
+  ran = code == CL_SUCCESS && clSetKernelArg(kernel, 0, sizeof source, &source) == CL_SUCCESS &&
+        clSetKernelArg(kernel, 1, sizeof target, &target) == CL_SUCCESS &&
+        clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &items, &items, 0, NULL, NULL) ==
+            CL_SUCCESS &&
+        clEnqueueReadBuffer(queue, target, CL_TRUE, 0, BYTES, out, 0, NULL, NULL) == CL_SUCCESS;
+cleanup:
+  if (kernel != NULL) {
+    (void)clReleaseKernel(kernel);
+  }
+  if (target != NULL) {
+    (void)clReleaseMemObject(target);
+  }
+  if (source != NULL) {
+    (void)clReleaseMemObject(source);
+  }
+  (void)clReleaseCommandQueue(queue);
+  return ran;
+}
+
+static bool passes(clq_context *context, clqi_trait trait, const char *options) {
+  cl_program program = NULL;
+  if (!clqi_program_try(context->programs, "probe", options, &program)) {
+    clqi_log(CLQ_LOG_DISPATCH, "probe %s: does not build", clqi_trait_name(trait));
+    return false;
+  }
+  uint32_t in[CLQI_PROBE_WORDS];
+  uint32_t out[CLQI_PROBE_WORDS];
+  uint32_t expected[CLQI_PROBE_WORDS];
+  clqi_probe_input(in);
+  clqi_probe_expected(trait, in, expected);
+  const bool ran = run_probe(context, program, in, out);
+  const bool right = ran && memcmp(out, expected, sizeof out) == 0;
+  clqi_log(CLQ_LOG_DISPATCH, "probe %s: %s", clqi_trait_name(trait),
+           right ? "passed" : ran ? "gave wrong numbers" : "did not run");
+  (void)clReleaseProgram(program);
+  return right;
+}
+
+static clq_status probe_key(clq_context *context, clqi_disk_key *key) {
+  char *source = NULL;
+  size_t length = 0;
+  CLQI_TRY(clqi_source_load("probe", &source, &length));
+  const XXH128_hash_t hash =
+      XXH3_128bits_withSeed(source, length, clqi_program_cache_device_hash(context->programs));
+  clqi_free(source);
+  *key = (clqi_disk_key){{hash.low64, hash.high64}};
+  return CLQ_OK;
+}
 
 clq_status clqi_probe_all(clq_context *context) {
-  if (strcmp(context->info.type, "cpu") == 0) {
-    context->traits |= CLQI_BIT(CPU);
+  clqi_disk_cache *disk = clqi_program_cache_disk(context->programs);
+  clqi_disk_key key;
+  CLQI_TRY(probe_key(context, &key));
+  void *blob = NULL;
+  size_t length = 0;
+  uint32_t traits = is_cpu(context) ? CLQI_BIT(CPU) : 0;
+  const bool known = clqi_disk_cache_get(disk, key, &blob, &length) && length == sizeof traits;
+  if (known) {
+    memcpy(&traits, blob, sizeof traits);
+  } else {
+    for (int i = 0; i < PROBE_COUNT; ++i) {
+      if (probes[i].plausible(context) && passes(context, probes[i].trait, probes[i].options)) {
+        traits |= 1U << probes[i].trait;
+      }
+    }
+    clqi_disk_cache_put(disk, key, &traits, sizeof traits);
   }
+  clqi_free(blob);
+  context->traits = traits;
   return CLQ_OK;
 }

@@ -127,7 +127,7 @@ static clq_status compose_options(const clq_context *context, const char *option
     const bool modern = (context->traits & new_builtins) != 0;
     n += (size_t)snprintf(out, MAX_OPTIONS, "-cl-std=%s ", modern ? "CL3.0" : "CL1.2");
   }
-  if (clqi_has(context, CLQI_TRAIT_EXACT_DIVIDE) && context->correctly_rounded_option) {
+  if (context->rounded_division_option) {
     n += (size_t)snprintf(out + n, MAX_OPTIONS - n, "-cl-fp32-correctly-rounded-divide-sqrt ");
   }
   for (int t = 0; t < CLQI_TRAIT_COUNT && n < MAX_OPTIONS; ++t) {
