@@ -39,9 +39,11 @@
 /* F: float type, I: int type of the same width, S: suffix of the names.
  *
  * clq_div_near: a / b for operands and quotient well inside the normal range
- * (b and a within 2^±60 of 1). Two Newton steps turn the device's reciprocal,
- * right to 3 ulp, into the nearest float; two Markstein corrections make the
- * quotient correctly rounded. */
+ * (a and b within 2^-60 .. 2^60). Two Newton steps turn the device's reciprocal,
+ * right to 3 ulp, into the nearest float (but for significands of all ones,
+ * where they may end one below, at an even one); two Markstein corrections make
+ * the quotient correctly rounded. That no reciprocal and no root of any
+ * significand depends on the device's guess was checked over all of them. */
 #if CLQ_DIVIDE_IS_EXACT
 #define CLQ_DEFINE_DIV(F, I, S)                                                \
   static inline F clq_div_near##S(F a, F b) { return a / b; }                  \
@@ -62,6 +64,8 @@
     F y = (F)1.0f / b;                                                         \
     y = fma(fma(-b, y, (F)1.0f), y, y);                                        \
     y = fma(fma(-b, y, (F)1.0f), y, y);                                        \
+    I all_ones = (as_##I(b) & 0x007fffff) == 0x007fffff;                       \
+    y = as_##F(as_##I(y) | (all_ones & 1));                                    \
     F q = a * y;                                                               \
     q = fma(fma(-b, q, a), y, q);                                              \
     return fma(fma(-b, q, a), y, q);                                           \
@@ -84,13 +88,16 @@
     bits = (invalid | (a != a) | (b != b)) ? (I)0x7fc00000 : bits;             \
     return as_##F(bits | sign);                                                \
   }                                                                            \
-  /* Square root of x in [1, 4). */                                            \
+  /* Square root of x in [1, 4): after one correction the result or a          \
+   * neighbour of it, told apart by Tuckerman's test,                          \
+   * s (s - ulp) < x <= s (s + ulp). */                                        \
   static inline F clq_sqrt_near##S(F x) {                                      \
     F s = sqrt(x);                                                             \
-    F y = (F)1.0f / s;                                                         \
-    y = fma(fma(-s, y, (F)1.0f), y, y) * 0.5f;                                 \
-    s = fma(fma(-s, s, x), y, s);                                              \
-    return fma(fma(-s, s, x), y, s);                                           \
+    s = fma(fma(-s, s, x), (F)0.5f / s, s);                                    \
+    F below = as_##F(as_##I(s) - 1);                                           \
+    F above = as_##F(as_##I(s) + 1);                                           \
+    F r = fma(s, below, -x) >= (F)0.0f ? below : s;                            \
+    return fma(s, above, -x) < (F)0.0f ? above : r;                            \
   }                                                                            \
   static inline F clq_sqrt##S(F x) {                                           \
     I ix = as_##I(x);                                                          \
@@ -128,7 +135,7 @@
     F hi = m * y;                                                              \
     F lo = fma(m, y, -hi);                                                     \
     F r = fma(-lo, y, fma(-hi, y, (F)1.0f));                                   \
-    y = fma(y * 0.5f, r, y);                                                   \
+    y = fma(y * 0.5f, fma(r * 0.75f, r, r), y);                                \
     F s = as_##F(as_##I(y) - (((e - odd - 127) >> 1) << 23));                  \
     s = x == (F)CLQ_INF ? (F)0.0f : s;                                         \
     s = ((x < -(F)CLQ_TINY) | (x != x)) ? (F)CLQ_NAN : s;                      \
