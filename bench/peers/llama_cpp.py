@@ -195,7 +195,7 @@ class Task:
 
 
 def median_entry(task, values, weights, peer):
-    return {"name": f"{task.name}/{weights}/{peer or 'clquant'}_median",
+    return {"name": f"{task.name}/{weights}/{'llama.cpp' if peer else 'clquant'}_median",
             "run_name": f"{task.name}/{weights}", "aggregate_name": "median",
             "repetitions": len(values), "tokens": task.count, "weights": weights, "peer": peer,
             "tokens_per_s": statistics.median(values), "min": min(values), "max": max(values),
@@ -250,6 +250,14 @@ def git_revision():
     return result.stdout.strip()
 
 
+def warn_of_noise(rows):
+    """Both engines wait by spinning, so a busy machine slows them tenfold, not by its share."""
+    noisy = [row["name"] for row in rows if row["max"] > 1.5 * row["min"]]
+    if noisy:
+        print("llama_cpp.py: the machine was busy (slowest and fastest run differ by half or more):",
+              ", ".join(noisy), file=sys.stderr)
+
+
 def print_table(rows):
     print(f"{'task':12} {'engine':10} {'weights':7} {'tokens/s':>9} {'min':>8} {'max':>8}  ratio")
     for row in rows:
@@ -282,11 +290,14 @@ def main():
     if arguments.perplexity:
         print_perplexities(arguments, path)
         return
+    load_before = os.getloadavg()[0]
     result = {"context": {"date": datetime.datetime.now().astimezone().isoformat("T", "seconds"),
                           "host": platform.node(), "threads": arguments.threads,
                           "n_batch": N_BATCH, "cpu_features": features,
                           "git_revision": git_revision()},
               "benchmarks": bench(arguments, path)}
+    result["context"]["load_average"] = [load_before, os.getloadavg()[0]]
+    warn_of_noise(result["benchmarks"])
     if arguments.out:
         with open(arguments.out, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)

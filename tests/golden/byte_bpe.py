@@ -10,7 +10,7 @@ import importlib.util
 import os
 
 from gguf import GGUFReader
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -39,6 +39,7 @@ def load(model_path):
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
