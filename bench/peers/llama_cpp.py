@@ -251,7 +251,7 @@ def git_revision():
 
 
 def warn_of_noise(rows):
-    """Both engines wait by spinning, so a busy machine slows them tenfold, not by its share."""
+    """llama.cpp's threads wait by spinning: a busy machine can slow it tenfold, not by its share."""
     noisy = [row["name"] for row in rows if row["max"] > 1.5 * row["min"]]
     if noisy:
         print("llama_cpp.py: the machine was busy (slowest and fastest run differ by half or more):",
