@@ -167,15 +167,15 @@ int8_t clqi_ref_quant_code(float x, float mult) {
   return round_sat(v, -127.0f, 127.0f);
 }
 
-int8_t clqi_ref_sat_i8(float x) { return round_sat(x, -128.0f, 127.0f); }
+int8_t clqi_ref_saturate(float x) { return round_sat(x, -128.0f, 127.0f); }
 
 float clqi_ref_fold_add(const float *lanes, int count) {
-  float sum[16];
-  memcpy(sum, lanes, sizeof(float) * (size_t)count);
-  for (int width = count / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; i++) {
-      sum[i] = sum[2 * i] + sum[2 * i + 1];
-    }
+  if (count == 1) {
+    return lanes[0];
   }
-  return sum[0];
+  int left = 1;
+  while (left * 2 < count) {
+    left *= 2;
+  }
+  return clqi_ref_fold_add(lanes, left) + clqi_ref_fold_add(lanes + left, count - left);
 }

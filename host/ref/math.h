@@ -26,10 +26,9 @@ int32_t clqi_ref_absmax(int32_t bits, float x);
 float clqi_ref_quant_scale(int32_t absmax_bits);
 float clqi_ref_quant_mult(int32_t absmax_bits);
 int8_t clqi_ref_quant_code(float x, float mult);
-int8_t clqi_ref_sat_i8(float x);
+int8_t clqi_ref_saturate(float x);
 
-/* lib/fold.h: sum of lanes[0 .. count-1] in the fold order; count is a power
- * of two up to 16. */
+/* lib/fold.h and lib/warp.h: the sum of count >= 1 lanes, neighbours first. */
 float clqi_ref_fold_add(const float *lanes, int count);
 
 #endif

@@ -59,7 +59,7 @@ static inline void clq_store_half16(float16 x, size_t i, __global half *p) {
   vstore_half16_rte(x, i, p);
 }
 
-/* F: float type, U: uint type, H: ushort type of one width, S: suffix.
+/* F: float type, U: uint type, H: ushort type of one width, S: suffix (none, _8, _16).
  * clq_f32_from_bf16: exact. clq_bf16_from_f32: nearest, ties to even; a NaN
  * stays a NaN (made quiet, sign kept). */
 #define CLQ_DEFINE_BF16(F, U, H, S)                                            \
@@ -74,7 +74,7 @@ static inline void clq_store_half16(float16 x, size_t i, __global half *p) {
   }
 
 CLQ_DEFINE_BF16(float, uint, ushort, )
-CLQ_DEFINE_BF16(float8, uint8, ushort8, 8)
-CLQ_DEFINE_BF16(float16, uint16, ushort16, 16)
+CLQ_DEFINE_BF16(float8, uint8, ushort8, _8)
+CLQ_DEFINE_BF16(float16, uint16, ushort16, _16)
 
 #endif

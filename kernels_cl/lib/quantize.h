@@ -71,7 +71,7 @@ static inline float clq_quant_mult(int absmax_bits) {
   }                                                                            \
                                                                                \
   /* rint(x) saturated to [-128, 127]; NaN gives 0. */                         \
-  static inline C clq_sat_i8##S(F x) {                                         \
+  static inline C clq_saturate##S(F x) {                                       \
     return convert_##C(clq_round_sat##S(x, -128.0f, 127.0f));                  \
   }
 
