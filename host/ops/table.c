@@ -1,8 +1,24 @@
 #include "ops/table.h"
 
+extern const clqi_op clqi_op_gemm;
 extern const clqi_op clqi_op_rmsnorm;
+extern const clqi_op clqi_op_rope;
+extern const clqi_op clqi_op_attention;
+extern const clqi_op clqi_op_softmax;
+extern const clqi_op clqi_op_quantize;
+extern const clqi_op clqi_op_dequantize;
+extern const clqi_op clqi_op_silu_mul;
+extern const clqi_op clqi_op_add;
 
 const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_RMSNORM] = &clqi_op_rmsnorm,
+    [CLQ_OP_GEMM] = &clqi_op_gemm,
+    [CLQ_OP_ROPE] = &clqi_op_rope,
+    [CLQ_OP_ATTENTION] = &clqi_op_attention,
+    [CLQ_OP_SOFTMAX] = &clqi_op_softmax,
+    [CLQ_OP_QUANTIZE] = &clqi_op_quantize,
+    [CLQ_OP_DEQUANTIZE] = &clqi_op_dequantize,
+    [CLQ_OP_SILU_MUL] = &clqi_op_silu_mul,
+    [CLQ_OP_ADD] = &clqi_op_add,
 };
 const size_t clqi_op_count = CLQI_COUNT(clqi_op_table);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <clquant/quantize.h>
+
 /* Sum over 32 lanes (element i in lane i % 32) folded as lib/fold.h folds. */
 float clqi_ref_lane_sum_of_squares(const float *x, int64_t n);
 
@@ -18,9 +20,42 @@ int32_t clqi_ref_quantize_group(const float *x, int64_t n, int8_t *codes, float 
 void clqi_ref_quantize(const float *x, int64_t rows, int64_t cols, int64_t group, int8_t *codes,
                        float *scales, int32_t *sums);
 
+/* x = scale * (code - zero) with scales at row * row_step + col / group; zeros may be NULL. */
+void clqi_ref_dequantize(const int8_t *codes, const float *scales, const int32_t *zeros,
+                         int64_t rows, int64_t cols, int64_t row_step, int64_t group, float *out);
+
+/* out = gate * sigmoid(gate) * up, n elements. */
+void clqi_ref_silu_mul(const float *gate, const float *up, int64_t n, float *out);
+
+/* out = a + b, n elements. */
+void clqi_ref_add(const float *a, const float *b, int64_t n, float *out);
+
 /* out [rows, cols] f32. residual may be NULL; it is replaced by x + residual (rounded through f16
  * if half_storage). gamma may be NULL. */
 void clqi_ref_rmsnorm(const float *x, float *residual, const float *gamma, float eps, int64_t rows,
                       int64_t cols, bool half_storage, float *out);
+
+/* A weight matrix as clq_weights_pack takes one part of it; group at least 1 for W4 and W8. */
+typedef struct clqi_ref_weights {
+  clq_format format;
+  int64_t rows; /* N */
+  int64_t cols; /* K */
+  int64_t group;
+  const void *data;
+  const float *scales;
+  const uint8_t *zeros;
+} clqi_ref_weights;
+
+/* W[n, k] as f32, rounded once. */
+float clqi_ref_weight(const clqi_ref_weights *w, int64_t n, int64_t k);
+
+/* out = x W^T, one fma per element of K, ascending. */
+void clqi_ref_gemm_f32(const float *x, int64_t x_stride, int64_t rows, const clqi_ref_weights *w,
+                       float *out, int64_t out_stride);
+
+/* The same from int8 codes; x_group: elements of a row that share a scale, 0: the whole row.
+ * x_scale is [rows] or [rows, ceil(K / x_group)]. */
+void clqi_ref_gemm_q8(const int8_t *x, int64_t x_stride, const float *x_scale, int64_t x_group,
+                      int64_t rows, const clqi_ref_weights *w, float *out, int64_t out_stride);
 
 #endif

@@ -1,8 +1,186 @@
 /** @file model.h
- *  Language models: load a GGUF file, feed tokens, read logits. */
+ *  Language models, from a GGUF file to text:
+ *
+ *      clq_model *m;    clq_model_load(ctx, "model.gguf", &m);
+ *      clq_session *s;  clq_session_create(m, NULL, NULL, &s);
+ *      clq_tokens ids = {0};
+ *      clq_tokenizer_encode(clq_model_tokenizer(m), "Once", 4, 0, &ids);
+ *      clq_session_eval(s, ids.ids, ids.count, CLQ_LOGITS_LAST, logits);
+ *
+ *  A model is its weights on a device, shared by sessions; a session is one sequence with its KV
+ *  cache, used by one thread at a time. */
 #ifndef CLQUANT_MODEL_H
 #define CLQUANT_MODEL_H
 
 #include <clquant/graph.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- text and ids */
+
+typedef struct clq_tokenizer clq_tokenizer;
+
+/** Token ids that grow; all zero is an empty list. Encoding appends. */
+typedef struct clq_tokens {
+  int32_t *ids;
+  int64_t count;
+  int64_t capacity;
+} clq_tokens;
+CLQ_API void clq_tokens_free(clq_tokens *tokens);
+
+/** Bytes that grow; all zero is empty. Not NUL-terminated. */
+typedef struct clq_text {
+  char *data;
+  size_t length;
+  size_t capacity;
+} clq_text;
+CLQ_API void clq_text_free(clq_text *text);
+
+/** The tokenizer in a GGUF file; needs no device. CLQ_IO_ERROR, CLQ_BAD_FILE, CLQ_UNSUPPORTED. */
+CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_open(const char *path, clq_tokenizer **tokenizer);
+CLQ_API void clq_tokenizer_destroy(clq_tokenizer *tokenizer);
+
+typedef enum clq_encode_flags {
+  CLQ_ENCODE_SPECIAL = 1, /**< special tokens in the text are tokens; otherwise they are text */
+  CLQ_ENCODE_BOS = 2      /**< begin with BOS if the file's metadata says so */
+} clq_encode_flags;
+
+/** Appends the ids of @p length bytes. Each byte that is not UTF-8 becomes U+FFFD. */
+CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_encode(const clq_tokenizer *tokenizer,
+                                                      const char *text, size_t length,
+                                                      unsigned flags, clq_tokens *tokens);
+/** Appends the ids of a conversation's opening: @p system (NULL: the template's own) and
+ *  @p user, in the file's chat template, ready for the answer. The user's text is text: special
+ *  tokens in it have no effect. CLQ_UNSUPPORTED for a template of an unknown family. */
+CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_encode_chat(const clq_tokenizer *tokenizer,
+                                                           const char *system, const char *user,
+                                                           size_t user_length, clq_tokens *tokens);
+/** Appends the bytes of the ids; @p skip_special leaves control tokens out. */
+CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_decode(const clq_tokenizer *tokenizer,
+                                                      const int32_t *ids, int64_t count,
+                                                      int32_t skip_special, clq_text *text);
+/** True where generation ends. */
+CLQ_API int32_t clq_tokenizer_is_end(const clq_tokenizer *tokenizer, int32_t id);
+CLQ_API int64_t clq_tokenizer_size(const clq_tokenizer *tokenizer);
+
+/** Decodes a stream of ids to whole UTF-8 characters; all zero is a new one. */
+typedef struct clq_text_stream {
+  char held[4];
+  size_t held_count;
+} clq_text_stream;
+/** Appends what is complete after @p id. Control tokens give nothing. */
+CLQ_API CLQ_NODISCARD clq_status clq_text_stream_push(clq_text_stream *stream,
+                                                      const clq_tokenizer *tokenizer, int32_t id,
+                                                      clq_text *text);
+/** Ends the stream: an incomplete character becomes U+FFFD. */
+CLQ_API CLQ_NODISCARD clq_status clq_text_stream_end(clq_text_stream *stream, clq_text *text);
+
+/* ---------------------------------------------------------------- models */
+
+typedef struct clq_model clq_model;
+
+/** Loads and packs the weights of a LLaMA-family model. Errors name the file and what to do.
+ *  CLQ_IO_ERROR, CLQ_BAD_FILE, CLQ_UNSUPPORTED (architecture, tensor type), CLQ_OUT_OF_*. */
+CLQ_API CLQ_NODISCARD clq_status clq_model_load(clq_context *context, const char *path,
+                                                clq_model **model);
+/** Its sessions must be gone. */
+CLQ_API void clq_model_destroy(clq_model *model);
+
+typedef struct clq_model_info {
+  char name[128];
+  char architecture[32];
+  int64_t layers;
+  int64_t width; /**< of the residual stream */
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t feed_forward;
+  int64_t vocabulary;
+  int64_t context;       /**< tokens the model was trained for */
+  uint64_t weight_bytes; /**< on the device */
+  double load_seconds;   /**< reading and packing; kernel builds not included */
+} clq_model_info;
+CLQ_API void clq_model_get_info(const clq_model *model, clq_model_info *info);
+/** The model's own tokenizer; lives as long as the model. */
+CLQ_API const clq_tokenizer *clq_model_tokenizer(const clq_model *model);
+
+/* ---------------------------------------------------------------- sessions */
+
+typedef struct clq_session clq_session;
+
+/** Activations between layers. */
+typedef enum clq_acts {
+  CLQ_ACTS_Q8G32 = 1, /**< int8, a scale per 32: keeps the model's quality; the default */
+  CLQ_ACTS_Q8 = 2,    /**< int8, a scale per token */
+  CLQ_ACTS_F32 = 3    /**< exact */
+} clq_acts;
+
+/** All zero: the defaults. */
+typedef struct clq_session_desc {
+  clq_acts acts;   /**< 0: CLQ_ACTS_Q8G32 */
+  clq_dtype kv;    /**< CLQ_F16 (0) or CLQ_F32 */
+  int64_t context; /**< most tokens in the sequence; 0: what the model was trained for */
+} clq_session_desc;
+
+/** @p desc and @p stream may be NULL (an own stream then). */
+CLQ_API CLQ_NODISCARD clq_status clq_session_create(clq_model *model, clq_stream *stream,
+                                                    const clq_session_desc *desc,
+                                                    clq_session **session);
+CLQ_API void clq_session_destroy(clq_session *session);
+
+typedef enum clq_logits_wanted {
+  CLQ_LOGITS_NONE = 0, /**< only fill the KV cache */
+  CLQ_LOGITS_LAST = 1, /**< [vocabulary]: the prediction after the last token */
+  CLQ_LOGITS_ALL = 2   /**< [count, vocabulary] */
+} clq_logits_wanted;
+
+/** Feeds @p count tokens after those already fed and waits for the result. @p logits is host
+ *  memory (NULL with CLQ_LOGITS_NONE). CLQ_INVALID_ARGUMENT: an id that is no token, or more
+ *  tokens than the context holds; nothing has then been fed. */
+CLQ_API CLQ_NODISCARD clq_status clq_session_eval(clq_session *session, const int32_t *ids,
+                                                  int64_t count, clq_logits_wanted wanted,
+                                                  float *logits);
+/** Tokens fed so far. */
+CLQ_API int64_t clq_session_position(const clq_session *session);
+/** Forgets all tokens from @p position on; 0 starts anew. */
+CLQ_API CLQ_NODISCARD clq_status clq_session_rewind(clq_session *session, int64_t position);
+
+typedef struct clq_session_stats {
+  uint64_t kv_bytes;
+  uint64_t arena_bytes;       /**< activations: the most that one plan needs */
+  uint64_t arena_naive_bytes; /**< what that plan would take without reuse */
+  uint64_t arena_lower_bound_bytes;
+  double build_seconds; /**< compiling plans, kernels included */
+  int32_t launches;     /**< of one decode step */
+} clq_session_stats;
+CLQ_API void clq_session_get_stats(const clq_session *session, clq_session_stats *stats);
+
+/** From now on all work is traced into @p trace (NULL: off); it must outlive the tracing. */
+CLQ_API void clq_session_trace(clq_session *session, clq_trace *trace);
+
+/* ---------------------------------------------------------------- sampling */
+
+/** How the next token is drawn from logits; all zero is greedy. The filters apply in the order
+ *  top_k, top_p, min_p, temperature. */
+typedef struct clq_sampling {
+  float temperature; /**< 0: the largest logit, of equal ones the lowest id */
+  int32_t top_k;     /**< 0: off */
+  float top_p;       /**< 0 or 1: off */
+  float min_p;       /**< 0: off */
+  uint64_t seed;
+} clq_sampling;
+
+typedef struct clq_sampler clq_sampler;
+CLQ_API CLQ_NODISCARD clq_status clq_sampler_create(const clq_sampling *sampling,
+                                                    int64_t vocabulary, clq_sampler **sampler);
+CLQ_API void clq_sampler_destroy(clq_sampler *sampler);
+/** CLQ_INVALID_ARGUMENT for NaN, +inf, or nothing above -inf. */
+CLQ_API CLQ_NODISCARD clq_status clq_sampler_sample(clq_sampler *sampler, const float *logits,
+                                                    int64_t count, int32_t *id);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,0 +1,70 @@
+#include "ops/emit.h"
+
+static const char NAME[] = "quantize";
+
+static const clqi_field fields[] = {
+    CLQI_FIELD(clq_quantize_args, x, CLQI_IN, false),
+    CLQI_FIELD(clq_quantize_args, out, CLQI_OUT, false),
+};
+
+static clq_status infer(void *args) {
+  clq_quantize_args *a = args;
+  clqi_infer_shape(&a->out, &a->x);
+  return CLQ_OK;
+}
+
+static clq_status check(const clq_context *context, const void *args) {
+  (void)context;
+  const clq_quantize_args *a = args;
+  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16)));
+  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_I8)));
+  return clqi_check_output(NAME, &a->out, a->x.shape[0], a->x.shape[1]);
+}
+
+static bool empty(const void *args) {
+  const clq_quantize_args *a = args;
+  return a->x.shape[0] == 0 || a->x.shape[1] == 0;
+}
+
+static const clqi_variant variants[] = {
+    {.name = "quantize_rows", .kernel = CLQI_KERNEL_quantize_rows},
+};
+
+static clq_status launch(clqi_emitter *emitter, const void *args) {
+  const clq_quantize_args *a = args;
+  const int64_t rows = a->x.shape[0];
+  const int64_t cols = a->x.shape[1];
+  const clqi_variant *v =
+      clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
+  char options[CLQI_OPTIONS_BYTES];
+  clqi_options(options, "-DCLQ_X=%d %s", (int)a->x.dtype, clqi_emit_option(&a->out));
+  clqi_launch l;
+  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_arg_tensor(&l, &a->x);
+  clqi_arg_tensor(&l, &a->out);
+  clqi_arg_scale(&l, &a->out);
+  clqi_arg_sum(&l, &a->out);
+  clqi_arg_i64(&l, cols);
+  clqi_arg_i64(&l, clqi_stride(&a->x, 2, 0));
+  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
+  clqi_arg_i64(&l, clqi_emit_group(&a->out, cols));
+  const double elements = (double)rows * (double)cols;
+  const double bytes = elements * (double)clq_dtype_bytes(a->x.dtype) +
+                       clqi_emit_bytes(&a->out, rows, cols);
+  return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL, bytes, 3.0 * elements);
+}
+
+const clqi_op clqi_op_quantize = {
+    .name = NAME,
+    .args_bytes = sizeof(clq_quantize_args),
+    .fields = fields,
+    .field_count = CLQI_COUNT(fields),
+    .infer = infer,
+    .check = check,
+    .empty = empty,
+    .launch = launch,
+};
+
+clq_status clq_quantize(clq_stream *stream, const clq_quantize_args *args) {
+  return clqi_op_run(stream, &clqi_op_quantize, args);
+}
