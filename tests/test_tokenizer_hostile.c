@@ -1,0 +1,187 @@
+/* Vocabularies that must be refused, and memory that runs out. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/tokenizer.h"
+#include "tiny_tokenizer.h"
+
+#define BYTE(c) (TINY_BYTES + (uint8_t)(c))
+
+/* --- Bad vocabularies. -------------------------------------------------------- */
+
+static void expect_refusal(tiny_vocabulary *tiny, clq_status status, const char *sentence) {
+  clqi_tokenizer *tokenizer = (clqi_tokenizer *)tiny;
+  cr_assert_eq(clqi_tokenizer_create(&tiny->desc, &tokenizer), status, "%s: %s", sentence,
+               clq_last_error());
+  cr_assert_null(tokenizer);
+  cr_assert_not_null(strstr(clq_last_error(), sentence), "\"%s\" lacks \"%s\"", clq_last_error(),
+                     sentence);
+  tiny_destroy(tiny);
+}
+
+Test(tokenizer_hostile, a_bad_vocabulary_is_refused_with_its_own_sentence) {
+  tiny_vocabulary *v = tiny_create("qwen2");
+  expect_refusal(v, CLQ_UNSUPPORTED,
+                 "pre-tokenizer is \"qwen2\", supported are smollm, gpt-2, llama-bpe");
+  v = tiny_create("");
+  expect_refusal(v, CLQ_UNSUPPORTED, "pre-tokenizer is \"\"");
+  v = tiny_create("\x1b[31m evil");
+  expect_refusal(v, CLQ_UNSUPPORTED, "pre-tokenizer is \"?[31m evil\"");
+  v = tiny_create(NULL);
+  v->desc.model = clqi_text_of("llama");
+  expect_refusal(v, CLQ_UNSUPPORTED, "model is \"llama\", supported is gpt2 (byte-level BPE)");
+  v = tiny_create(NULL);
+  v->desc.add_space_prefix = true;
+  expect_refusal(v, CLQ_UNSUPPORTED, "add_space_prefix");
+  v = tiny_create(NULL);
+  v->desc.token_count = 0;
+  expect_refusal(v, CLQ_BAD_FILE, "0 tokens, expected 1 to");
+  v = tiny_create(NULL);
+  v->desc.token_count = SIZE_MAX;
+  expect_refusal(v, CLQ_BAD_FILE, "tokens, expected 1 to");
+  v = tiny_create(NULL);
+  v->desc.merge_count = SIZE_MAX;
+  expect_refusal(v, CLQ_BAD_FILE, "merges, at most");
+  v = tiny_create(NULL);
+  v->desc.type_count = 7;
+  expect_refusal(v, CLQ_BAD_FILE, "7 token types, expected 260");
+  v = tiny_create(NULL);
+  v->desc.tokens = NULL;
+  expect_refusal(v, CLQ_INVALID_ARGUMENT, "tokens are NULL");
+  v = tiny_create(NULL);
+  v->desc.merges = NULL;
+  v->desc.merge_count = 1;
+  expect_refusal(v, CLQ_INVALID_ARGUMENT, "merges are NULL");
+  v = tiny_create(NULL);
+  v->desc.eos = 260;
+  expect_refusal(v, CLQ_BAD_FILE, "EOS is token 260, the vocabulary has 260");
+  v = tiny_create(NULL);
+  v->desc.pad = -2;
+  expect_refusal(v, CLQ_BAD_FILE, "padding token is token -2");
+  v = tiny_create(NULL);
+  v->desc.bos = INT64_MAX;
+  expect_refusal(v, CLQ_BAD_FILE, "BOS is token 9223372036854775807");
+  v = tiny_create(NULL);
+  v->desc.bos = -1;
+  v->desc.add_bos = true;
+  expect_refusal(v, CLQ_BAD_FILE, "add_bos without a BOS token");
+  v = tiny_create(NULL);
+  v->types[9] = 6;
+  expect_refusal(v, CLQ_BAD_FILE, "token 9 has type 6, expected 1 to 5");
+  v = tiny_create(NULL);
+  v->tokens[9].length = 0;
+  expect_refusal(v, CLQ_BAD_FILE, "token 9 is empty");
+  v = tiny_create(NULL);
+  v->tokens[9] = (clqi_text){NULL, 3};
+  expect_refusal(v, CLQ_INVALID_ARGUMENT, "token 9 is NULL");
+  v = tiny_create(NULL);
+  v->tokens[9].length = SIZE_MAX;
+  expect_refusal(v, CLQ_BAD_FILE, "longer than 4 GiB");
+  v = tiny_create(NULL);
+  v->tokens[9] = clqi_text_of("a b");
+  expect_refusal(v, CLQ_BAD_FILE, "token 9, \"a b\", is not byte-level text");
+  v = tiny_create(NULL);
+  v->tokens[9] = clqi_text_of("\xC5\x84"); /* U+0144, one past the alphabet */
+  expect_refusal(v, CLQ_BAD_FILE, "token 9, \"??\", is not byte-level text");
+  v = tiny_create(NULL);
+  v->tokens[9] = clqi_text_of("a\xC4");
+  expect_refusal(v, CLQ_BAD_FILE, "is not byte-level text");
+  v = tiny_create(NULL);
+  v->tokens[TINY_USER] = clqi_text_of("\x80");
+  expect_refusal(v, CLQ_BAD_FILE, "token 3, \"?\", is not valid UTF-8");
+  v = tiny_create(NULL);
+  v->tokens[9] = clqi_text_of("a");
+  expect_refusal(v, CLQ_BAD_FILE, "tokens 9 and 101 are both \"a\"");
+
+  static const struct {
+    const char *merge;
+    const char *sentence;
+  } merges[] = {
+      {"ab", "merge 1, \"ab\", has no space"},     {"a ", "joins what are not tokens"},
+      {" a", "joins what are not tokens"},         {"", "has no space"},
+      {"a \xC5\x84", "joins what are not tokens"}, {"b b", "makes what is not a token"},
+      {"a a", "merge 1, \"a a\", occurs twice"},   {"<|im_start|> +", "involves a control token"},
+  };
+  for (size_t i = 0; i < sizeof merges / sizeof merges[0]; ++i) {
+    v = tiny_create(NULL);
+    (void)tiny_merge(v, BYTE('a'), BYTE('a'));
+    v->merges[v->desc.merge_count++] = clqi_text_of(merges[i].merge);
+    expect_refusal(v, CLQ_BAD_FILE, merges[i].sentence);
+  }
+}
+
+/* --- Memory. ------------------------------------------------------------------ */
+
+typedef struct meter {
+  long left; /* allocations until the first that fails */
+  long live;
+} meter;
+
+static void *metered_allocate(void *user, size_t bytes) {
+  meter *m = user;
+  void *block = m->left-- > 0 ? malloc(bytes) : NULL;
+  m->live += block != NULL;
+  return block;
+}
+
+static void *metered_reallocate(void *user, void *block, size_t bytes) {
+  meter *m = user;
+  void *grown = m->left-- > 0 ? realloc(block, bytes) : NULL;
+  m->live += block == NULL && grown != NULL;
+  return grown;
+}
+
+static void metered_release(void *user, void *block) {
+  meter *m = user;
+  --m->live;
+  free(block);
+}
+
+/* Creates, encodes (with repair, a long piece, special tokens) and decodes. */
+static clq_status use_everything(const clqi_tokenizer_desc *desc) {
+  static const char text[] =
+      "Hi <|im_end|>there\xFF aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+  clqi_tokenizer *t = NULL;
+  clqi_ids ids = {0};
+  clqi_bytes bytes = {0};
+  clqi_decoder decoder = {0};
+  clq_status status = clqi_tokenizer_create(desc, &t);
+  if (status == CLQ_OK) {
+    status = clqi_tokenizer_encode(t, text, sizeof text, CLQI_ENCODE_SPECIAL, &ids);
+    cr_assert(status == CLQ_OK || ids.count == 0);
+  }
+  for (size_t i = 0; i < ids.count && status == CLQ_OK; ++i) {
+    status = clqi_decoder_push(&decoder, t, ids.data[i], false, &bytes);
+  }
+  if (status == CLQ_OK) {
+    status = clqi_tokenizer_decode(t, ids.data, ids.count, true, &bytes);
+  }
+  clqi_bytes_free(&bytes);
+  clqi_ids_free(&ids);
+  clqi_tokenizer_destroy(t);
+  return status;
+}
+
+Test(tokenizer_hostile, every_lack_of_memory_is_an_error_and_leaks_nothing) {
+  const char *const pres[2] = {"smollm", "llama-bpe"};
+  for (int p = 0; p < 2; ++p) {
+    tiny_vocabulary *tiny = tiny_create(pres[p]);
+    (void)tiny_merge(tiny, BYTE('a'), BYTE('a'));
+    clq_status status = CLQ_OUT_OF_HOST_MEMORY;
+    long allowed = 0;
+    for (; status != CLQ_OK; ++allowed) {
+      meter m = {allowed, 0};
+      clq_set_allocator(
+          &(clq_allocator){metered_allocate, metered_reallocate, metered_release, &m});
+      status = use_everything(&tiny->desc);
+      clq_set_allocator(NULL);
+      cr_assert(status == CLQ_OK || status == CLQ_OUT_OF_HOST_MEMORY, "allocation %ld: %s", allowed,
+                clq_last_error());
+      cr_assert_eq(m.live, 0, "allocation %ld fails: %ld blocks are left", allowed, m.live);
+      cr_assert_lt(allowed, 2000);
+    }
+    cr_assert_gt(allowed, 20);
+    tiny_destroy(tiny);
+  }
+}
