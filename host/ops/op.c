@@ -83,7 +83,7 @@ clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *
   const size_t bytes = clq_dtype_bytes(t->dtype);
   CLQI_REQUIRE(t->offset % bytes == 0, "%s: the offset of %s is %llu bytes, expected a multiple of %zu",
                op, arg, (unsigned long long)t->offset, bytes);
-  return check_strides(op, arg, t, dims);
+  return elements == 0 ? CLQ_OK : check_strides(op, arg, t, dims);
 }
 
 clq_status clqi_check_extent(const char *op, const char *arg, const clq_tensor *t, int dim,

@@ -176,7 +176,7 @@ static clq_status check_error_word(clq_stream *stream) {
       return clqi_fail(CLQ_INVALID_ARGUMENT, "embedding: id %d is not a row of the table", word[1]);
     case CLQI_DEVICE_ERROR_POSITION:
       return clqi_fail(CLQ_INVALID_ARGUMENT,
-                       "rope: position %d is outside the table or the KV cache", word[1]);
+                       "position %d is outside the RoPE table or the KV cache", word[1]);
     case CLQI_DEVICE_ERROR_NONE: break;
   }
   return clqi_fail(CLQ_DEVICE_ERROR, "a kernel reported the unknown error %d", word[0]);

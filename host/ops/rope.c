@@ -1,0 +1,174 @@
+#include <math.h>
+
+#include "ops/emit.h"
+#include "ops/kv_cache.h"
+#include "ops/op.h"
+
+static const char NAME[] = "rope";
+
+static const clqi_field fields[] = {
+    CLQI_FIELD(clq_rope_args, q, CLQI_IN, false),
+    CLQI_FIELD(clq_rope_args, out, CLQI_OUT, false),
+    CLQI_FIELD(clq_rope_args, k, CLQI_IN, true),
+    CLQI_FIELD(clq_rope_args, v, CLQI_IN, true),
+    CLQI_FIELD(clq_rope_args, k_cache, CLQI_INOUT, true),
+    CLQI_FIELD(clq_rope_args, v_cache, CLQI_INOUT, true),
+    CLQI_FIELD(clq_rope_args, position, CLQI_IN, false),
+    CLQI_FIELD(clq_rope_args, table, CLQI_IN, false),
+};
+
+void clq_rope_table(float *table, int64_t positions, int64_t dims, double base) {
+  for (int64_t p = 0; p < positions; ++p) {
+    for (int64_t i = 0; i < dims / 2; ++i) {
+      const double angle = (double)p * pow(base, -2.0 * (double)i / (double)dims);
+      *table++ = (float)cos(angle);
+      *table++ = (float)sin(angle);
+    }
+  }
+}
+
+static clq_status infer(void *args) {
+  clq_rope_args *a = args;
+  clqi_infer_shape(&a->out, &a->q);
+  return CLQ_OK;
+}
+
+static clq_status check_heads(const char *arg, const clq_tensor *t, const clq_rope_args *a) {
+  CLQI_TRY(clqi_check_tensor(NAME, arg, t, 3, CLQI_DT(CLQ_F32)));
+  CLQI_TRY(clqi_check_extent(NAME, arg, t, 0, a->q.shape[0], "rows of q"));
+  CLQI_TRY(clqi_check_extent(NAME, arg, t, 2, a->q.shape[2], "head_dim of q"));
+  CLQI_REQUIRE(t->shape[1] <= INT32_MAX, "%s: dimension 1 of %s is %lld", NAME, arg,
+               (long long)t->shape[1]);
+  return CLQ_OK;
+}
+
+static clq_status check_table(const clq_rope_args *a) {
+  const clq_tensor *t = &a->table;
+  CLQI_TRY(clqi_check_tensor(NAME, "table", t, 3, CLQI_DT(CLQ_F32)));
+  CLQI_TRY(clqi_check_extent(NAME, "table", t, 2, 2, "cosine and sine"));
+  CLQI_REQUIRE(t->shape[1] <= a->q.shape[2] / 2,
+               "rope: dimension 1 of table is %lld, expected at most %lld (half of head_dim)",
+               (long long)t->shape[1], (long long)(a->q.shape[2] / 2));
+  CLQI_REQUIRE(clqi_stride(t, 3, 1) == 2 && clqi_stride(t, 3, 0) == 2 * t->shape[1],
+               "rope: table must be dense");
+  return CLQ_OK;
+}
+
+static clq_status check_append(const clq_rope_args *a) {
+  CLQI_REQUIRE(clqi_present(&a->k) && clqi_present(&a->v) && clqi_present(&a->k_cache) &&
+                   clqi_present(&a->v_cache),
+               "rope: k, v, k_cache and v_cache come together or not at all");
+  CLQI_TRY(check_heads("k", &a->k, a));
+  CLQI_TRY(check_heads("v", &a->v, a));
+  CLQI_TRY(clqi_check_extent(NAME, "v", &a->v, 1, a->k.shape[1], "heads of k"));
+  CLQI_TRY(clqi_check_caches(NAME, &a->k_cache, &a->v_cache, a->q.shape[2]));
+  return clqi_check_extent(NAME, "k_cache", &a->k_cache, 0, a->k.shape[1], "heads of k");
+}
+
+static bool appends(const clq_rope_args *a) {
+  return clqi_present(&a->k) || clqi_present(&a->v) || clqi_present(&a->k_cache) ||
+         clqi_present(&a->v_cache);
+}
+
+static clq_status check(const clq_context *context, const void *args) {
+  (void)context;
+  const clq_rope_args *a = args;
+  const int64_t head_dim = a->q.shape[2];
+  CLQI_TRY(check_heads("q", &a->q, a));
+  CLQI_TRY(check_heads("out", &a->out, a));
+  CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 1, a->q.shape[1], "heads of q"));
+  if (head_dim % 2 != 0 || head_dim > CLQI_MAX_HEAD_DIM) {
+    return clqi_fail(CLQ_UNSUPPORTED, "rope: head_dim is %lld, offered: even numbers up to %d",
+                     (long long)head_dim, (int)CLQI_MAX_HEAD_DIM);
+  }
+  CLQI_REQUIRE(a->layout == 0 || a->layout == CLQ_ROPE_ADJACENT || a->layout == CLQ_ROPE_HALF,
+               "rope: layout is %d", (int)a->layout);
+  CLQI_TRY(clqi_check_position(NAME, &a->position));
+  CLQI_TRY(check_table(a));
+  return appends(a) ? check_append(a) : CLQ_OK;
+}
+
+static bool empty(const void *args) {
+  const clq_rope_args *a = args;
+  const int64_t heads = a->q.shape[1] + (appends(a) ? a->k.shape[1] : 0);
+  return a->q.shape[0] == 0 || heads == 0 || a->q.shape[2] == 0;
+}
+
+static const clqi_variant variants[] = {
+    {.name = "rope_blocks", .kernel = CLQI_KERNEL_rope_blocks, .needs = CLQI_BIT(CPU)},
+    {.name = "rope_pairs", .kernel = CLQI_KERNEL_rope_pairs},
+};
+
+static void arg_strides(clqi_launch *l, const clq_tensor *t) {
+  clqi_arg_i64(l, clqi_stride(t, 3, 0));
+  clqi_arg_i64(l, clqi_stride(t, 3, 1));
+}
+
+static void arguments(clqi_launch *l, const clq_rope_args *a) {
+  clqi_arg_tensor(l, &a->q);
+  clqi_arg_tensor(l, &a->out);
+  clqi_arg_tensor(l, &a->k);
+  clqi_arg_tensor(l, &a->v);
+  clqi_arg_tensor(l, &a->k_cache);
+  clqi_arg_tensor(l, &a->v_cache);
+  clqi_arg_tensor(l, &a->position);
+  clqi_arg_tensor(l, &a->table);
+  clqi_arg_error_word(l);
+  clqi_arg_i64(l, a->q.shape[0]);
+  clqi_arg_i32(l, (int32_t)a->q.shape[1]);
+  clqi_arg_i32(l, appends(a) ? (int32_t)a->k.shape[1] : 0);
+  clqi_arg_i32(l, (int32_t)(2 * a->table.shape[1]));
+  clqi_arg_i64(l, a->table.shape[0]);
+  clqi_arg_i64(l, appends(a) ? a->k_cache.shape[1] : 0);
+  arg_strides(l, &a->q);
+  arg_strides(l, &a->out);
+  arg_strides(l, &a->k);
+  arg_strides(l, &a->v);
+  clqi_arg_i64(l, clqi_stride(&a->k_cache, 3, 0));
+  clqi_arg_i64(l, clqi_stride(&a->v_cache, 3, 0));
+}
+
+static clq_status launch(clqi_emitter *emitter, const void *args) {
+  const clq_rope_args *a = args;
+  const int64_t rows = a->q.shape[0];
+  const int64_t heads = a->q.shape[1];
+  const int64_t kv_heads = appends(a) ? a->k.shape[1] : 0;
+  const int64_t head_dim = a->q.shape[2];
+  const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
+  char options[CLQI_OPTIONS_BYTES];
+  clqi_options(options, "-DCLQ_HEAD_DIM=%d -DCLQ_LAYOUT=%d -DCLQ_CACHE=%d", (int)head_dim,
+               a->layout == CLQ_ROPE_HALF ? 2 : 1, clqi_cache_type(&a->k_cache));
+  clqi_launch l;
+  clqi_launch_begin(&l, emitter, v->kernel, options);
+  arguments(&l, a);
+  const double elements = (double)rows * (double)head_dim;
+  const double appended = (double)clq_dtype_bytes((clq_dtype)clqi_cache_type(&a->k_cache));
+  const double bytes =
+      elements * (8.0 * (double)heads + 2.0 * (4.0 + appended) * (double)kv_heads) +
+      8.0 * (double)rows * (double)a->table.shape[1];
+  const double ops = 3.0 * elements * (double)(heads + kv_heads);
+  if (v->kernel == CLQI_KERNEL_rope_blocks) {
+    /* Blocks of 16 positions that rows can reach from anywhere in a block. */
+    const size_t blocks = (size_t)((rows + 2 * (CLQI_KEY_BLOCK - 1)) / CLQI_KEY_BLOCK);
+    const size_t slots = (size_t)(kv_heads > 0 ? kv_heads : heads);
+    return clqi_launch_end(&l, 2, (size_t[]){blocks, slots}, NULL, bytes, ops);
+  }
+  const size_t pairs = (size_t)(head_dim / 2);
+  return clqi_launch_end(&l, 3, (size_t[]){pairs, (size_t)(heads + 2 * kv_heads), (size_t)rows},
+                         (size_t[]){pairs, 1, 1}, bytes, ops);
+}
+
+const clqi_op clqi_op_rope = {
+    .name = NAME,
+    .args_bytes = sizeof(clq_rope_args),
+    .fields = fields,
+    .field_count = CLQI_COUNT(fields),
+    .infer = infer,
+    .check = check,
+    .empty = empty,
+    .launch = launch,
+};
+
+clq_status clq_rope(clq_stream *stream, const clq_rope_args *args) {
+  return clqi_op_run(stream, &clqi_op_rope, args);
+}

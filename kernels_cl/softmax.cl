@@ -1,0 +1,303 @@
+/* Softmax of rows, f32 or int8.
+ *
+ * f32:   s = x * step (step: the caller's scale);  m = max s;  e = exp(s - m)
+ * int8:  the difference D = max - code is 0 .. 255, so exp comes from a table that is exact for
+ *        the dequantized logits up to the rounding of its entries. With step = x's scale * the
+ *        caller's scale:  e = high[D / 16] * low[D % 16],  high[a] = exp(-16 a * step),
+ *        low[b] = exp(-b * step).  A zero point cancels in D.
+ *
+ * The sum is taken in 64 lanes (element i in lane i mod 64) that fold neighbours first; then
+ * out = e * (1 / sum), as u8 rint(e * (256 / sum)) saturated to 255. Every form does the same
+ * operations in the same order. */
+#include "lib/fold.h"
+#include "lib/math.h"
+#include "lib/quantize.h"
+#include "lib/rows.h"
+#include "lib/tensor.h"
+#include "lib/traits.h"
+
+#pragma OPENCL FP_CONTRACT OFF
+
+/* clq_dtype of the output: 1 f32, 5 u8 (int8 input only). */
+#ifndef CLQ_OUT
+#define CLQ_OUT 1
+#endif
+#ifndef CLQ_GROUP
+#define CLQ_GROUP 64 /* lanes; not to be changed without the order of the sum */
+#endif
+
+#if CLQ_OUT == 5
+typedef uchar out_t;
+#else
+typedef float out_t;
+#endif
+
+/* A row of -inf has no largest element to count from: its exponentials are then 0, not NaN. */
+static inline float origin_of(float m) { return m == -CLQ_INF ? 0.0f : m; }
+
+/* What exponentials are multiplied by; 0 for a row of -inf. */
+static inline float factor_of(float sum) {
+  return sum == 0.0f ? 0.0f : clq_div(CLQ_OUT == 5 ? 256.0f : 1.0f, sum);
+}
+
+/* out_scale: one f32 that receives 1/256, or NULL. */
+#define SOFTMAX_I8_ARGS                                                                           \
+  CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, x_scale), CLQ_TENSOR(out_t, out),            \
+      CLQ_TENSOR(float, out_scale), const long rows, const long cols, const long x_row,           \
+      const long out_row, const int per_token, const float scale
+
+#define SOFTMAX_F32_ARGS                                                                          \
+  CLQ_TENSOR(const float, x), CLQ_TENSOR(float, out), const long rows, const long cols,           \
+      const long x_row, const long out_row, const float scale
+
+/* --- the portable forms: one work-group of 64 a row --- */
+
+static inline float group_max(float x, int lid, __local float *scratch) {
+  scratch[lid] = x;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  float16 m = vload16(0, scratch);
+  for (int i = 1; i < CLQ_GROUP / 16; i++) {
+    const float16 other = vload16(i, scratch);
+    m = other > m ? other : m;
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  return clq_fold_max16(m);
+}
+
+static inline float group_sum(float x, int lid, __local float *scratch) {
+  scratch[lid] = x;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  const float a = clq_fold_add16(vload16(0, scratch)) + clq_fold_add16(vload16(1, scratch));
+  const float b = clq_fold_add16(vload16(2, scratch)) + clq_fold_add16(vload16(3, scratch));
+  barrier(CLK_LOCAL_MEM_FENCE);
+  return a + b;
+}
+
+__kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_f32_groups(
+    SOFTMAX_F32_ARGS) {
+  CLQ_AT(const float, x);
+  CLQ_AT(float, out);
+  __local float scratch[CLQ_GROUP];
+  const int lid = (int)get_local_id(0);
+  x += (long)get_group_id(0) * x_row;
+  out += (long)get_group_id(0) * out_row;
+  float m = -CLQ_INF;
+  for (long i = lid; i < cols; i += CLQ_GROUP) {
+    const float s = x[i] * scale;
+    m = s > m ? s : m;
+  }
+  const float origin = origin_of(group_max(m, lid, scratch));
+  float sum = 0.0f;
+  for (long i = lid; i < cols; i += CLQ_GROUP) {
+    const float e = clq_exp(x[i] * scale - origin);
+    out[i] = e;
+    sum += e;
+  }
+  const float factor = factor_of(group_sum(sum, lid, scratch));
+  for (long i = lid; i < cols; i += CLQ_GROUP) {
+    out[i] *= factor;
+  }
+}
+
+static inline float table_entry(int difference, float step) {
+  return clq_exp((float)(-16 * (difference >> 4)) * step) *
+         clq_exp((float)-(difference & 15) * step);
+}
+
+__kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_i8_groups(
+    SOFTMAX_I8_ARGS) {
+  CLQ_AT(const char, x);
+  CLQ_AT(const float, x_scale);
+  CLQ_AT(out_t, out);
+  CLQ_AT(float, out_scale);
+  __local float scratch[CLQ_GROUP];
+  __local float table[256];
+  const int lid = (int)get_local_id(0);
+  const long row = (long)get_group_id(0);
+  const float step = x_scale[per_token ? row : 0] * scale;
+  x += row * x_row;
+  out += row * out_row;
+  for (int i = lid; i < 256; i += CLQ_GROUP) {
+    table[i] = table_entry(i, step);
+  }
+  int m = -128;
+  for (long i = lid; i < cols; i += CLQ_GROUP) {
+    m = max(m, (int)x[i]);
+  }
+  const int top = (int)group_max((float)m, lid, scratch);
+  float sum = 0.0f;
+  for (long i = lid; i < cols; i += CLQ_GROUP) {
+    sum += table[top - x[i]];
+  }
+  const float factor = factor_of(group_sum(sum, lid, scratch));
+  for (long i = lid; i < cols; i += CLQ_GROUP) {
+    const float p = table[top - x[i]] * factor;
+#if CLQ_OUT == 5
+    out[i] = (uchar)clq_round_sat(p, 0.0f, 255.0f);
+#else
+    out[i] = p;
+#endif
+  }
+  if (row == 0 && lid == 0 && out_scale_base != 0) {
+    out_scale[0] = 0x1p-8f;
+  }
+}
+
+#if CLQ_ON_CPU
+
+/* --- the forms for CPUs: one work-item for a few rows --- */
+
+#define LANES ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+
+static inline float16 larger(float16 a, float16 b) { return b > a ? b : a; }
+
+static inline float sum_of(const float16 *lanes) {
+  return (clq_fold_add16(lanes[0]) + clq_fold_add16(lanes[1])) +
+         (clq_fold_add16(lanes[2]) + clq_fold_add16(lanes[3]));
+}
+
+static inline void softmax_f32_row(const __global float *x, __global float *out, long cols,
+                                   float scale) {
+  const long whole = cols & ~63L;
+  float16 m0 = (float16)(-CLQ_INF), m1 = m0, m2 = m0, m3 = m0;
+  for (long i = 0; i < whole; i += 64) {
+    m0 = larger(m0, vload16(0, x + i) * scale);
+    m1 = larger(m1, vload16(1, x + i) * scale);
+    m2 = larger(m2, vload16(2, x + i) * scale);
+    m3 = larger(m3, vload16(3, x + i) * scale);
+  }
+  for (long i = whole; i < cols; i += 16) {
+    const float16 s = clq_row_load_f32(x, i, cols) * scale;
+    m0 = larger(m0, LANES < (int16)(int)min(cols - i, 16L) ? s : (float16)(-CLQ_INF));
+  }
+  const float origin = origin_of(clq_fold_max16(larger(larger(m0, m1), larger(m2, m3))));
+
+  float16 lanes[4] = {(float16)0.0f, (float16)0.0f, (float16)0.0f, (float16)0.0f};
+  for (long i = 0; i < whole; i += 64) {
+    __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
+      const float16 e = clq_exp16(vload16(j, x + i) * scale - origin);
+      vstore16(e, j, out + i);
+      lanes[j] += e;
+    }
+  }
+  for (long i = whole; i < cols; i += 16) {
+    const float16 s = clq_row_load_f32(x, i, cols) * scale - origin;
+    const float16 e = clq_exp16(LANES < (int16)(int)min(cols - i, 16L) ? s : (float16)(-CLQ_INF));
+    clq_row_store_f32(e, out, i, cols);
+    lanes[(i - whole) >> 4] += e;
+  }
+  const float factor = factor_of(sum_of(lanes));
+  for (long i = 0; i < cols; i += 16) {
+    clq_row_store_f32(clq_row_load_f32(out, i, cols) * factor, out, i, cols);
+  }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void softmax_f32_rows(
+    SOFTMAX_F32_ARGS, const long rows_per_item) {
+  CLQ_AT(const float, x);
+  CLQ_AT(float, out);
+  const long begin = (long)get_global_id(0) * rows_per_item;
+  const long end = min(begin + rows_per_item, rows);
+  for (long row = begin; row < end; row++) {
+    softmax_f32_row(x + row * x_row, out + row * out_row, cols, scale);
+  }
+}
+
+/* The 256-entry table as its two factors, each one vector. */
+typedef struct exp_table {
+  float16 high;
+  float16 low;
+} exp_table;
+
+#if CLQ_HAS_X86_AVX512
+static inline float16 pick(float16 from, int16 lane) {
+  float16 r;
+  __asm__("vpermps %2, %1, %0" : "=v"(r) : "v"(lane), "v"(from));
+  return r;
+}
+#else
+static inline float16 pick(float16 from, int16 lane) {
+  return shuffle(from, as_uint16(lane));
+}
+#endif
+
+static inline exp_table make_table(float step) {
+  exp_table t;
+  t.high = clq_exp16(convert_float16(-16 * LANES) * step);
+  t.low = clq_exp16(convert_float16(-LANES) * step);
+  return t;
+}
+
+/* Codes i .. i+15 of a row, -128 at end and beyond. */
+static inline char16 load_codes(const __global char *x, long i, long end) {
+  if (i + 16 <= end) {
+    return vload16(0, x + i);
+  }
+  char v[16];
+  for (int k = 0; k < 16; k++) {
+    v[k] = i + k < end ? x[i + k] : (char)-128;
+  }
+  return vload16(0, v);
+}
+
+static inline float16 exp_codes(const exp_table *t, char16 codes, int top) {
+  const int16 difference = top - convert_int16(codes);
+  return pick(t->high, difference >> 4) * pick(t->low, difference & 15);
+}
+
+static inline void store_out(float16 p, __global out_t *out, long i, long end) {
+#if CLQ_OUT == 5
+  clq_row_store_i8(as_char16(convert_uchar16(clq_round_sat16(p, 0.0f, 255.0f))),
+                   (__global char *)out, i, end);
+#else
+  clq_row_store_f32(p, out, i, end);
+#endif
+}
+
+static inline void softmax_i8_row(const __global char *x, __global out_t *out, long cols,
+                                  const exp_table *t) {
+  char16 most = (char16)-128;
+  for (long i = 0; i < cols; i += 16) {
+    most = max(most, load_codes(x, i, cols));
+  }
+  const int top = clq_fold_max16i(convert_int16(most));
+
+  const long whole = cols & ~63L;
+  float16 lanes[4] = {(float16)0.0f, (float16)0.0f, (float16)0.0f, (float16)0.0f};
+  for (long i = 0; i < whole; i += 64) {
+    __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
+      lanes[j] += exp_codes(t, vload16(j, x + i), top);
+    }
+  }
+  for (long i = whole; i < cols; i += 16) {
+    const float16 e = exp_codes(t, load_codes(x, i, cols), top);
+    const float16 none = (float16)0.0f;
+    lanes[(i - whole) >> 4] += LANES < (int16)(int)min(cols - i, 16L) ? e : none;
+  }
+  const float factor = factor_of(sum_of(lanes));
+  for (long i = 0; i < cols; i += 16) {
+    store_out(exp_codes(t, load_codes(x, i, cols), top) * factor, out, i, cols);
+  }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void softmax_i8_rows(
+    SOFTMAX_I8_ARGS, const long rows_per_item) {
+  CLQ_AT(const char, x);
+  CLQ_AT(const float, x_scale);
+  CLQ_AT(out_t, out);
+  CLQ_AT(float, out_scale);
+  const long begin = (long)get_global_id(0) * rows_per_item;
+  const long end = min(begin + rows_per_item, rows);
+  exp_table table = make_table(x_scale[per_token ? begin : 0] * scale);
+  for (long row = begin; row < end; row++) {
+    if (per_token && row > begin) {
+      table = make_table(x_scale[row] * scale);
+    }
+    softmax_i8_row(x + row * x_row, out + row * out_row, cols, &table);
+  }
+  if (begin == 0 && out_scale_base != 0) {
+    out_scale[0] = 0x1p-8f;
+  }
+}
+
+#endif
