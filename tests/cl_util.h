@@ -7,6 +7,8 @@
 #include <CL/cl.h>
 #include <criterion/criterion.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,38 @@ typedef struct cl_util {
   cl_context context;
   cl_command_queue queue;
 } cl_util;
+
+/* Bits and generators. */
+
+static inline float cl_util_float(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+static inline uint32_t cl_util_bits(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+/* The same sequence in every test program. */
+static inline uint32_t cl_util_random(void) {
+  static uint64_t state = 0x9e3779b97f4a7c15U;
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return (uint32_t)(state >> 32);
+}
+
+/* Sum of four uniform numbers: mean 0, deviation 1. */
+static inline float cl_util_normal(void) {
+  int32_t sum = 0;
+  for (int i = 0; i < 4; ++i) {
+    sum += (int32_t)(cl_util_random() >> 8) - (1 << 23);
+  }
+  return (float)sum * 0x1.bb67aep-24f;
+}
 
 /* The device: number CLQ_DEVICE over all platforms, else the first. */
 static inline cl_util *cl_util_get(void) {
@@ -48,6 +82,13 @@ static inline cl_util *cl_util_get(void) {
   util.queue = clCreateCommandQueueWithProperties(util.context, util.device, NULL, &error);
   cr_assert_eq(error, CL_SUCCESS);
   return &util;
+}
+
+static inline bool cl_util_is_cpu(void) {
+  cl_device_type type;
+  cr_assert_eq(clGetDeviceInfo(cl_util_get()->device, CL_DEVICE_TYPE, sizeof type, &type, NULL),
+               CL_SUCCESS);
+  return (type & CL_DEVICE_TYPE_CPU) != 0;
 }
 
 static inline bool cl_util_has_extension(const char *name) {

@@ -19,26 +19,6 @@ static float a_values[CHUNK];
 static float b_values[CHUNK];
 static float y_values[CHUNK];
 
-static float float_of(uint32_t bits) {
-  float x;
-  memcpy(&x, &bits, sizeof x);
-  return x;
-}
-
-static uint32_t bits_of(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-static uint32_t random_bits(void) {
-  static uint64_t state = 0x9e3779b97f4a7c15U;
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return (uint32_t)(state >> 32);
-}
-
 static float reference(function f, float a, float b) {
   switch (f) {
     case DIV: return clqi_ref_div(a, b);
@@ -57,7 +37,7 @@ static bool agrees(function f, float got, float expected) {
   if (isnan(expected)) {
     return isnan(got);
   }
-  if (bits_of(got) == bits_of(expected)) {
+  if (cl_util_bits(got) == cl_util_bits(expected)) {
     return true;
   }
   return (f == TANH || f == ERF) && fabsf(expected) < FLT_MIN && got == 0.0f;
@@ -119,16 +99,16 @@ enum { SPECIALS = sizeof specials / sizeof specials[0] };
 static void fill_mixed(void) {
   for (size_t i = 0; i < CHUNK; ++i) {
     const bool special = i < (size_t)SPECIALS * SPECIALS;
-    a_values[i] = float_of(special ? specials[i / SPECIALS] : random_bits());
-    b_values[i] = float_of(special ? specials[i % SPECIALS] : random_bits());
+    a_values[i] = cl_util_float(special ? specials[i / SPECIALS] : cl_util_random());
+    b_values[i] = cl_util_float(special ? specials[i % SPECIALS] : cl_util_random());
   }
 }
 
 /* Quotients within the range of normal numbers. */
 static void fill_tame(void) {
   for (size_t i = 0; i < CHUNK; ++i) {
-    a_values[i] = float_of((random_bits() & 0x1fffffffU) + 0x30000000U);
-    b_values[i] = float_of((random_bits() & 0x1fffffffU) + 0x30000000U);
+    a_values[i] = cl_util_float((cl_util_random() & 0x1fffffffU) + 0x30000000U);
+    b_values[i] = cl_util_float((cl_util_random() & 0x1fffffffU) + 0x30000000U);
   }
 }
 
@@ -170,8 +150,8 @@ Test(devlib_math, division_and_roots_of_all_significands) {
   math_program p = math_open(plain);
   for (uint32_t base = 0x3f800000U; base < 0x40800000U; base += CHUNK) {
     for (uint32_t i = 0; i < CHUNK; ++i) {
-      a_values[i] = float_of(base + i);
-      b_values[i] = float_of(0x3fffffffU); /* the hardest divisor */
+      a_values[i] = cl_util_float(base + i);
+      b_values[i] = cl_util_float(0x3fffffffU); /* the hardest divisor */
     }
     check(&p, SQRT, 16, CHUNK);
     check(&p, RSQRT, 16, CHUNK);
@@ -200,7 +180,7 @@ Test(devlib_math, exp_of_2_to_the_24_values) {
   math_program p = math_open(plain);
   for (uint32_t base = 0; base < 1U << 23; base += CHUNK) {
     for (uint32_t i = 0; i < CHUNK; ++i) {
-      a_values[i] = float_of((base + i) << 9 | (i * 37U & 511U));
+      a_values[i] = cl_util_float((base + i) << 9 | (i * 37U & 511U));
     }
     check(&p, EXP, 16, CHUNK);
     for (uint32_t i = 0; i < CHUNK; ++i) {
@@ -216,7 +196,7 @@ Test(devlib_math, the_other_functions) {
   const float reach[FUNCTIONS] = {[SIGMOID] = 90.0f, [TANH] = 11.0f, [ERF] = 5.0f, [ROUND] = 70.0f};
   for (function f = SIGMOID; f < FUNCTIONS; ++f) {
     for (uint32_t i = 0; i < CHUNK; ++i) {
-      a_values[i] = float_of(i << 12 | (i * 37U & 4095U));
+      a_values[i] = cl_util_float(i << 12 | (i * 37U & 4095U));
     }
     check(&p, f, 16, CHUNK);
     for (uint32_t i = 0; i < CHUNK; ++i) {

@@ -31,10 +31,7 @@ static const probe_case cases[] = {
 };
 
 static bool may_run(const probe_case *c) {
-  cl_device_type type;
-  cr_assert_eq(clGetDeviceInfo(cl_util_get()->device, CL_DEVICE_TYPE, sizeof type, &type, NULL),
-               CL_SUCCESS);
-  const bool cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
+  const bool cpu = cl_util_is_cpu();
   switch (c->trait) {
     case CLQI_TRAIT_X86_AVX2: return cpu && clqi_cpu_has_avx2();
     case CLQI_TRAIT_X86_F16C: return cpu && clqi_cpu_has_f16c();

@@ -1,0 +1,242 @@
+/* kernels_cl/lib/warp.h and welford.h on the device, each back end that it
+ * offers, against host/ref. */
+#include <math.h>
+#include <stdint.h>
+
+#include "cl_util.h"
+#include "ref/math.h"
+#include "ref/welford.h"
+
+typedef struct warp_backend {
+  const char *name;
+  const char *macro;
+  const char *standard;
+  const char *extension; /* NULL: always there */
+} warp_backend;
+
+static const warp_backend warp_backends[] = {
+    {"local memory", "", "CL1.2", NULL},
+    {"khr sub-groups", "-DCLQ_WARP_KHR=1", "CL3.0", "cl_khr_subgroup_shuffle"},
+    {"intel sub-groups", "-DCLQ_WARP_INTEL=1", "CL1.2", "cl_intel_subgroups"},
+    {"qualcomm sub-groups", "-DCLQ_WARP_QCOM=1", "CL2.0", "cl_qcom_subgroup_shuffle"},
+    {"nvidia ptx", "-DCLQ_WARP_NVIDIA=1", "CL1.2", "cl_nv_device_attribute_query"},
+};
+enum { WARP_BACKENDS = sizeof warp_backends / sizeof warp_backends[0] };
+
+/* NULL where the device does not offer the back end; it must build where it does. */
+static cl_program warp_program(const warp_backend *backend, const char *section) {
+  if (backend->extension != NULL && !cl_util_has_extension(backend->extension)) {
+    cr_log_info("%s: not offered here", backend->name);
+    return NULL;
+  }
+  char options[128];
+  (void)snprintf(options, sizeof options, "-cl-std=%s -D%s=1 %s", backend->standard, section,
+                 backend->macro);
+  return cl_util_build("selftest", options);
+}
+
+enum { WARP_GROUPS = 3, WARP_OUT = 10, MAX_LOCAL = 1024 };
+
+static void check_warp_item(const float *x, const int32_t *n, int local, int i, const float *o) {
+  const int size = (int)o[0];
+  cr_assert(size >= 1 && local % size == 0, "warp of %d in a group of %d", size, local);
+  const int first = i / size * size;
+  int32_t sum = 0;
+  int32_t top = INT32_MIN;
+  float max = -INFINITY;
+  int32_t group_sum = 0;
+  float group_max = -INFINITY;
+  for (int k = 0; k < local; ++k) {
+    if (k >= first && k < first + size) {
+      sum += n[k];
+      top = n[k] > top ? n[k] : top;
+      max = fmaxf(max, x[k]);
+    }
+    group_sum += n[k];
+    group_max = fmaxf(group_max, x[k]);
+  }
+  const float expected[WARP_OUT] = {(float)size,
+                                    (float)i,
+                                    x[first + size - 1],
+                                    clqi_ref_fold_add(x + first, size),
+                                    max,
+                                    cl_util_float((uint32_t)sum),
+                                    cl_util_float((uint32_t)top),
+                                    clqi_ref_fold_add(x, local),
+                                    group_max,
+                                    cl_util_float((uint32_t)group_sum)};
+  for (int k = 0; k < WARP_OUT; ++k) {
+    cr_expect(cl_util_bits(o[k]) == cl_util_bits(expected[k]),
+              "size %d of %d, item %d, number %d: %a not %a", size, local, i, k, (double)o[k],
+              (double)expected[k]);
+  }
+}
+
+static void check_warp(cl_program program, int local) {
+  static float x[WARP_GROUPS * MAX_LOCAL];
+  static int32_t n[WARP_GROUPS * MAX_LOCAL];
+  static float out[WARP_OUT * WARP_GROUPS * MAX_LOCAL];
+  const size_t count = (size_t)WARP_GROUPS * (size_t)local;
+  for (size_t i = 0; i < count; ++i) {
+    x[i] = cl_util_normal() * (i % 5 == 0 ? 1000.0f : 1.0f);
+    n[i] = (int32_t)cl_util_random() >> 12;
+  }
+  cl_kernel kernel = cl_util_kernel(program, "selftest_warp");
+  cl_mem m[3] = {cl_util_buffer(x, count * sizeof x[0]), cl_util_buffer(n, count * sizeof n[0]),
+                 cl_util_buffer(NULL, WARP_OUT * count * sizeof out[0])};
+  cl_util_args(kernel, 3, m[0], m[1], m[2]);
+  clSetKernelArg(kernel, 3, 2 * sizeof(float) * (size_t)local, NULL);
+  cl_util_run(kernel, count, (size_t)local);
+  cl_util_read(m[2], out, WARP_OUT * count * sizeof out[0]);
+  for (int i = 0; i < (int)count; ++i) {
+    const int group = i / local * local;
+    check_warp_item(x + group, n + group, local, i - group, out + WARP_OUT * i);
+  }
+  for (int i = 0; i < 3; ++i) {
+    clReleaseMemObject(m[i]);
+  }
+  clReleaseKernel(kernel);
+}
+
+Test(devlib_warp, reductions) {
+  for (int b = 0; b < WARP_BACKENDS; ++b) {
+    cl_program program = warp_program(&warp_backends[b], "CLQ_SELFTEST_WARP");
+    if (program == NULL) {
+      continue;
+    }
+    const int any[] = {1, 3, 64, 100};
+    const int full[] = {64, 128, 256, 512};
+    const bool local_memory = warp_backends[b].extension == NULL;
+    for (int i = 0; i < 4; ++i) {
+      check_warp(program, local_memory ? any[i] : full[i]);
+    }
+    clReleaseProgram(program);
+  }
+}
+
+/* Rows with a hard mean; the variance is compared with double arithmetic. */
+
+enum { ROWS = 12, MAX_COLS = 4096 };
+static float rows[ROWS * MAX_COLS];
+
+static void fill_rows(int cols) {
+  const double base[6] = {0.0, 1000.0, 1000.0, 1e4, 1e5, -1e5};
+  const double spread[6] = {1.0, 1.0, 0.01, 0.01, 0.01, 0.01};
+  for (int r = 0; r < ROWS; ++r) {
+    for (int i = 0; i < cols; ++i) {
+      rows[r * cols + i] = (float)(base[r % 6] + spread[r % 6] * (double)cl_util_normal());
+    }
+  }
+}
+
+/* Relative error of the variance of a row, or the variance where it should be 0. */
+static double variance_error(const float *x, int cols, float variance) {
+  double mean = 0.0;
+  double m2 = 0.0;
+  for (int i = 0; i < cols; ++i) {
+    mean += (double)x[i] / cols;
+  }
+  for (int i = 0; i < cols; ++i) {
+    m2 += ((double)x[i] - mean) * ((double)x[i] - mean);
+  }
+  const double truth = m2 / cols;
+  return truth == 0.0 ? (double)variance : fabs((double)variance - truth) / truth;
+}
+
+/* lanes: how the kernel deals a row, 0 for the warp's size, which it does not tell. */
+static double run_welford(cl_program program, const char *name, int cols, int local, int groups,
+                          int lanes, bool equal) {
+  float out[2 * ROWS];
+  cl_kernel kernel = cl_util_kernel(program, name);
+  cl_mem x = cl_util_buffer(rows, sizeof(float) * ROWS * (size_t)cols);
+  cl_mem y = cl_util_buffer(NULL, sizeof out);
+  cl_util_args(kernel, 2, x, y);
+  cl_util_arg_int(kernel, 2, cols);
+  if (local > 1) {
+    clSetKernelArg(kernel, 3, 12 * (size_t)local, NULL);
+  }
+  cl_util_run(kernel, (size_t)groups * (size_t)local, (size_t)local);
+  cl_util_read(y, out, sizeof out);
+  double worst = 0.0;
+  for (int r = 0; r < ROWS; ++r) {
+    const double error = variance_error(rows + r * cols, cols, out[2 * r + 1]);
+    worst = error > worst ? error : worst;
+    if (lanes > 0) {
+      const clqi_ref_welford w = clqi_ref_welford_row(rows + r * cols, cols, lanes, equal);
+      cr_expect(cl_util_bits(out[2 * r]) == cl_util_bits(w.mean) &&
+                    cl_util_bits(out[2 * r + 1]) == cl_util_bits(clqi_ref_welford_variance(w)),
+                "%s, row %d of %d columns: mean %a not %a, variance %a not %a", name, r, cols,
+                (double)out[2 * r], (double)w.mean, (double)out[2 * r + 1],
+                (double)clqi_ref_welford_variance(w));
+    }
+  }
+  clReleaseMemObject(x);
+  clReleaseMemObject(y);
+  clReleaseKernel(kernel);
+  return worst;
+}
+
+Test(devlib_warp, welford_variance) {
+  const double bound = 5e-7;
+  for (int b = 0; b < WARP_BACKENDS; ++b) {
+    cl_program program = warp_program(&warp_backends[b], "CLQ_SELFTEST_WELFORD");
+    if (program == NULL) {
+      continue;
+    }
+    const int widths[] = {4096, 1000, 64, 7, 1};
+    for (int c = 0; c < 5; ++c) {
+      const int cols = widths[c];
+      fill_rows(cols);
+      const double group =
+          run_welford(program, "selftest_welford_group", cols, 128, ROWS, 128, false);
+      cr_expect(group <= bound, "%s, group, %d columns: %g", warp_backends[b].name, cols, group);
+      if (warp_backends[b].extension == NULL) { /* warp == group: rows must match groups */
+        const double warp =
+            run_welford(program, "selftest_welford_warp", cols, 64, ROWS, 64, false);
+        cr_expect(warp <= bound, "%s, warp, %d columns: %g", warp_backends[b].name, cols, warp);
+      }
+      if (cols % 128 == 0) {
+        const double equal =
+            run_welford(program, "selftest_welford_equal", cols, 128, ROWS, 128, true);
+        cr_expect(equal <= bound, "%s, equal, %d columns: %g", warp_backends[b].name, cols, equal);
+        cr_log_info("%s: relative error of the variance %.2g general, %.2g equal",
+                    warp_backends[b].name, group, equal);
+      }
+      if (cols % 16 == 0) {
+        const double row = run_welford(program, "selftest_welford_row", cols, 1, ROWS, 16, true);
+        cr_expect(row <= bound, "row walked by one item, %d columns: %g", cols, row);
+      }
+    }
+    clReleaseProgram(program);
+  }
+}
+
+Test(devlib_warp, welford_of_nan_and_constants) {
+  cl_program program = cl_util_build("selftest", "-cl-std=CL1.2 -DCLQ_SELFTEST_WELFORD=1");
+  enum { COLS = 160 };
+  for (int r = 0; r < ROWS; ++r) {
+    for (int i = 0; i < COLS; ++i) {
+      rows[r * COLS + i] = r % 3 == 0 ? 1e30f : cl_util_normal();
+    }
+    if (r % 3 != 0) {
+      rows[r * COLS + 10 * r] = r % 3 == 1 ? NAN : INFINITY;
+    }
+  }
+  float out[2 * ROWS];
+  cl_mem x = cl_util_buffer(rows, sizeof(float) * ROWS * COLS);
+  cl_mem y = cl_util_buffer(NULL, sizeof out);
+  cl_kernel kernel = cl_util_kernel(program, "selftest_welford_group");
+  cl_util_args(kernel, 2, x, y);
+  cl_util_arg_int(kernel, 2, COLS);
+  clSetKernelArg(kernel, 3, 12 * 64, NULL);
+  cl_util_run(kernel, ROWS * 64, 64);
+  cl_util_read(y, out, sizeof out);
+  for (int r = 0; r < ROWS; ++r) {
+    cr_expect(r % 3 == 0 ? out[2 * r + 1] == 0.0f : isnan(out[2 * r + 1]), "row %d: variance %g", r,
+              (double)out[2 * r + 1]);
+  }
+  clReleaseMemObject(x);
+  clReleaseMemObject(y);
+  clReleaseKernel(kernel);
+  clReleaseProgram(program);
+}
