@@ -111,6 +111,70 @@ Test(tokenizer_hostile, a_bad_vocabulary_is_refused_with_its_own_sentence) {
   }
 }
 
+static uint32_t random_state = 99;
+static uint32_t random_below(uint32_t bound) {
+  random_state = random_state * 1664525u + 1013904223u;
+  return (random_state >> 8) % bound;
+}
+
+/* A text with one byte changed, cut off or taken from elsewhere. */
+static clqi_text mutated(tiny_vocabulary *v, clqi_text text) {
+  static char pool[64][32];
+  static uint32_t used;
+  char *copy = pool[used++ % 64];
+  size_t length = text.length < 30 ? text.length : 30;
+  memcpy(copy, text.data, length);
+  switch (random_below(3)) {
+    case 0: length = random_below((uint32_t)length + 1); break;
+    case 1: copy[random_below((uint32_t)length + 1)] = (char)random_below(256); break;
+    default: return v->tokens[random_below((uint32_t)v->desc.token_count)];
+  }
+  return (clqi_text){copy, length};
+}
+
+/* Whatever stands in the vocabulary: a refusal with a sentence, or a tokenizer
+ * that encodes and decodes within its own range. */
+Test(tokenizer_hostile, mutations_are_refused_or_work) {
+  static const char *const pres[] = {"smollm", "gpt-2", "llama-bpe"};
+  int refused = 0;
+  int worked = 0;
+  for (int round = 0; round < 3000; ++round) {
+    tiny_vocabulary *v = tiny_create(pres[round % 3]);
+    int32_t last = BYTE('a');
+    for (int i = 0; i < 8; ++i) {
+      last = tiny_merge(v, last, BYTE('a' + i % 3));
+    }
+    for (uint32_t changes = random_below(3); changes > 0; --changes) {
+      const uint32_t token = random_below((uint32_t)v->desc.token_count);
+      switch (random_below(4)) {
+        case 0: v->tokens[token] = mutated(v, v->tokens[token]); break;
+        case 1: v->types[token] = (int32_t)random_below(8) - 1; break;
+        case 2: v->merges[token % 8] = mutated(v, v->merges[token % 8]); break;
+        default: v->desc.eos = (int64_t)random_below(400) - 50; break;
+      }
+    }
+    clqi_tokenizer *t = NULL;
+    const clq_status status = clqi_tokenizer_create(&v->desc, &t);
+    if (status != CLQ_OK) {
+      cr_assert(status == CLQ_BAD_FILE && t == NULL && *clq_last_error() != '\0', "round %d: %s",
+                round, clq_last_error());
+      ++refused;
+    } else {
+      clqi_ids ids = {0};
+      clqi_bytes bytes = {0};
+      cr_assert_eq(clqi_tokenizer_encode(t, "aabcaabcabc<|im_end|><user>\xFF 1", 31, 1, &ids),
+                   CLQ_OK);
+      cr_assert_eq(clqi_tokenizer_decode(t, ids.data, ids.count, false, &bytes), CLQ_OK);
+      clqi_bytes_free(&bytes);
+      clqi_ids_free(&ids);
+      ++worked;
+    }
+    clqi_tokenizer_destroy(t);
+    tiny_destroy(v);
+  }
+  cr_assert(refused > 300 && worked > 300, "%d refused, %d worked", refused, worked);
+}
+
 /* --- Memory. ------------------------------------------------------------------ */
 
 typedef struct meter {

@@ -75,7 +75,10 @@ clqi_excerpt clqi_excerpt_of(clqi_text text) {
   const size_t count = text.length < SHOWN ? text.length : SHOWN;
   for (size_t i = 0; i < count; ++i) {
     const char c = text.data[i];
-    excerpt.text[i] = c >= ' ' && c <= '~' ? c : '?';
+    excerpt.text[i] = '?';
+    if (c >= ' ' && c <= '~') {
+      excerpt.text[i] = c;
+    }
   }
   if (text.length > SHOWN) {
     memcpy(excerpt.text + SHOWN, "...", 4);

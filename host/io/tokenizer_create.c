@@ -200,10 +200,10 @@ static clq_status add_tokens(clqi_tokenizer *t, const clqi_tokenizer_desc *desc)
     }
   }
   t->count = (int32_t)desc->token_count;
-  t->bytes = clqi_malloc(total);
+  t->bytes = clqi_malloc(total + 1); /* not NULL for a total of 0 */
   t->offsets = clqi_calloc(desc->token_count + 1, sizeof *t->offsets);
   t->types = clqi_calloc(desc->token_count, sizeof *t->types);
-  if ((t->bytes == NULL && total > 0) || t->offsets == NULL || t->types == NULL) {
+  if (t->bytes == NULL || t->offsets == NULL || t->types == NULL) {
     return out_of_memory("vocabulary");
   }
   int16_t byte_of[ALPHABET_END];

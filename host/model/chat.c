@@ -47,8 +47,9 @@ static bool contains(clqi_text text, const char *part) {
 }
 
 static bool begins_with(clqi_text text, size_t at, const char *part) {
-  const size_t length = strlen(part);
-  return text.length - at >= length && memcmp(text.data + at, part, length) == 0;
+  const clqi_text wanted = clqi_text_of(part);
+  return text.length - at >= wanted.length &&
+         clqi_text_equal((clqi_text){text.data + at, wanted.length}, wanted);
 }
 
 /* --- ChatML. ----------------------------------------------------------------- */
@@ -63,7 +64,7 @@ static clq_status copy_literal(clqi_text text, clqi_bytes *out, bool *is_literal
     if (c == '\\' && i + 1 < text.length && text.data[i + 1] == 'n') {
       c = '\n';
       ++i;
-    } else if (memchr("'\"{}\\", c, 5) != NULL) {
+    } else if (c != '\0' && strchr("'\"{}\\", c) != NULL) {
       return CLQ_OK;
     }
     CLQI_TRY(clqi_bytes_append(out, &c, 1));
