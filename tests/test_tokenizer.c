@@ -53,7 +53,7 @@ static void expect_ids(clqi_ids ids, const int32_t *expected, size_t count, cons
 /* --- Pieces. ------------------------------------------------------------------ */
 
 /* '|' stands between pieces; it is not part of the text. From the `tokenizers`
- * package 0.22: Sequence[Digits(individual_digits), ByteLevel], ByteLevel, and
+ * package 0.23.3: Sequence[Digits(individual_digits), ByteLevel], ByteLevel, and
  * Split with LLaMA 3's expression. */
 static const struct split_case {
   const char *pre;
