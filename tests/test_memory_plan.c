@@ -107,7 +107,7 @@ Test(memory_plan, random_lifetimes_never_share_bytes) {
     }
     free(regions);
   }
-  fprintf(stderr, "random lifetimes: arena at most %.3f of the lower bound\n", worst);
+  (void)fprintf(stderr, "random lifetimes: arena at most %.3f of the lower bound\n", worst);
   cr_assert(worst < 1.35, "greedy placement has become worse: %.3f of the lower bound", worst);
 }
 
@@ -263,8 +263,9 @@ Test(memory_plan, ten_thousand_regions) {
   clqi_memory_totals totals;
   const double start = now_seconds();
   cr_assert(clqi_memory_plan(regions, count, 128, &totals) == CLQ_OK);
-  fprintf(stderr, "memory plan of %u regions: %.1f ms, arena %.3f of the lower bound\n", count,
-          1e3 * (now_seconds() - start), (double)totals.arena / (double)totals.lower_bound);
+  (void)fprintf(stderr, "memory plan of %u regions: %.1f ms, arena %.3f of the lower bound\n",
+                count, 1e3 * (now_seconds() - start),
+                (double)totals.arena / (double)totals.lower_bound);
   /* Replaying all is quadratic; neighbours in time are where collisions would be. */
   for (uint32_t i = 0; i < count; i++) {
     for (uint32_t j = i + 1; j < count && j < i + 12; j++) {

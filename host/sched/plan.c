@@ -13,7 +13,7 @@
 
 /* Places the edges; offsets[i] is where edge i + 1 starts. Fills in the plan's statistics. */
 static clq_status place_edges(const clq_graph *graph, clq_plan *plan, uint64_t *offsets) {
-  clqi_region *regions = clqi_calloc((size_t)graph->edge_count, sizeof *regions);
+  clqi_region *regions = clqi_calloc((size_t)graph->edge_count + 1, sizeof *regions);
   if (regions == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "plan: out of memory for %d edges",
                      (int)graph->edge_count);
@@ -153,13 +153,13 @@ static clq_status record_node(const clq_graph *graph, int32_t node, const uint64
 }
 
 static clq_status record_nodes(const clq_graph *graph, const uint64_t *offsets, clq_plan *plan) {
-  size_t most = 0;
+  size_t most = 1;
   for (int32_t i = 0; i < graph->node_count; i++) {
     const size_t bytes = graph->nodes[i].op->args_bytes;
     most = bytes > most ? bytes : most;
   }
   void *args = clqi_malloc(most);
-  if (args == NULL && most != 0) {
+  if (args == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "plan: out of memory");
   }
   clq_status status = CLQ_OK;
@@ -187,18 +187,16 @@ clq_status clq_plan_create_in(const clq_graph *graph, cl_mem arena, clq_plan **p
   }
   p->context = graph->context;
   p->stats.nodes = graph->node_count;
-  if (graph->edge_count > 0) {
-    offsets = clqi_calloc((size_t)graph->edge_count, sizeof *offsets);
-    if (offsets == NULL) {
-      status = clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "plan: out of memory");
-      goto cleanup;
-    }
-    CLQI_TRY_CLEAN(place_edges(graph, p, offsets));
-    status = obtain_arena(p, arena);
-    if (status != CLQ_OK) {
-      (void)clqi_fail_prefix(status, "plan: the arena");
-      goto cleanup;
-    }
+  offsets = clqi_calloc((size_t)graph->edge_count + 1, sizeof *offsets);
+  if (offsets == NULL) {
+    status = clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "plan: out of memory");
+    goto cleanup;
+  }
+  CLQI_TRY_CLEAN(place_edges(graph, p, offsets));
+  status = obtain_arena(p, arena);
+  if (status != CLQ_OK) {
+    (void)clqi_fail_prefix(status, "plan: the arena");
+    goto cleanup;
   }
   CLQI_TRY_CLEAN(record_nodes(graph, offsets, p));
   p->stats.launches = p->command_count;
@@ -240,7 +238,8 @@ clq_status clqi_plan_check_run(const clq_plan *plan, const clq_stream *stream) {
   return CLQ_OK;
 }
 
-/* So that the device works while the host still enqueues. */
+/* So that the device works while the host still enqueues, which OpenCL promises to no queue that is
+ * not flushed. Costs nothing measurable on pocl and on Intel's runtime, whatever the number. */
 enum { COMMANDS_PER_FLUSH = 16 };
 
 clq_status clqi_plan_enqueue(const clq_plan *plan, clq_stream *stream, cl_event *events,

@@ -135,12 +135,9 @@ clq_status clq_plan_run_traced(clq_plan *plan, clq_stream *stream, clq_trace *tr
   CLQI_TRY(take_device(trace, plan->context));
   int32_t lane;
   CLQI_TRY(intern_queue(trace, clq_stream_queue(stream), &lane));
-  cl_event *events = NULL;
-  if (plan->command_count > 0) {
-    events = clqi_calloc((size_t)plan->command_count, sizeof(cl_event));
-    if (events == NULL) {
-      return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "trace: out of memory");
-    }
+  cl_event *events = clqi_calloc((size_t)plan->command_count + 1, sizeof(cl_event));
+  if (events == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "trace: out of memory");
   }
   trace->runs++;
   int32_t enqueued = 0;
