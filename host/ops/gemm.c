@@ -1,0 +1,305 @@
+#include "ops/emit.h"
+#include "ops/op.h"
+#include "quant/weights.h"
+#include "runtime/checked.h"
+
+static const char NAME[] = "gemm";
+
+enum {
+  X_GROUP = 32,      /* the one group of activations that is offered */
+  MAX_GROUP = 32768, /* codes of 8 bits times codes of 8 bits, summed in int32 */
+  CHUNK = 2048,      /* elements of K that a CPU tile holds; more if a group is longer */
+  LANES = 64,        /* work-group of the lane forms */
+  ITEMS_PER_UNIT = 4 /* work-items a compute unit should get, for balance */
+};
+
+static const clqi_field fields[] = {
+    CLQI_FIELD(clq_gemm_args, x, CLQI_IN, false),
+    CLQI_FIELD(clq_gemm_args, out, CLQI_OUT, false),
+};
+
+static clq_status infer(void *args) {
+  clq_gemm_args *a = args;
+  if (a->weights != NULL && a->out.shape[0] == 0 && a->out.shape[1] == 0) {
+    a->out.shape[0] = a->x.shape[0];
+    a->out.shape[1] = a->weights->rows;
+  }
+  return CLQ_OK;
+}
+
+static bool is_integer(const clq_gemm_args *a) { return a->x.dtype == CLQ_I8; }
+
+static bool x_is_grouped(const clq_gemm_args *a) { return a->x.quant.per == CLQ_PER_GROUP; }
+
+static clq_status check_integer(const clq_gemm_args *a) {
+  const clq_weights *w = a->weights;
+  if (w->bits >= 16) {
+    return clqi_fail(CLQ_UNSUPPORTED, "gemm: x is i8 but the weights are %s, offered: f32",
+                     clq_format_name(w->format));
+  }
+  if (a->x.quant.zero != NULL) {
+    return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has zero points, only symmetric codes are offered");
+  }
+  if (x_is_grouped(a)) {
+    if (w->groups > 1 && w->group % X_GROUP != 0) {
+      return clqi_fail(CLQ_UNSUPPORTED,
+                       "gemm: the group of the weights is %lld, with x per group of %d it must be "
+                       "a multiple of that",
+                       (long long)w->group, X_GROUP);
+    }
+  } else if (w->group > MAX_GROUP) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "gemm: %lld products in one group may not fit an int32, offered: %d",
+                     (long long)w->group, MAX_GROUP);
+  }
+  return CLQ_OK;
+}
+
+static clq_status check(const clq_context *context, const void *args) {
+  const clq_gemm_args *a = args;
+  CLQI_REQUIRE(a->weights != NULL, "gemm: weights are missing");
+  CLQI_REQUIRE(a->weights->context == context, "gemm: the weights belong to another context");
+  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_I8)));
+  CLQI_TRY(clqi_check_extent(NAME, "x", &a->x, 1, a->weights->cols, "K of the weights"));
+  CLQI_TRY(
+      clqi_check_quant(NAME, "x", &a->x, CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP), X_GROUP));
+  if (is_integer(a)) {
+    CLQI_TRY(check_integer(a));
+  }
+  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_F32)));
+  CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 0, a->x.shape[0], "rows of x"));
+  CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 1, a->weights->rows, "N of the weights"));
+  CLQI_REQUIRE(a->x.shape[0] <= INT32_MAX, "gemm: x has %lld rows, at most %d are offered",
+               (long long)a->x.shape[0], INT32_MAX);
+  return CLQ_OK;
+}
+
+static bool empty(const void *args) {
+  const clq_gemm_args *a = args;
+  return a->x.shape[0] == 0;
+}
+
+/* --- choose --- */
+
+static const char *one_row(const clq_context *context, const void *args) {
+  (void)context;
+  return ((const clq_gemm_args *)args)->x.shape[0] == 1 ? NULL : "one row";
+}
+
+/* tile[0]: rows of a tile. With neither x86 trait the compiler's own vectors serve. */
+static const clqi_variant integer_variants[] = {
+    {"gemm_q8_row_vnni",
+     CLQI_KERNEL_gemm_q8_tile,
+     "",
+     CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
+     one_row,
+     {1}},
+    {"gemm_q8_tile_vnni",
+     CLQI_KERNEL_gemm_q8_tile,
+     "",
+     CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
+     NULL,
+     {8}},
+    {"gemm_q8_row_avx2",
+     CLQI_KERNEL_gemm_q8_tile,
+     "",
+     CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
+     one_row,
+     {1}},
+    {"gemm_q8_tile_avx2",
+     CLQI_KERNEL_gemm_q8_tile,
+     "",
+     CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
+     NULL,
+     {4}},
+    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_tile, "", CLQI_BIT(CPU), one_row, {1}},
+    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, "", CLQI_BIT(CPU), NULL, {4}},
+    {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, "", 0, one_row, {1}},
+    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, "", 0, NULL, {4}},
+};
+
+static const clqi_variant float_variants[] = {
+    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, "", CLQI_BIT(CPU), one_row, {1}},
+    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, "", CLQI_BIT(CPU), NULL, {8}},
+    {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, "", 0, one_row, {1}},
+    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, "", 0, NULL, {4}},
+};
+
+/* --- launch --- */
+
+/* Work-items of a CPU tile form: `row_tiles` tiles of rows by `tiles` tiles of 16 columns. */
+typedef struct tiling {
+  int32_t row_tiles;
+  int32_t tiles;
+  size_t global[2];
+} tiling;
+
+/* As many columns for one work-item as leave every compute unit enough of them: what is prepared
+ * of x serves all its columns. */
+static tiling choose_tiling(const clq_context *context, int64_t rows, int64_t cols,
+                            int32_t tile_rows, int32_t row_tiles, int32_t most_tiles) {
+  const int64_t row_blocks = clqi_div_up(rows, (int64_t)tile_rows * row_tiles);
+  const int64_t column_tiles = clqi_div_up(cols, CLQI_TILE);
+  const int64_t wanted = (int64_t)context->info.compute_units * ITEMS_PER_UNIT;
+  const int64_t column_blocks = clqi_div_up(wanted, row_blocks);
+  int64_t tiles = clqi_div_up(column_tiles, column_blocks);
+  tiles = tiles > most_tiles ? most_tiles : tiles;
+  return (tiling){
+      row_tiles, (int32_t)tiles, {(size_t)row_blocks, (size_t)clqi_div_up(column_tiles, tiles)}};
+}
+
+/* Every plane is an argument of every kernel; what the format lacks is NULL. */
+static void weight_args(clqi_launch *l, const clq_weights *w) {
+  const bool planes = w->bits < 16;
+  clqi_arg_buffer(l, w->mem, 0, 4);
+  clqi_arg_buffer(l, planes ? w->mem : NULL, w->scale_offset, clqi_weights_scale_bytes(w));
+  clqi_arg_buffer(l, w->has_min ? w->mem : NULL, w->min_offset, 2);
+  clqi_arg_buffer(l, w->has_zero ? w->mem : NULL, w->zero_offset, 1);
+}
+
+static double weight_bytes(const clq_weights *w) {
+  const double values = (double)w->rows * (double)w->cols * (double)w->bits / 8.0;
+  const double per_group =
+      (double)clqi_weights_scale_bytes(w) + (w->has_min ? 2.0 : 0.0) + (w->has_zero ? 1.0 : 0.0);
+  return values + (double)w->rows * (double)w->groups * per_group;
+}
+
+static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t global[2],
+                         const size_t local[2]) {
+  const double m = (double)a->x.shape[0];
+  const double n = (double)a->weights->rows;
+  const double k = (double)a->weights->cols;
+  const double x_bytes = m * k * (double)clq_dtype_bytes(a->x.dtype) +
+                         4.0 * (double)clqi_scale_count(&a->x, a->x.shape[0], a->x.shape[1]);
+  return clqi_launch_end(l, 2, global, local, x_bytes + weight_bytes(a->weights) + 4.0 * m * n,
+                         2.0 * m * n * k);
+}
+
+static void lane_range(const clq_gemm_args *a, int32_t tile_rows, size_t global[2],
+                       size_t local[2]) {
+  global[0] = (size_t)clqi_div_up(a->weights->rows, LANES) * LANES;
+  global[1] = (size_t)clqi_div_up(a->x.shape[0], tile_rows);
+  local[0] = LANES;
+  local[1] = 1;
+}
+
+/* Whether the sums that came with x are those that the kernel needs. */
+static bool sums_serve(const clq_gemm_args *a) {
+  return a->x.quant.sum != NULL && (x_is_grouped(a) || a->weights->groups == 1);
+}
+
+static bool rows_are_words(const clq_gemm_args *a) {
+  return a->x.offset % 4 == 0 && clqi_stride(&a->x, 2, 0) % 4 == 0 && a->x.shape[1] % 4 == 0;
+}
+
+static int64_t next_power_of_two(int64_t value) {
+  int64_t p = 1;
+  while (p < value) {
+    p *= 2;
+  }
+  return p;
+}
+
+static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) {
+  const clq_weights *w = a->weights;
+  const clqi_variant *v =
+      clqi_choose(emitter->context, NAME, integer_variants, CLQI_COUNT(integer_variants), a);
+  const bool lanes = v->kernel == CLQI_KERNEL_gemm_q8_lane;
+  const bool grouped = x_is_grouped(a);
+  /* A single group ends with the padding, so that kernels may step in words. */
+  const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
+  const int64_t group = grouped ? X_GROUP : w_group;
+  const int64_t ratio = clqi_div_up(w_group, group);
+  char options[CLQI_OPTIONS_BYTES];
+  char more[CLQI_OPTIONS_BYTES];
+  if (lanes) {
+    clqi_options(more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
+  } else {
+    clqi_options(more, "-DCLQ_GROUP=%d -DCLQ_CHUNK=%lld", group == X_GROUP ? X_GROUP : 0,
+                 (long long)(group > CHUNK ? next_power_of_two(group) : CHUNK));
+  }
+  clqi_options(options,
+               "-DCLQ_ROWS=%d -DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d "
+               "-DCLQ_W_SCALE_F32=%d -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s",
+               (int)v->tile[0], (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32, grouped,
+               sums_serve(a), more);
+  clqi_launch l;
+  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_arg_tensor(&l, &a->x);
+  clqi_arg_scale(&l, &a->x);
+  clqi_arg_sum(&l, &a->x);
+  weight_args(&l, w);
+  clqi_arg_tensor(&l, &a->out);
+  clqi_arg_i64(&l, clqi_stride(&a->x, 2, 0));
+  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
+  clqi_arg_i32(&l, (int32_t)a->x.shape[0]);
+  clqi_arg_i32(&l, (int32_t)w->rows);
+  clqi_arg_i32(&l, (int32_t)w->cols);
+  clqi_arg_i32(&l, (int32_t)group);
+  clqi_arg_i32(&l, (int32_t)ratio);
+  if (lanes) {
+    size_t global[2];
+    size_t local[2];
+    lane_range(a, v->tile[0], global, local);
+    return finish(&l, a, global, local);
+  }
+  const tiling t = choose_tiling(emitter->context, a->x.shape[0], w->rows, v->tile[0], 1, 64);
+  clqi_arg_i32(&l, t.tiles);
+  clqi_arg_i32(&l, t.row_tiles);
+  return finish(&l, a, t.global, NULL);
+}
+
+static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
+  enum { ROW_TILES = 8 };
+  const clq_weights *w = a->weights;
+  const clqi_variant *v =
+      clqi_choose(emitter->context, NAME, float_variants, CLQI_COUNT(float_variants), a);
+  const int64_t group = w->groups <= 1 ? w->padded_cols : w->group;
+  char options[CLQI_OPTIONS_BYTES];
+  clqi_options(options,
+               "-DCLQ_ROWS=%d -DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE_F32=%d",
+               (int)v->tile[0], (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32);
+  clqi_launch l;
+  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_arg_tensor(&l, &a->x);
+  weight_args(&l, w);
+  clqi_arg_tensor(&l, &a->out);
+  clqi_arg_i64(&l, clqi_stride(&a->x, 2, 0));
+  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
+  clqi_arg_i32(&l, (int32_t)a->x.shape[0]);
+  clqi_arg_i32(&l, (int32_t)w->rows);
+  clqi_arg_i32(&l, (int32_t)w->cols);
+  clqi_arg_i32(&l, (int32_t)group);
+  if (v->kernel == CLQI_KERNEL_gemm_f32_lane) {
+    size_t global[2];
+    size_t local[2];
+    lane_range(a, v->tile[0], global, local);
+    return finish(&l, a, global, local);
+  }
+  const int64_t row_tiles = clqi_div_up(a->x.shape[0], v->tile[0]);
+  const tiling t = choose_tiling(emitter->context, a->x.shape[0], w->rows, v->tile[0],
+                                 (int32_t)(row_tiles < ROW_TILES ? row_tiles : ROW_TILES), 64);
+  clqi_arg_i32(&l, t.tiles);
+  clqi_arg_i32(&l, t.row_tiles);
+  return finish(&l, a, t.global, NULL);
+}
+
+static clq_status launch(clqi_emitter *emitter, const void *args) {
+  const clq_gemm_args *a = args;
+  return is_integer(a) ? launch_integer(emitter, a) : launch_float(emitter, a);
+}
+
+const clqi_op clqi_op_gemm = {
+    .name = NAME,
+    .args_bytes = sizeof(clq_gemm_args),
+    .fields = fields,
+    .field_count = CLQI_COUNT(fields),
+    .infer = infer,
+    .check = check,
+    .empty = empty,
+    .launch = launch,
+};
+
+clq_status clq_gemm(clq_stream *stream, const clq_gemm_args *args) {
+  return clqi_op_run(stream, &clqi_op_gemm, args);
+}

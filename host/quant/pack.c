@@ -1,0 +1,271 @@
+#include "quant/pack.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "quant/formats.h"
+#include "runtime/checked.h"
+
+enum { TILE = CLQI_TILE, BLOCK = 32, MAX_THREADS = 8 };
+
+/* Below this a thread costs more than it saves. */
+#define BYTES_PER_THREAD (2U << 20)
+
+/* One source row of W, and its quantization if that stands beside it. */
+typedef struct source_row {
+  const uint8_t *data; /* NULL: padding */
+  const float *scales;
+  const uint8_t *zeros;
+} source_row;
+
+typedef struct job {
+  const clq_weights *weights;
+  const clq_weights_desc *desc;
+  size_t row_bytes;
+  uint8_t *base;
+  int64_t first_tile, end_tile;
+} job;
+
+static uint32_t load32(const uint8_t *p) {
+  uint32_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static void store32(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
+
+static void find_rows(const job *j, int64_t first, source_row rows[TILE]) {
+  int64_t start = 0;
+  int32_t part = 0;
+  for (int64_t n = first; n < first + TILE; ++n) {
+    while (part < j->desc->part_count && n >= start + j->desc->parts[part].rows) {
+      start += j->desc->parts[part++].rows;
+    }
+    source_row *row = &rows[n - first];
+    *row = (source_row){0};
+    if (part < j->desc->part_count) {
+      const clq_weights_part *p = &j->desc->parts[part];
+      const size_t r = (size_t)(n - start);
+      const size_t plane = r * (size_t)j->weights->groups;
+      row->data = (const uint8_t *)p->data + r * j->row_bytes;
+      row->scales = p->scales == NULL ? NULL : p->scales + plane;
+      row->zeros = p->zeros == NULL ? NULL : p->zeros + plane;
+    }
+  }
+}
+
+/* 16 bytes of a GGUF block (element j low, j + 16 high) to four words, one per 8 elements. The
+ * masks keep every byte to itself, so byte order does not matter. */
+static void pack_nibble_block(const uint8_t *codes, uint8_t *out) {
+  const uint32_t low = 0x0f0f0f0fU;
+  const uint32_t a = load32(codes);
+  const uint32_t b = load32(codes + 4);
+  const uint32_t c = load32(codes + 8);
+  const uint32_t d = load32(codes + 12);
+  store32(out, (a & low) | ((b & low) << 4));
+  store32(out + 4 * TILE, (c & low) | ((d & low) << 4));
+  store32(out + 8 * TILE, ((a >> 4) & low) | (b & ~low));
+  store32(out + 12 * TILE, ((c >> 4) & low) | (d & ~low));
+}
+
+static void pack_byte_block(const uint8_t *codes, uint8_t *out) {
+  for (int i = 0; i < BLOCK / 4; ++i) {
+    store32(out + i * 4 * TILE, load32(codes + 4 * i));
+  }
+}
+
+/* Block by block over all columns of the tile, so that output lines are written whole. */
+static void pack_blocks(const job *j, const source_row rows[TILE], uint8_t *codes, uint8_t *scale,
+                        uint8_t *min) {
+  const clq_weights *w = j->weights;
+  const size_t head = w->has_min ? 4 : 2;
+  const size_t block_bytes = head + (size_t)(BLOCK * w->bits / 8);
+  const size_t tile_bytes = (size_t)(TILE * BLOCK * w->bits / 8);
+  for (int64_t g = 0; g < w->groups; ++g) {
+    for (int n = 0; n < TILE; ++n) {
+      uint8_t *out = codes + 4 * n;
+      if (rows[n].data == NULL) {
+        for (size_t i = 0; i < tile_bytes; i += 4 * TILE) {
+          store32(out + i, 0);
+        }
+        memset(scale + 2 * n, 0, 2);
+        if (w->has_min) {
+          memset(min + 2 * n, 0, 2);
+        }
+        continue;
+      }
+      const uint8_t *block = rows[n].data + (size_t)g * block_bytes;
+      memcpy(scale + 2 * n, block, 2);
+      if (w->has_min) {
+        memcpy(min + 2 * n, block + 2, 2);
+      }
+      if (w->bits == 4) {
+        pack_nibble_block(block + head, out);
+      } else {
+        pack_byte_block(block + head, out);
+      }
+    }
+    codes += tile_bytes;
+    scale += 2 * TILE;
+    min += w->has_min ? 2 * TILE : 0;
+  }
+}
+
+/* Elements k .. k + 7 of a W4 row (two a byte, low first), zero from cols on. */
+static uint32_t nibbles_of_w4(const uint8_t *row, int64_t k, int64_t cols) {
+  uint8_t packed[4] = {0};
+  for (int64_t j = 0; j < 8 && k + j < cols; ++j) {
+    const unsigned code = (unsigned)(row[(k + j) / 2] >> (4 * ((k + j) % 2))) & 15U;
+    packed[j % 4] = (uint8_t)(packed[j % 4] | (code << (j < 4 ? 0 : 4)));
+  }
+  return load32(packed);
+}
+
+static uint32_t bytes_of_w8(const uint8_t *row, int64_t k, int64_t cols) {
+  if (k + 4 <= cols) {
+    return load32(row + k);
+  }
+  uint8_t packed[4] = {0};
+  for (int64_t j = 0; k + j < cols; ++j) {
+    packed[j] = row[k + j];
+  }
+  return load32(packed);
+}
+
+static void pack_codes(const job *j, const source_row rows[TILE], uint8_t *codes) {
+  const clq_weights *w = j->weights;
+  const int64_t step = 32 / w->bits;
+  for (int64_t k = 0; k < w->padded_cols; k += step) {
+    for (int n = 0; n < TILE; ++n) {
+      const uint8_t *row = rows[n].data;
+      uint32_t word = 0;
+      if (row != NULL) {
+        word = w->bits == 4 ? nibbles_of_w4(row, k, w->cols) : bytes_of_w8(row, k, w->cols);
+      }
+      store32(codes, word);
+      codes += 4;
+    }
+  }
+}
+
+static void pack_scales(const job *j, const source_row rows[TILE], uint8_t *scale, uint8_t *zero) {
+  const clq_weights *w = j->weights;
+  for (int64_t g = 0; g < w->groups; ++g) {
+    for (int n = 0; n < TILE; ++n) {
+      const float s = rows[n].data == NULL ? 0.0f : rows[n].scales[g];
+      memcpy(scale, &s, sizeof s);
+      scale += sizeof s;
+      if (w->has_zero) {
+        *zero++ = rows[n].zeros == NULL ? 8 : rows[n].zeros[g];
+      }
+    }
+  }
+}
+
+static void pack_floats(const job *j, const source_row rows[TILE], uint8_t *values) {
+  const size_t bytes = (size_t)j->weights->bits / 8;
+  for (int64_t k = 0; k < j->weights->cols; ++k) {
+    for (int n = 0; n < TILE; ++n) {
+      if (rows[n].data == NULL) {
+        memset(values, 0, bytes);
+      } else {
+        memcpy(values, rows[n].data + (size_t)k * bytes, bytes);
+      }
+      values += bytes;
+    }
+  }
+}
+
+static void *pack_tiles(void *argument) {
+  const job *j = argument;
+  const clq_weights *w = j->weights;
+  const size_t code_bytes = (size_t)w->padded_cols * (size_t)w->bits * TILE / 8;
+  const size_t plane = (size_t)w->groups * TILE;
+  for (int64_t t = j->first_tile; t < j->end_tile; ++t) {
+    source_row rows[TILE];
+    find_rows(j, t * TILE, rows);
+    const size_t i = (size_t)t;
+    uint8_t *codes = j->base + i * code_bytes;
+    uint8_t *scale = j->base + w->scale_offset + i * plane * clqi_weights_scale_bytes(w);
+    if (w->bits >= 16) {
+      pack_floats(j, rows, codes);
+    } else if (clqi_format_block(w->format) == BLOCK) {
+      pack_blocks(j, rows, codes, scale, j->base + w->min_offset + i * plane * 2);
+    } else {
+      pack_codes(j, rows, codes);
+      pack_scales(j, rows, scale, j->base + w->zero_offset + i * plane);
+    }
+  }
+  return NULL;
+}
+
+static int thread_count(uint64_t bytes) {
+  const long online = sysconf(_SC_NPROCESSORS_ONLN);
+  const uint64_t useful = bytes / BYTES_PER_THREAD;
+  const uint64_t most = online < 1 ? 1 : online > MAX_THREADS ? MAX_THREADS : (uint64_t)online;
+  return (int)(useful < 1 ? 1 : useful < most ? useful : most);
+}
+
+void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, uint8_t *base) {
+  size_t row_bytes = 0;
+  (void)clqi_format_row_bytes(desc->format, desc->cols, &row_bytes);
+  const int64_t tiles = clqi_div_up(weights->rows, TILE);
+  const int threads = thread_count(weights->bytes);
+  job jobs[MAX_THREADS];
+  pthread_t ids[MAX_THREADS];
+  bool started[MAX_THREADS] = {false};
+  for (int i = 0; i < threads; ++i) {
+    jobs[i] = (job){weights, desc, row_bytes, base, tiles * i / threads, tiles * (i + 1) / threads};
+  }
+  for (int i = 1; i < threads; ++i) {
+    started[i] = pthread_create(&ids[i], NULL, pack_tiles, &jobs[i]) == 0;
+  }
+  for (int i = 0; i < threads; ++i) {
+    if (!started[i]) {
+      pack_tiles(&jobs[i]);
+    }
+  }
+  for (int i = 1; i < threads; ++i) {
+    if (started[i]) {
+      pthread_join(ids[i], NULL);
+    }
+  }
+}
+
+static float load_f32(const uint8_t *p) {
+  float v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, size_t k) {
+  const size_t tile = row / TILE;
+  const size_t n = row % TILE;
+  if (w->bits >= 16) {
+    const size_t i = (tile * (size_t)w->cols + k) * TILE + n;
+    return w->bits == 32 ? load_f32(base + 4 * i) : clqi_load_f16(base + 2 * i);
+  }
+  const size_t step = 32U / (size_t)w->bits;
+  const size_t word = (tile * ((size_t)w->padded_cols / step) + k / step) * TILE + n;
+  const uint8_t byte = base[4 * word + k % 4];
+  const size_t plane = (tile * (size_t)w->groups + k / (size_t)w->group) * TILE + n;
+  const uint8_t *scales = base + w->scale_offset;
+  const float scale =
+      w->scale_is_f32 ? load_f32(scales + 4 * plane) : clqi_load_f16(scales + 2 * plane);
+  if (w->bits == 8) {
+    return (float)(int8_t)byte * scale;
+  }
+  const int code = k % 8 < 4 ? byte & 15 : byte >> 4;
+  if (w->has_min) {
+    return fmaf((float)code, scale, clqi_load_f16(base + w->min_offset + 2 * plane));
+  }
+  return (float)(code - (w->has_zero ? base[w->zero_offset + plane] : 8)) * scale;
+}
+
+void clqi_unpack_row(const clq_weights *weights, const uint8_t *base, int64_t row, float *out) {
+  for (int64_t k = 0; k < weights->cols; ++k) {
+    out[k] = unpack_code(weights, base, (size_t)row, (size_t)k);
+  }
+}

@@ -1,0 +1,207 @@
+#include "quant/weights.h"
+
+#include "quant/formats.h"
+#include "quant/pack.h"
+#include "runtime/checked.h"
+#include "runtime/context.h"
+#include "runtime/memory.h"
+
+enum { PLANE_ALIGNMENT = 128 };
+
+int64_t clq_weights_rows(const clq_weights *weights) { return weights->rows; }
+int64_t clq_weights_cols(const clq_weights *weights) { return weights->cols; }
+clq_format clq_weights_format(const clq_weights *weights) { return weights->format; }
+uint64_t clq_weights_bytes(const clq_weights *weights) { return weights->bytes; }
+
+static bool scales_beside(clq_format format) {
+  return format == CLQ_FORMAT_W4 || format == CLQ_FORMAT_W8;
+}
+
+static clq_status check_part(const clq_weights_desc *desc, int32_t i) {
+  const clq_weights_part *part = &desc->parts[i];
+  CLQI_REQUIRE(part->rows >= 1, "weights_pack: part %d has %lld rows, expected 1 or more", (int)i,
+               (long long)part->rows);
+  CLQI_REQUIRE(part->data != NULL, "weights_pack: part %d has no data", (int)i);
+  if (scales_beside(desc->format)) {
+    CLQI_REQUIRE(part->scales != NULL, "weights_pack: part %d has no scales, which %s needs",
+                 (int)i, clq_format_name(desc->format));
+  } else {
+    CLQI_REQUIRE(part->scales == NULL, "weights_pack: part %d has scales, but %s brings its own",
+                 (int)i, clq_format_name(desc->format));
+  }
+  CLQI_REQUIRE(part->zeros == NULL || desc->format == CLQ_FORMAT_W4,
+               "weights_pack: part %d has zero points, which %s does not know", (int)i,
+               clq_format_name(desc->format));
+  return CLQ_OK;
+}
+
+static clq_status check_desc(const clq_weights_desc *desc) {
+  size_t row_bytes;
+  CLQI_REQUIRE(desc->format >= CLQ_FORMAT_F32 && desc->format <= CLQ_FORMAT_W8,
+               "weights_pack: %d is no format", (int)desc->format);
+  CLQI_REQUIRE(desc->cols >= 1, "weights_pack: cols is %lld, expected 1 or more",
+               (long long)desc->cols);
+  CLQI_REQUIRE(desc->cols % clqi_format_block(desc->format) == 0,
+               "weights_pack: cols is %lld, expected a multiple of %lld for %s",
+               (long long)desc->cols, (long long)clqi_format_block(desc->format),
+               clq_format_name(desc->format));
+  CLQI_REQUIRE(clqi_format_row_bytes(desc->format, desc->cols, &row_bytes),
+               "weights_pack: %lld cols overflow", (long long)desc->cols);
+  CLQI_REQUIRE(desc->group == 0 || scales_beside(desc->format),
+               "weights_pack: group is %lld, but %s has its own", (long long)desc->group,
+               clq_format_name(desc->format));
+  CLQI_REQUIRE(desc->group >= 0 && (desc->group % 8 == 0 || desc->group >= desc->cols),
+               "weights_pack: group is %lld, expected a multiple of 8", (long long)desc->group);
+  CLQI_REQUIRE(desc->parts != NULL && desc->part_count >= 1, "weights_pack: no parts");
+  for (int32_t i = 0; i < desc->part_count; ++i) {
+    CLQI_TRY(check_part(desc, i));
+  }
+  return CLQ_OK;
+}
+
+/* [tiles, per_tile] elements of `size` bytes behind what is there; false on overflow. */
+static bool append_plane(uint64_t *end, int64_t tiles, int64_t per_tile, size_t size,
+                         uint64_t *offset) {
+  size_t start;
+  size_t count;
+  size_t finish;
+  if (!clqi_align_size((size_t)*end, PLANE_ALIGNMENT, &start) ||
+      !clqi_mul_size((size_t)tiles, (size_t)per_tile, &count) ||
+      !clqi_mul_add_size(count, size * CLQI_TILE, start, &finish)) {
+    return false;
+  }
+  *offset = start;
+  *end = finish;
+  return true;
+}
+
+/* Sets everything but the buffer. */
+static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
+  static const int32_t bits_of[] = {
+      [CLQ_FORMAT_F32] = 32, [CLQ_FORMAT_F16] = 16, [CLQ_FORMAT_Q4_0] = 4, [CLQ_FORMAT_Q4_1] = 4,
+      [CLQ_FORMAT_Q8_0] = 8, [CLQ_FORMAT_W4] = 4,   [CLQ_FORMAT_W8] = 8};
+  w->format = desc->format;
+  w->bits = bits_of[desc->format];
+  w->cols = desc->cols;
+  w->padded_cols = desc->cols;
+  w->scale_is_f32 = scales_beside(desc->format);
+  w->has_min = desc->format == CLQ_FORMAT_Q4_1;
+  for (int32_t i = 0; i < desc->part_count; ++i) {
+    w->has_zero = w->has_zero || desc->parts[i].zeros != NULL;
+    CLQI_REQUIRE(clqi_add_i64(w->rows, desc->parts[i].rows, &w->rows) && w->rows <= INT32_MAX,
+                 "weights_pack: too many rows");
+  }
+  const int64_t tiles = clqi_div_up(w->rows, CLQI_TILE);
+  bool fits = w->cols <= INT32_MAX - 32;
+  if (fits && w->bits < 16) {
+    w->padded_cols = clqi_div_up(w->cols, 32) * 32;
+    w->group = scales_beside(desc->format) ? desc->group : clqi_format_block(desc->format);
+    w->group = w->group == 0 || w->group > w->cols ? w->cols : w->group;
+    w->groups = clqi_div_up(w->cols, w->group);
+  }
+  uint64_t codes = 0;
+  fits = fits && append_plane(&w->bytes, tiles, w->padded_cols * w->bits / 8, 1, &codes);
+  if (w->bits < 16) {
+    fits = fits &&
+           append_plane(&w->bytes, tiles, w->groups, clqi_weights_scale_bytes(w), &w->scale_offset);
+    fits = fits && (!w->has_min || append_plane(&w->bytes, tiles, w->groups, 2, &w->min_offset));
+    fits = fits && (!w->has_zero || append_plane(&w->bytes, tiles, w->groups, 1, &w->zero_offset));
+  }
+  CLQI_REQUIRE(fits, "weights_pack: %lld x %lld elements overflow", (long long)w->rows,
+               (long long)w->cols);
+  return CLQ_OK;
+}
+
+/* Where host and device share memory, the mapping is the buffer and nothing is copied. */
+static cl_mem_flags buffer_flags(cl_device_id device) {
+  cl_bool unified = CL_FALSE;
+  clGetDeviceInfo(device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
+  return CL_MEM_READ_ONLY | (unified ? CL_MEM_ALLOC_HOST_PTR : 0U);
+}
+
+typedef struct mapping {
+  cl_command_queue queue;
+  cl_mem mem;
+  void *base;
+} mapping;
+
+static clq_status map(const clq_weights *w, cl_map_flags flags, mapping *m) {
+  cl_int code;
+  *m = (mapping){.mem = w->mem};
+  m->queue = clCreateCommandQueueWithProperties(w->context->cl, w->context->device, NULL, &code);
+  CLQI_TRY(clqi_cl(code, "clCreateCommandQueueWithProperties"));
+  m->base = clEnqueueMapBuffer(m->queue, w->mem, CL_TRUE, flags, 0, w->bytes, 0, NULL, NULL, &code);
+  return clqi_cl(code, "clEnqueueMapBuffer");
+}
+
+static clq_status unmap(mapping *m) {
+  clq_status status = CLQ_OK;
+  if (m->base != NULL) {
+    status = clqi_cl(clEnqueueUnmapMemObject(m->queue, m->mem, m->base, 0, NULL, NULL),
+                     "clEnqueueUnmapMemObject");
+    const clq_status finished = clqi_cl(clFinish(m->queue), "clFinish");
+    status = status == CLQ_OK ? finished : status;
+  }
+  if (m->queue != NULL) {
+    clReleaseCommandQueue(m->queue);
+  }
+  *m = (mapping){0};
+  return status;
+}
+
+clq_status clq_weights_pack(clq_context *context, const clq_weights_desc *desc,
+                            clq_weights **weights) {
+  CLQI_REQUIRE(context != NULL && desc != NULL && weights != NULL,
+               "weights_pack: context, description and result must not be NULL");
+  *weights = NULL;
+  CLQI_TRY(check_desc(desc));
+  clq_status status = CLQ_OK;
+  mapping m = {0};
+  cl_int code;
+  clq_weights *w = clqi_calloc(1, sizeof *w);
+  if (w == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "weights_pack: out of memory");
+  }
+  w->context = context;
+  CLQI_TRY_CLEAN(lay_out(w, desc));
+  w->mem = clCreateBuffer(context->cl, buffer_flags(context->device), w->bytes, NULL, &code);
+  CLQI_TRY_CLEAN(clqi_cl(code, "clCreateBuffer"));
+  CLQI_TRY_CLEAN(map(w, CL_MAP_WRITE_INVALIDATE_REGION, &m));
+  clqi_pack(w, desc, m.base);
+  CLQI_TRY_CLEAN(unmap(&m));
+  *weights = w;
+  w = NULL;
+cleanup:
+  if (w != NULL) {
+    const clq_status ignored = unmap(&m);
+    (void)ignored;
+  }
+  clq_weights_destroy(w);
+  return status;
+}
+
+void clq_weights_destroy(clq_weights *weights) {
+  if (weights == NULL) {
+    return;
+  }
+  if (weights->mem != NULL) {
+    clReleaseMemObject(weights->mem);
+  }
+  clqi_free(weights);
+}
+
+clq_status clq_weights_unpack(const clq_weights *weights, int64_t first, int64_t count,
+                              float *out) {
+  CLQI_REQUIRE(weights != NULL && (out != NULL || count == 0),
+               "weights_unpack: weights and result must not be NULL");
+  CLQI_REQUIRE(first >= 0 && count >= 0 && first <= weights->rows && count <= weights->rows - first,
+               "weights_unpack: rows %lld to %lld are not among the %lld there are",
+               (long long)first, (long long)first + (long long)count, (long long)weights->rows);
+  mapping m;
+  clq_status status = map(weights, CL_MAP_READ, &m);
+  for (int64_t i = 0; status == CLQ_OK && i < count; ++i) {
+    clqi_unpack_row(weights, m.base, first + i, out + i * weights->cols);
+  }
+  const clq_status unmapped = unmap(&m);
+  return status == CLQ_OK ? unmapped : status;
+}

@@ -1,0 +1,81 @@
+/* out[M, N] = x[M, K] * W[N, K]^T with float activations, for GPUs and as the
+ * portable base: one work-item computes CLQ_ROWS rows of one column. Launch:
+ * (columns padded to the work-group, row blocks), work-groups of one row.
+ * Each result is one chain of fma over K in ascending order, on weights that
+ * are rounded once (lib/weights.h): the same bits as gemm_f32_tile.cl. */
+#include "lib/tensor.h"
+#include "lib/weights.h"
+
+#ifndef CLQ_ROWS
+#define CLQ_ROWS 4
+#endif
+
+#if CLQ_W_BITS == 32
+typedef float clq_stored;
+#define LOAD_FLOAT(i) w[i]
+#elif CLQ_W_BITS == 16
+typedef half clq_stored;
+#define LOAD_FLOAT(i) clq_load_half(i, w)
+#else
+typedef uint clq_stored;
+#endif
+
+__kernel void gemm_f32_lane(CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_stored, w),
+                            CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
+                            CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out),
+                            const long x_stride, const long out_stride, const int rows,
+                            const int cols, const int depth, const int group) {
+  CLQ_AT(const float, x);
+  CLQ_AT(const clq_stored, w);
+  CLQ_AT(const clq_scale, ws);
+  CLQ_AT(const half, wm);
+  CLQ_AT(const uchar, wz);
+  CLQ_AT(float, out);
+
+  const int n = (int)get_global_id(0);
+  const int m0 = (int)get_global_id(1) * CLQ_ROWS;
+  if (n >= cols) {
+    return;
+  }
+  float c[CLQ_ROWS];
+  for (int r = 0; r < CLQ_ROWS; r++) {
+    c[r] = 0.0f;
+  }
+#if CLQ_W_BITS < 16
+  const int words = ((depth + 31) & ~31) / CLQ_W_PER_WORD;
+  const int groups = (depth + group - 1) / group;
+#endif
+  for (int k = 0; k < depth;) {
+#if CLQ_W_BITS < 16
+    const uint word = w[((long)(n / 16) * words + k / CLQ_W_PER_WORD) * 16 + n % 16];
+    const long q = ((long)(n / 16) * groups + k / group) * 16 + n % 16;
+    const float s = clq_load_scale(q, ws);
+#if CLQ_W_ZERO
+    const float shift = (float)wz[q];
+#elif CLQ_W_MIN
+    const float shift = clq_load_half(q, wm);
+#else
+    const float shift = -CLQ_W_OFFSET * s;
+#endif
+    const int end = min(CLQ_W_PER_WORD, depth - k);
+    for (int j = 0; j < end; j++, k++) {
+      const float v = CLQ_W_VALUE(CLQ_W_CODE(float, int, word, j), s, shift);
+#else
+    {
+      const float v = LOAD_FLOAT(((long)(n / 16) * depth + k) * 16 + n % 16);
+#endif
+      for (int r = 0; r < CLQ_ROWS; r++) {
+        c[r] = fma(x[(long)min(m0 + r, rows - 1) * x_stride + k], v, c[r]);
+      }
+#if CLQ_W_BITS >= 16
+      k++;
+#endif
+    }
+  }
+  for (int r = 0; r < CLQ_ROWS; r++) {
+    const long m = m0 + r;
+    if (m < rows) {
+      out[m * out_stride + n] = c[r];
+    }
+  }
+}

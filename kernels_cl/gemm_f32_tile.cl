@@ -1,0 +1,192 @@
+/* out[M, N] = x[M, K] * W[N, K]^T with float activations, for CPUs: one
+ * work-item computes `row_tiles` tiles of CLQ_ROWS rows times `tiles` tiles of
+ * 16 columns with wide vectors. Launch: (row blocks, column blocks),
+ * work-groups of one.
+ *
+ * Each result is one chain of fma over K in ascending order, on weights that
+ * are rounded once (lib/weights.h); neither the tiling nor the number of rows
+ * shows in the bits. */
+#include "lib/tensor.h"
+#include "lib/tile.h"
+#include "lib/weights.h"
+
+#ifndef CLQ_ROWS
+#define CLQ_ROWS 8
+#endif
+#ifndef CLQ_ROW_TILES
+#define CLQ_ROW_TILES 8 /* most row tiles of a work-item */
+#endif
+#define CHUNK 256 /* elements of K whose weights lie unpacked */
+#define COLUMN_TILES 4 /* side by side when there is one row: independent chains */
+
+#if CLQ_W_BITS == 32
+typedef float clq_stored;
+#elif CLQ_W_BITS == 16
+typedef half clq_stored;
+#else
+typedef uint clq_stored;
+#endif
+
+#define UNROLL __attribute__((opencl_unroll_hint))
+
+/* One tile of 16 columns while K passes. */
+typedef struct tile_cursor {
+  __global const clq_stored *w;
+  __global const clq_scale *ws;
+  __global const half *wm;
+  __global const uchar *wz;
+  float16 scale, shift;
+} tile_cursor;
+
+/* Reads scale and shift of the group that starts here, and steps on. */
+static inline void next_group(tile_cursor *t) {
+  t->scale = clq_load_scale16(t->ws);
+  t->ws += 16;
+#if CLQ_W_ZERO
+  t->shift = convert_float16(vload16(0, t->wz));
+  t->wz += 16;
+#elif CLQ_W_MIN
+  t->shift = clq_load_half16(0, t->wm);
+  t->wm += 16;
+#else
+  t->shift = -CLQ_W_OFFSET * t->scale;
+#endif
+}
+
+/* The next CLQ_STEP elements of K as floats. */
+#if CLQ_W_BITS < 16
+#define CLQ_STEP CLQ_W_PER_WORD
+#else
+#define CLQ_STEP 1
+#endif
+static inline void next_weights(tile_cursor *t, float16 *v) {
+#if CLQ_W_BITS == 32
+  v[0] = vload16(0, t->w);
+#elif CLQ_W_BITS == 16
+  v[0] = clq_load_half16(0, t->w);
+#else
+  const uint16 word = vload16(0, t->w);
+  UNROLL for (int j = 0; j < CLQ_STEP; j++) {
+    v[j] = CLQ_W_VALUE(CLQ_W_CODE(float16, int16, word, j), t->scale, t->shift);
+  }
+#endif
+  t->w += 16;
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
+    CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_stored, w), CLQ_TENSOR(const clq_scale, ws),
+    CLQ_TENSOR(const half, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out),
+    const long x_stride, const long out_stride, const int rows, const int cols, const int depth,
+    const int group, const int tiles, const int row_tiles) {
+  CLQ_AT(const float, x);
+  CLQ_AT(const clq_stored, w);
+  CLQ_AT(const clq_scale, ws);
+  CLQ_AT(const half, wm);
+  CLQ_AT(const uchar, wz);
+  CLQ_AT(float, out);
+
+  const int groups = (depth + group - 1) / group;
+  const int words =
+      CLQ_W_BITS < 16 ? ((depth + 31) & ~31) / CLQ_W_PER_WORD : depth; /* per column */
+  const int t0 = (int)get_global_id(1) * tiles;
+  const int t1 = min(t0 + tiles, (cols + 15) / 16);
+  const int first = (int)get_global_id(0) * row_tiles * CLQ_ROWS;
+
+#if CLQ_ROWS == 1
+  for (int m = first; m < min(first + row_tiles, rows); m++) {
+    __global const float *row = x + (long)m * x_stride;
+    for (int t = t0; t < t1; t += COLUMN_TILES) {
+      tile_cursor cursor[COLUMN_TILES];
+      float16 c[COLUMN_TILES];
+      UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+        const long at = min(t + i, t1 - 1);
+        cursor[i].w = w + at * words * 16;
+        cursor[i].ws = ws + at * groups * 16;
+        cursor[i].wm = wm + at * groups * 16;
+        cursor[i].wz = wz + at * groups * 16;
+        c[i] = 0.0f;
+      }
+      int k = 0;
+      for (int g = 0; g < groups; g++) {
+        const int end = min((g + 1) * group, depth);
+#if CLQ_W_BITS < 16
+        UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+          next_group(&cursor[i]);
+        }
+#endif
+        for (; k < end; k += CLQ_STEP) {
+          const int live = min(CLQ_STEP, end - k);
+          UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+            float16 v[CLQ_STEP];
+            next_weights(&cursor[i], v);
+            UNROLL for (int j = 0; j < CLQ_STEP; j++) {
+              if (j < live) {
+                c[i] = fma((float16)row[k + j], v[j], c[i]);
+              }
+            }
+          }
+        }
+      }
+      UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+        if (t + i < t1) {
+          clq_store_columns(c[i], out + (long)m * out_stride + (t + i) * 16,
+                            cols - (t + i) * 16);
+        }
+      }
+    }
+  }
+#else
+  float xp[CLQ_ROW_TILES][CHUNK][CLQ_ROWS] __attribute__((aligned(64)));
+  float16 panel[CHUNK];
+  for (int k0 = 0; k0 < depth; k0 += CHUNK) {
+    const int k1 = min(k0 + CHUNK, depth);
+    for (int i = 0; i < row_tiles; i++) {
+      for (int r = 0; r < CLQ_ROWS; r++) {
+        __global const float *row = x + (long)min(first + i * CLQ_ROWS + r, rows - 1) * x_stride;
+        for (int k = k0; k < k1; k++) {
+          xp[i][k - k0][r] = row[k];
+        }
+      }
+    }
+    for (int t = t0; t < t1; t++) {
+      tile_cursor cursor;
+      cursor.w = w + ((long)t * words + k0 / CLQ_STEP) * 16;
+      const long plane = ((long)t * groups + k0 / group) * 16;
+      cursor.ws = ws + plane;
+      cursor.wm = wm + plane;
+      cursor.wz = wz + plane;
+      int left = 0;
+      for (int k = k0; k < k1; k += CLQ_STEP) {
+#if CLQ_W_BITS < 16
+        if (left == 0) {
+          next_group(&cursor);
+          left = group - k % group;
+        }
+        left -= CLQ_STEP;
+#endif
+        next_weights(&cursor, &panel[k - k0]);
+      }
+      for (int i = 0; i < row_tiles; i++) {
+        const int m0 = first + i * CLQ_ROWS;
+        const int live = min(rows - m0, CLQ_ROWS);
+        __global float *o = out + (long)m0 * out_stride + t * 16;
+        float16 c[CLQ_ROWS];
+        UNROLL for (int r = 0; r < CLQ_ROWS; r++) {
+          c[r] = k0 > 0 && r < live ? clq_load_columns(o + r * out_stride, cols - t * 16)
+                                    : (float16)0.0f;
+        }
+        for (int k = 0; k < k1 - k0; k++) {
+          UNROLL for (int r = 0; r < CLQ_ROWS; r++) {
+            c[r] = fma((float16)xp[i][k][r], panel[k], c[r]);
+          }
+        }
+        UNROLL for (int r = 0; r < CLQ_ROWS; r++) {
+          if (r < live) {
+            clq_store_columns(c[r], o + r * out_stride, cols - t * 16);
+          }
+        }
+      }
+    }
+  }
+#endif
+}

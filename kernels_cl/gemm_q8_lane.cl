@@ -1,0 +1,133 @@
+/* out[M, N] = x[M, K] * W[N, K]^T with int8 activations, for GPUs and as the
+ * portable base: one work-item computes CLQ_ROWS rows of one column. Launch:
+ * (columns padded to the work-group, row blocks), work-groups of one row.
+ * Weights, groups and the order of additions: as gemm_q8_tile.cl. */
+#include "lib/dot.h"
+#include "lib/tensor.h"
+#include "lib/weights.h"
+
+#ifndef CLQ_ROWS
+#define CLQ_ROWS 4
+#endif
+#ifndef CLQ_X_GROUPED
+#define CLQ_X_GROUPED 1 /* 1: x scales per `group` elements; 0: per token */
+#endif
+#ifndef CLQ_X_SUM
+#define CLQ_X_SUM 0 /* 1: x_sum holds the sum of the codes of every group */
+#endif
+#ifndef CLQ_X_WORDS
+#define CLQ_X_WORDS 0 /* 1: rows of x start at multiples of 4 bytes, K is one of 4 */
+#endif
+
+#define NEED_SUM (CLQ_W_OFFSET || CLQ_W_ZERO || CLQ_W_MIN)
+
+/* Four codes at p, those at and behind `left` zero. */
+static inline uint load_codes(__global const char *p, int left) {
+#if CLQ_X_WORDS
+  return left > 0 ? *(__global const uint *)p : 0u;
+#else
+  uint v = 0;
+  for (int j = 0; j < min(left, 4); j++) {
+    v |= (uint)(uchar)p[j] << (8 * j);
+  }
+  return v;
+#endif
+}
+
+static inline int dot_step(uint w, uint x, int acc) {
+#if CLQ_W_BITS == 4
+  return clq_dot4_u8s8(w, x, acc);
+#else
+  return clq_dot4_i8(w, x, acc);
+#endif
+}
+
+__kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs),
+                           CLQ_TENSOR(const int, x_sum), CLQ_TENSOR(const uint, w),
+                           CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
+                           CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out),
+                           const long x_stride, const long out_stride, const int rows,
+                           const int cols, const int depth, const int group, const int w_ratio) {
+  CLQ_AT(const char, x);
+  CLQ_AT(const float, xs);
+  CLQ_AT(const int, x_sum);
+  CLQ_AT(const uint, w);
+  CLQ_AT(const clq_scale, ws);
+  CLQ_AT(const half, wm);
+  CLQ_AT(const uchar, wz);
+  CLQ_AT(float, out);
+
+  const int n = (int)get_global_id(0);
+  const int m0 = (int)get_global_id(1) * CLQ_ROWS;
+  if (n >= cols) {
+    return;
+  }
+  const int padded = (depth + 31) & ~31;
+  const int groups = (depth + group - 1) / group;
+  const int w_groups = (groups + w_ratio - 1) / w_ratio;
+  __global const uint *wt = w + (long)(n / 16) * (padded / CLQ_W_PER_WORD) * 16 + n % 16;
+
+  float c[CLQ_ROWS];
+  for (int r = 0; r < CLQ_ROWS; r++) {
+    c[r] = 0.0f;
+  }
+  for (int g = 0; g < groups; g++) {
+    const int k1 = min((g + 1) * group, padded);
+    int acc[CLQ_ROWS], sum[CLQ_ROWS];
+    for (int r = 0; r < CLQ_ROWS; r++) {
+      acc[r] = 0;
+      sum[r] = 0;
+    }
+    for (int k = g * group; k < k1; k += 8) {
+#if CLQ_W_BITS == 4
+      const uint lo = wt[0] & 0x0f0f0f0fu;
+      const uint hi = (wt[0] >> 4) & 0x0f0f0f0fu;
+      wt += 16;
+#else
+      const uint lo = wt[0];
+      const uint hi = wt[16];
+      wt += 32;
+#endif
+      for (int r = 0; r < CLQ_ROWS; r++) {
+        __global const char *p = x + (long)min(m0 + r, rows - 1) * x_stride + k;
+        const uint a = load_codes(p, depth - k);
+        const uint b = load_codes(p + 4, depth - k - 4);
+        acc[r] = dot_step(hi, b, dot_step(lo, a, acc[r]));
+#if NEED_SUM && !CLQ_X_SUM
+        sum[r] = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum[r]));
+#endif
+      }
+    }
+    const long q = ((long)(n / 16) * w_groups + g / w_ratio) * 16 + n % 16;
+    const float s = clq_load_scale(q, ws);
+    for (int r = 0; r < CLQ_ROWS; r++) {
+      const long i = (long)min(m0 + r, rows - 1) * groups + g;
+#if NEED_SUM && CLQ_X_SUM
+      sum[r] = x_sum[i];
+#endif
+#if CLQ_W_ZERO
+      acc[r] -= (int)wz[q] * sum[r];
+#else
+      acc[r] -= CLQ_W_OFFSET * sum[r];
+#endif
+#if CLQ_X_GROUPED
+      c[r] = fma((float)acc[r] * xs[i], s, c[r]);
+#else
+      c[r] = fma((float)acc[r], s, c[r]);
+#endif
+#if CLQ_W_MIN
+#if CLQ_X_GROUPED
+      c[r] = fma(xs[i] * (float)sum[r], clq_load_half(q, wm), c[r]);
+#else
+      c[r] = fma((float)sum[r], clq_load_half(q, wm), c[r]);
+#endif
+#endif
+    }
+  }
+  for (int r = 0; r < CLQ_ROWS; r++) {
+    const long m = m0 + r;
+    if (m < rows) {
+      out[m * out_stride + n] = CLQ_X_GROUPED ? c[r] : c[r] * xs[m];
+    }
+  }
+}

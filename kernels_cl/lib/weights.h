@@ -1,0 +1,59 @@
+/* Packed weights (layout: host/quant/weights.h) as kernels see them; the host
+ * sets these options from the format. */
+#ifndef CLQ_LIB_WEIGHTS_H
+#define CLQ_LIB_WEIGHTS_H
+
+#include "lib/half.h"
+
+#ifndef CLQ_W_BITS
+#define CLQ_W_BITS 4 /* 4: unsigned nibbles; 8: signed bytes; 16, 32: floats */
+#endif
+#ifndef CLQ_W_ZERO
+#define CLQ_W_ZERO 0 /* 1: a zero point u8 per group; 0: 8 for 4 bits */
+#endif
+#ifndef CLQ_W_MIN
+#define CLQ_W_MIN 0 /* 1: code * scale + f16 minimum, no zero point */
+#endif
+#ifndef CLQ_W_SCALE_F32
+#define CLQ_W_SCALE_F32 0 /* 1: f32 scales; 0: f16 */
+#endif
+
+/* What is taken off a code when no zero point is stored. */
+#if CLQ_W_BITS == 4 && !CLQ_W_MIN && !CLQ_W_ZERO
+#define CLQ_W_OFFSET 8
+#else
+#define CLQ_W_OFFSET 0
+#endif
+
+#if CLQ_W_SCALE_F32
+typedef float clq_scale;
+#define clq_load_scale(i, p) ((p)[i])
+#define clq_load_scale16(p) vload16(0, p)
+#else
+typedef half clq_scale;
+#define clq_load_scale(i, p) clq_load_half(i, p)
+#define clq_load_scale16(p) clq_load_half16(0, p)
+#endif
+
+/* Elements of K in one 32-bit word of codes. */
+#define CLQ_W_PER_WORD (32 / CLQ_W_BITS)
+
+/* Code j of a word or a vector of words, as the float type F over the int type I. */
+#if CLQ_W_BITS == 4
+#define CLQ_W_CODE(F, I, word, j) \
+  convert_##F(as_##I(((word) >> (8 * ((j) & 3) + 4 * ((j) >> 2))) & 15u))
+#else
+#define CLQ_W_CODE(F, I, word, j) convert_##F((as_##I(word) << (24 - 8 * (j))) >> 24)
+#endif
+
+/* Weight from its code, rounded once. `shift` is the minimum, or -8 * scale (exact), or the zero
+ * point. */
+#if CLQ_W_ZERO
+#define CLQ_W_VALUE(code, scale, shift) (((code) - (shift)) * (scale))
+#elif CLQ_W_BITS == 4
+#define CLQ_W_VALUE(code, scale, shift) fma(code, scale, shift)
+#else
+#define CLQ_W_VALUE(code, scale, shift) ((code) * (scale))
+#endif
+
+#endif

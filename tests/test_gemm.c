@@ -1,0 +1,479 @@
+/* gemm in every back end against the plain reference, bit for bit. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+#include "quant/weights.h"
+#include "ref/ref.h"
+#include "weights.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+typedef enum activation { X_F32, X_TOKEN, X_GROUPED } activation;
+
+/* One product. Strides and offsets in elements beyond dense ones. */
+typedef struct product {
+  clq_format format;
+  activation x;
+  int64_t m, n, k;
+  int64_t group; /* of W4, W8 */
+  bool zeros;
+  bool sums; /* x brings the sums of its codes */
+  int64_t x_gap, x_offset, out_gap, out_offset;
+} product;
+
+static const char *name_of(const product *p) {
+  static char text[160];
+  static const char *const x_names[] = {"f32", "q8 per token", "q8g32"};
+  (void)snprintf(text, sizeof text, "%s x %s%s, M=%lld N=%lld K=%lld group=%lld%s gaps %lld %lld",
+                 x_names[p->x], clq_format_name(p->format), p->zeros ? " zeros" : "",
+                 (long long)p->m, (long long)p->n, (long long)p->k, (long long)p->group,
+                 p->sums ? " sums" : "", (long long)p->x_gap, (long long)p->out_gap);
+  return text;
+}
+
+/* Host copies of one product's data; x has p->x_gap elements between its rows. */
+typedef struct operands {
+  void *x;
+  size_t x_bytes;
+  float *scales;
+  int32_t *sums;
+  size_t scale_count;
+  test_weights weights;
+} operands;
+
+static int64_t x_stride(const product *p) { return p->k + p->x_gap; }
+static int64_t out_stride(const product *p) { return p->n + p->out_gap; }
+static size_t out_elements(const product *p) {
+  return (size_t)(p->out_offset + (p->m - 1) * out_stride(p) + p->n);
+}
+
+static operands operands_new(const product *p, test_random *random) {
+  operands o = {0};
+  const size_t elements = (size_t)(p->x_offset + (p->m - 1) * x_stride(p) + p->k);
+  o.x_bytes = elements * (p->x == X_F32 ? 4 : 1);
+  o.x = malloc(o.x_bytes);
+  for (size_t i = 0; i < elements; ++i) {
+    if (p->x == X_F32) {
+      ((float *)o.x)[i] = test_random_float(random);
+    } else {
+      ((int8_t *)o.x)[i] = (int8_t)test_random_int(random, -127, 127);
+    }
+  }
+  if (p->x != X_F32) {
+    const int64_t group = p->x == X_GROUPED ? 32 : p->k;
+    const int64_t groups = (p->k + group - 1) / group;
+    o.scale_count = (size_t)(p->m * groups);
+    o.scales = malloc(o.scale_count * sizeof *o.scales);
+    o.sums = calloc(o.scale_count, sizeof *o.sums);
+    for (size_t i = 0; i < o.scale_count; ++i) {
+      o.scales[i] = test_random_float(random);
+    }
+    for (int64_t m = 0; m < p->m; ++m) {
+      for (int64_t k = 0; k < p->k; ++k) {
+        o.sums[m * groups + k / group] += ((int8_t *)o.x)[p->x_offset + m * x_stride(p) + k];
+      }
+    }
+  }
+  o.weights = test_weights_new(random, p->format, p->n, p->k, p->group, p->zeros);
+  return o;
+}
+
+static void operands_free(operands *o) {
+  free(o->x);
+  free(o->scales);
+  free(o->sums);
+  test_weights_free(&o->weights);
+}
+
+static void reference(const product *p, const operands *o, float *out) {
+  const clqi_ref_weights *w = &o->weights.ref;
+  if (p->x == X_F32) {
+    clqi_ref_gemm_f32((const float *)o->x + p->x_offset, x_stride(p), p->m, w, out + p->out_offset,
+                      out_stride(p));
+  } else {
+    clqi_ref_gemm_q8((const int8_t *)o->x + p->x_offset, x_stride(p), o->scales,
+                     p->x == X_GROUPED ? 32 : 0, p->m, w, out + p->out_offset, out_stride(p));
+  }
+}
+
+/* The packed weights in a buffer that ends at a guard page. */
+static test_buffer guard_weights(const test_device *d, clq_weights *w) {
+  void *bytes = malloc(w->bytes);
+  cr_assert_eq(clEnqueueReadBuffer(clq_stream_queue(d->stream), w->mem, CL_TRUE, 0, w->bytes, bytes,
+                                   0, NULL, NULL),
+               CL_SUCCESS);
+  const test_buffer guarded = test_buffer_new(d, bytes, w->bytes);
+  clReleaseMemObject(w->mem);
+  w->mem = guarded.mem;
+  clRetainMemObject(w->mem);
+  free(bytes);
+  return guarded;
+}
+
+static clq_gemm_args arguments(const product *p, const clq_weights *w, cl_mem x, cl_mem scale,
+                               cl_mem sum, cl_mem out) {
+  clq_gemm_args a = {
+      .x = {.mem = x,
+            .dtype = p->x == X_F32 ? CLQ_F32 : CLQ_I8,
+            .shape = {p->m, p->k},
+            .stride = {x_stride(p), 1},
+            .offset = (uint64_t)p->x_offset * (p->x == X_F32 ? 4 : 1)},
+      .weights = w,
+      .out = {.mem = out,
+              .dtype = CLQ_F32,
+              .shape = {p->m, p->n},
+              .stride = {out_stride(p), 1},
+              .offset = (uint64_t)p->out_offset * 4},
+  };
+  if (p->x != X_F32) {
+    a.x.quant = (clq_quant){.per = p->x == X_GROUPED ? CLQ_PER_GROUP : CLQ_PER_TOKEN,
+                            .group = p->x == X_GROUPED ? 32 : 0,
+                            .scale = scale,
+                            .sum = p->sums ? sum : NULL};
+  }
+  return a;
+}
+
+/* Runs it on the device and compares every element, and what lies between the rows. */
+static void check(const test_device *d, const product *p, test_random *random) {
+  operands o = operands_new(p, random);
+  const size_t count = out_elements(p);
+  float *expected = malloc(count * sizeof *expected);
+  float *actual = malloc(count * sizeof *actual);
+  memset(expected, 0xA5, count * sizeof *expected);
+  reference(p, &o, expected);
+
+  clq_weights *w = test_weights_pack(d, &o.weights);
+  test_buffer guarded = guard_weights(d, w);
+  test_buffer x = test_buffer_new(d, o.x, o.x_bytes);
+  test_buffer scale = test_buffer_new(d, o.scales, o.scale_count * 4);
+  test_buffer sum = test_buffer_new(d, o.sums, o.scale_count * 4);
+  test_buffer out = test_buffer_new(d, NULL, count * sizeof(float));
+  const clq_gemm_args a = arguments(p, w, x.mem, scale.mem, sum.mem, out.mem);
+  test_ok(clq_gemm(d->stream, &a));
+  test_buffer_read(d, &out, actual);
+  for (size_t i = 0; i < count; ++i) {
+    cr_assert_eq(memcmp(&actual[i], &expected[i], sizeof(float)), 0,
+                 "%s: element %zu is %a, expected %a", name_of(p), i, (double)actual[i],
+                 (double)expected[i]);
+  }
+  clq_weights_destroy(w);
+  test_buffer_free(&guarded);
+  test_buffer_free(&x);
+  test_buffer_free(&scale);
+  test_buffer_free(&sum);
+  test_buffer_free(&out);
+  free(expected);
+  free(actual);
+  operands_free(&o);
+}
+
+/* --- the back ends: traits to drop, the variants that must then run --- */
+
+typedef struct back_end {
+  const char *disable;
+  const char *needs; /* a trait, or NULL; without it the test is about nothing */
+  const char *row, *tile;
+} back_end;
+
+static const back_end vnni = {NULL, "x86_vnni", "gemm_q8_row_vnni", "gemm_q8_tile_vnni"};
+static const back_end avx2 = {"x86_vnni", "x86_avx2", "gemm_q8_row_avx2", "gemm_q8_tile_avx2"};
+static const back_end vectors = {"x86_vnni,x86_avx2,x86_avx512,x86_f16c", "cpu", "gemm_q8_row",
+                                 "gemm_q8_tile"};
+static const back_end lanes = {"cpu", NULL, "gemm_q8_lane_row", "gemm_q8_lane"};
+static const back_end plain_lanes = {"cpu,khr_int_dot,nvidia_ptx,amd_dot", NULL, "gemm_q8_lane_row",
+                                     "gemm_q8_lane"};
+
+/* Formats that a back end's test covers: what leads to programs of their own. */
+typedef struct form {
+  clq_format format;
+  activation x;
+  int64_t group;
+  bool zeros;
+} form;
+
+static const form all_forms[] = {
+    {CLQ_FORMAT_Q4_0, X_GROUPED, 0, false}, {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q8_0, X_GROUPED, 0, false}, {CLQ_FORMAT_Q4_0, X_TOKEN, 0, false},
+    {CLQ_FORMAT_Q4_1, X_TOKEN, 0, false},   {CLQ_FORMAT_Q8_0, X_TOKEN, 0, false},
+    {CLQ_FORMAT_W4, X_TOKEN, 8, false},     {CLQ_FORMAT_W4, X_TOKEN, 0, true},
+    {CLQ_FORMAT_W4, X_GROUPED, 64, true},   {CLQ_FORMAT_W4, X_GROUPED, 0, false},
+    {CLQ_FORMAT_W8, X_TOKEN, 128, false},   {CLQ_FORMAT_W8, X_GROUPED, 0, false},
+};
+/* Q4_1 and W4 with zero points need every correction there is; Q8_0 the other width. */
+static const form few_forms[] = {
+    {CLQ_FORMAT_Q4_0, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q8_0, X_TOKEN, 0, false},
+    {CLQ_FORMAT_W4, X_TOKEN, 40, true},
+};
+
+static product of_form(const form *f, int64_t m, int64_t n, int64_t k) {
+  const bool blocks = f->format != CLQ_FORMAT_W4 && f->format != CLQ_FORMAT_W8;
+  return (product){.format = f->format,
+                   .x = f->x,
+                   .m = m,
+                   .n = n,
+                   .k = blocks ? (k + 31) / 32 * 32 : k,
+                   .group = f->group,
+                   .zeros = f->zeros};
+}
+
+static void sweep(const test_device *d, const form *f, test_random *random) {
+  static const int64_t columns[] = {1, 15, 17, 33, 300};
+  static const int64_t depths[] = {1, 7, 13, 33, 64, 100, 129, 250};
+  for (int64_t m = 1; m <= 20; ++m) {
+    product p = of_form(f, m, 33, 77);
+    p.x_gap = m % 3;
+    p.out_gap = m % 5;
+    check(d, &p, random);
+  }
+  for (size_t i = 0; i < COUNT(columns); ++i) {
+    for (int64_t m = 1; m <= 9; m += 8) {
+      const product p = of_form(f, m, columns[i], 96);
+      check(d, &p, random);
+    }
+  }
+  for (size_t i = 0; i < COUNT(depths); ++i) {
+    for (int64_t m = 1; m <= 6; m += 5) {
+      product p = of_form(f, m, 18, depths[i]);
+      p.x_offset = 3;
+      p.x_gap = 5;
+      p.out_offset = 7;
+      p.out_gap = 3;
+      check(d, &p, random);
+    }
+  }
+  product p = of_form(f, 64, 50, 160);
+  check(d, &p, random);
+  p = of_form(f, 130, 20, 64);
+  check(d, &p, random);
+  /* longer than the chunk of K that a tile holds */
+  p = of_form(f, 9, 17, 4170);
+  check(d, &p, random);
+  p = of_form(f, 1, 40, 4170);
+  check(d, &p, random);
+}
+
+static void sweep_forms(const back_end *b, const form *forms, size_t count) {
+  test_device d = test_device_open(b->disable);
+  if (b->needs != NULL && !test_has_trait(d.context, b->needs)) {
+    test_device_close(&d);
+    cr_skip_test("the device has no %s", b->needs);
+  }
+  test_random random = {7};
+  for (size_t i = 0; i < count; ++i) {
+    test_dispatch_start();
+    sweep(&d, &forms[i], &random);
+    cr_assert(test_dispatch_saw("gemm", b->row), "%s did not run", b->row);
+    cr_assert(test_dispatch_saw("gemm", b->tile), "%s did not run", b->tile);
+    test_dispatch_stop();
+  }
+  test_device_close(&d);
+}
+
+Test(gemm, vnni) { sweep_forms(&vnni, all_forms, COUNT(all_forms)); }
+Test(gemm, avx2) { sweep_forms(&avx2, few_forms, COUNT(few_forms)); }
+Test(gemm, plain_vectors) { sweep_forms(&vectors, few_forms, COUNT(few_forms)); }
+Test(gemm, lanes) { sweep_forms(&lanes, few_forms, COUNT(few_forms)); }
+Test(gemm, plain_lanes) { sweep_forms(&plain_lanes, few_forms, COUNT(few_forms)); }
+
+/* What the device takes by default, whatever it is. */
+Test(gemm, default_back_end) {
+  test_device d = test_device_open(NULL);
+  test_random random = {9};
+  for (size_t i = 0; i < COUNT(few_forms); ++i) {
+    for (int sums = 0; sums < 2; ++sums) {
+      for (int64_t m = 1; m <= 11; m += 10) {
+        product p = of_form(&few_forms[i], m, 35, 200);
+        p.sums = sums;
+        check(&d, &p, &random);
+      }
+    }
+  }
+  /* per token with one scale a row: the sums of the rows serve */
+  for (int64_t m = 1; m <= 11; m += 10) {
+    product p = {.format = CLQ_FORMAT_W4, .x = X_TOKEN, .m = m, .n = 21, .k = 93, .sums = true};
+    check(&d, &p, &random);
+    /* a group longer than the chunk of K */
+    p.k = 5000;
+    check(&d, &p, &random);
+  }
+  test_device_close(&d);
+}
+
+static void sweep_floats(const char *disable, const char *row, const char *tile) {
+  static const form forms[] = {
+      {CLQ_FORMAT_Q4_0, X_F32, 0, false}, {CLQ_FORMAT_Q4_1, X_F32, 0, false},
+      {CLQ_FORMAT_Q8_0, X_F32, 0, false}, {CLQ_FORMAT_W4, X_F32, 24, true},
+      {CLQ_FORMAT_W4, X_F32, 0, false},   {CLQ_FORMAT_W8, X_F32, 8, false},
+      {CLQ_FORMAT_F32, X_F32, 0, false},  {CLQ_FORMAT_F16, X_F32, 0, false},
+  };
+  test_device d = test_device_open(disable);
+  if (disable == NULL && !test_has_trait(d.context, "cpu")) {
+    test_device_close(&d);
+    cr_skip_test("the device is no CPU");
+  }
+  test_random random = {11};
+  test_dispatch_start();
+  for (size_t i = 0; i < COUNT(forms); ++i) {
+    sweep(&d, &forms[i], &random);
+  }
+  cr_assert(test_dispatch_saw("gemm", row));
+  cr_assert(test_dispatch_saw("gemm", tile));
+  test_dispatch_stop();
+  test_device_close(&d);
+}
+
+Test(gemm, float_tiles) { sweep_floats(NULL, "gemm_f32_row", "gemm_f32_tile"); }
+Test(gemm, float_lanes) { sweep_floats("cpu", "gemm_f32_lane_row", "gemm_f32_lane"); }
+
+/* Codes at their limits, and every product of the same sign: the largest sums there are. */
+Test(gemm, extreme_codes) {
+  test_device d = test_device_open(NULL);
+  enum { K = 32768, N = 16, M = 9 };
+  int8_t *x = malloc((size_t)M * K);
+  int8_t *codes = malloc((size_t)N * K);
+  memset(x, -127, (size_t)M * K);
+  memset(codes, -128, (size_t)N * K);
+  float scales[N];
+  float x_scales[M];
+  for (int i = 0; i < N; ++i) {
+    scales[i] = 0x1p-20f;
+  }
+  for (int i = 0; i < M; ++i) {
+    x_scales[i] = 1.0f;
+  }
+  const test_weights w = {.ref = {.format = CLQ_FORMAT_W8,
+                                  .rows = N,
+                                  .cols = K,
+                                  .group = K,
+                                  .data = codes,
+                                  .scales = scales},
+                          .whole_row = true};
+  clq_weights *packed = test_weights_pack(&d, &w);
+  test_buffer xb = test_buffer_new(&d, x, (size_t)M * K);
+  test_buffer sb = test_buffer_new(&d, x_scales, sizeof x_scales);
+  test_buffer ob = test_buffer_new(&d, NULL, sizeof(float) * M * N);
+  const product p = {.format = CLQ_FORMAT_W8, .x = X_TOKEN, .m = M, .n = N, .k = K};
+  const clq_gemm_args a = arguments(&p, packed, xb.mem, sb.mem, NULL, ob.mem);
+  test_ok(clq_gemm(d.stream, &a));
+  float out[M * N];
+  test_buffer_read(&d, &ob, out);
+  for (int i = 0; i < M * N; ++i) {
+    cr_assert_eq(out[i], (float)(127 * 128 * K) * 0x1p-20f);
+  }
+  clq_weights_destroy(packed);
+  test_buffer_free(&xb);
+  test_buffer_free(&sb);
+  test_buffer_free(&ob);
+  free(x);
+  free(codes);
+  test_device_close(&d);
+}
+
+/* A row that is not finite spoils no other row. */
+Test(gemm, rows_do_not_touch_each_other) {
+  test_device d = test_device_open(NULL);
+  test_random random = {13};
+  const product p = {.format = CLQ_FORMAT_Q4_1, .x = X_GROUPED, .m = 9, .n = 20, .k = 64};
+  operands o = operands_new(&p, &random);
+  float expected[9 * 20];
+  float actual[9 * 20];
+  reference(&p, &o, expected);
+  o.scales[2 * 4 + 1] = NAN;
+  o.scales[2 * 7] = INFINITY;
+  clq_weights *w = test_weights_pack(&d, &o.weights);
+  test_buffer x = test_buffer_new(&d, o.x, o.x_bytes);
+  test_buffer scale = test_buffer_new(&d, o.scales, o.scale_count * 4);
+  test_buffer out = test_buffer_new(&d, NULL, sizeof actual);
+  const clq_gemm_args a = arguments(&p, w, x.mem, scale.mem, NULL, out.mem);
+  test_ok(clq_gemm(d.stream, &a));
+  test_buffer_read(&d, &out, actual);
+  for (int m = 0; m < 9; ++m) {
+    for (int n = 0; n < 20; ++n) {
+      if (m == 4) {
+        cr_assert(isnan(actual[m * 20 + n]));
+      } else if (m != 7) {
+        cr_assert_eq(actual[m * 20 + n], expected[m * 20 + n], "row %d", m);
+      }
+    }
+  }
+  clq_weights_destroy(w);
+  test_buffer_free(&x);
+  test_buffer_free(&scale);
+  test_buffer_free(&out);
+  operands_free(&o);
+  test_device_close(&d);
+}
+
+Test(gemm, refusals) {
+  test_device d = test_device_open(NULL);
+  test_device other = test_device_open(NULL);
+  test_random random = {17};
+  product p = {.format = CLQ_FORMAT_W8, .x = X_TOKEN, .m = 3, .n = 5, .k = 24, .group = 8};
+  operands o = operands_new(&p, &random);
+  clq_weights *w = test_weights_pack(&d, &o.weights);
+  test_weights floats = test_weights_new(&random, CLQ_FORMAT_F16, 5, 24, 0, false);
+  clq_weights *wf = test_weights_pack(&d, &floats);
+  test_buffer x = test_buffer_new(&d, NULL, 4096);
+  test_buffer out = test_buffer_new(&d, NULL, 3 * 5 * 4);
+  const clq_gemm_args good = arguments(&p, w, x.mem, x.mem, NULL, out.mem);
+  test_ok(clq_gemm(d.stream, &good));
+  test_ok(clq_stream_finish(d.stream));
+
+  clq_gemm_args a = good;
+  a.weights = NULL;
+  test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "weights are missing");
+  test_fails(clq_gemm(other.stream, &good), CLQ_INVALID_ARGUMENT, "another context");
+  a = good;
+  a.weights = wf;
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "f16");
+  a = good;
+  a.x.shape[1] = 23;
+  test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "K of the weights");
+  a = good;
+  a.out.shape[1] = 6;
+  a.out.stride[0] = 6;
+  test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "N of the weights");
+  a = good;
+  a.out.shape[0] = 2;
+  test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "rows of x");
+  a = good;
+  a.x.quant = (clq_quant){.per = CLQ_PER_GROUP, .group = 32, .scale = x.mem};
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "group of the weights is 8");
+  a.x.quant.group = 64;
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "64");
+  a = good;
+  a.x.quant.zero = x.mem;
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "zero points");
+  a = good;
+  a.x.quant.per = CLQ_PER_TENSOR;
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "per tensor");
+  a = good;
+  a.x.dtype = CLQ_F16;
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "f16");
+  a = good;
+  a.out.dtype = CLQ_F16;
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "out");
+  a = good;
+  a.out.offset = 4;
+  test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "buffer of out");
+  a = good;
+  a.x.shape[0] = 0;
+  a.out.shape[0] = 0;
+  test_ok(clq_gemm(d.stream, &a));
+
+  clq_weights_destroy(w);
+  clq_weights_destroy(wf);
+  test_buffer_free(&x);
+  test_buffer_free(&out);
+  test_weights_free(&floats);
+  operands_free(&o);
+  test_device_close(&other);
+  test_device_close(&d);
+}

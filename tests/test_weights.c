@@ -1,0 +1,200 @@
+/* Packing is the inverse of unpacking, and its layout is what quant/weights.h says. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+#include "quant/formats.h"
+#include "quant/weights.h"
+#include "ref/math.h"
+#include "weights.h"
+
+typedef struct shape {
+  clq_format format;
+  int64_t rows, cols, group;
+  bool zeros;
+} shape;
+
+static const shape shapes[] = {
+    {CLQ_FORMAT_Q4_0, 1, 32, 0, false},      {CLQ_FORMAT_Q4_0, 33, 96, 0, false},
+    {CLQ_FORMAT_Q4_1, 16, 64, 0, false},     {CLQ_FORMAT_Q4_1, 300, 160, 0, false},
+    {CLQ_FORMAT_Q8_0, 17, 32, 0, false},     {CLQ_FORMAT_Q8_0, 15, 128, 0, false},
+    {CLQ_FORMAT_W4, 1, 1, 0, false},         {CLQ_FORMAT_W4, 33, 13, 0, true},
+    {CLQ_FORMAT_W4, 18, 100, 32, true},      {CLQ_FORMAT_W4, 18, 129, 8, false},
+    {CLQ_FORMAT_W4, 5, 64, 128, false},      {CLQ_FORMAT_W8, 1, 1, 0, false},
+    {CLQ_FORMAT_W8, 40, 77, 64, false},      {CLQ_FORMAT_W8, 16, 40, 40, false},
+    {CLQ_FORMAT_F32, 17, 5, 0, false},       {CLQ_FORMAT_F16, 31, 9, 0, false},
+    {CLQ_FORMAT_Q4_1, 3000, 1024, 0, false}, /* large enough for several threads */
+};
+
+static void check_unpacked(const test_device *d, const shape *s, test_random *random) {
+  test_weights source = test_weights_new(random, s->format, s->rows, s->cols, s->group, s->zeros);
+  clq_weights *packed = test_weights_pack(d, &source);
+  cr_assert_eq(clq_weights_rows(packed), s->rows);
+  cr_assert_eq(clq_weights_cols(packed), s->cols);
+  cr_assert_eq(clq_weights_format(packed), s->format);
+  float *out = malloc((size_t)(s->rows * s->cols) * sizeof *out);
+  test_ok(clq_weights_unpack(packed, 0, s->rows, out));
+  for (int64_t n = 0; n < s->rows; ++n) {
+    for (int64_t k = 0; k < s->cols; ++k) {
+      const float expected = clqi_ref_weight(&source.ref, n, k);
+      cr_assert_eq(memcmp(&out[n * s->cols + k], &expected, sizeof expected), 0,
+                   "%s %lld x %lld group %lld: [%lld, %lld] is %a, expected %a",
+                   clq_format_name(s->format), (long long)s->rows, (long long)s->cols,
+                   (long long)s->group, (long long)n, (long long)k, (double)out[n * s->cols + k],
+                   (double)expected);
+    }
+  }
+  free(out);
+  clq_weights_destroy(packed);
+  test_weights_free(&source);
+}
+
+Test(weights, unpack_inverts_pack) {
+  test_device d = test_device_open(NULL);
+  test_random random = {1};
+  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; ++i) {
+    check_unpacked(&d, &shapes[i], &random);
+  }
+  test_device_close(&d);
+}
+
+Test(weights, rows_of_blocks_decode_like_the_reference) {
+  test_random random = {2};
+  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; ++i) {
+    const shape *s = &shapes[i];
+    test_weights w = test_weights_new(&random, s->format, 1, s->cols, s->group, s->zeros);
+    float *out = malloc((size_t)s->cols * sizeof *out);
+    clqi_format_decode_row(s->format, w.ref.data, s->cols, w.ref.group, w.ref.scales, w.ref.zeros,
+                           out);
+    for (int64_t k = 0; k < s->cols; ++k) {
+      const float expected = clqi_ref_weight(&w.ref, 0, k);
+      cr_assert_eq(memcmp(&out[k], &expected, sizeof expected), 0, "%s element %lld",
+                   clq_format_name(s->format), (long long)k);
+    }
+    free(out);
+    test_weights_free(&w);
+  }
+}
+
+/* A single block with known bytes: d = 1, codes 0, 1, .. 15 in the low nibbles, 15 .. 0 high. */
+Test(weights, layout_of_nibbles) {
+  test_device d = test_device_open(NULL);
+  uint8_t block[18] = {0x00, 0x3c};
+  for (unsigned j = 0; j < 16; ++j) {
+    block[2 + j] = (uint8_t)(j | (15 - j) << 4);
+  }
+  const clq_weights_part part = {.data = block, .rows = 1};
+  clq_weights *w = NULL;
+  test_ok(clq_weights_pack(
+      d.context,
+      &(clq_weights_desc){.format = CLQ_FORMAT_Q4_0, .cols = 32, .parts = &part, .part_count = 1},
+      &w));
+  uint8_t bytes[4 * 64 + 32];
+  cr_assert_eq(w->bytes, sizeof bytes);
+  cr_assert_eq(clEnqueueReadBuffer(clq_stream_queue(d.stream), w->mem, CL_TRUE, 0, sizeof bytes,
+                                   bytes, 0, NULL, NULL),
+               CL_SUCCESS);
+  for (unsigned k = 0; k < 32; ++k) {
+    const unsigned byte = bytes[k / 8 * 64 + k % 4];
+    cr_assert_eq(k % 8 < 4 ? byte & 15 : byte >> 4, k < 16 ? k : 31 - k, "element %u", k);
+    for (unsigned n = 1; n < 16; ++n) {
+      cr_assert_eq(bytes[k / 8 * 64 + 4 * n + k % 4], 0, "padding column %u", n);
+    }
+  }
+  cr_assert_eq(bytes[256], 0x00);
+  cr_assert_eq(bytes[257], 0x3c);
+  for (unsigned i = 2; i < 32; ++i) {
+    cr_assert_eq(bytes[256 + i], 0);
+  }
+  clq_weights_destroy(w);
+  test_device_close(&d);
+}
+
+Test(weights, parts_are_stacked) {
+  test_device d = test_device_open(NULL);
+  test_random random = {3};
+  test_weights parts[3];
+  clq_weights_part list[3];
+  const int64_t rows[3] = {20, 1, 14};
+  int64_t total = 0;
+  for (int i = 0; i < 3; ++i) {
+    parts[i] = test_weights_new(&random, CLQ_FORMAT_W4, rows[i], 40, 8, i == 1);
+    list[i] =
+        (clq_weights_part){parts[i].ref.data, parts[i].ref.scales, parts[i].ref.zeros, rows[i]};
+    total += rows[i];
+  }
+  clq_weights *w = NULL;
+  test_ok(clq_weights_pack(
+      d.context,
+      &(clq_weights_desc){
+          .format = CLQ_FORMAT_W4, .cols = 40, .group = 8, .parts = list, .part_count = 3},
+      &w));
+  cr_assert_eq(clq_weights_rows(w), total);
+  float out[40];
+  int64_t n = 0;
+  for (int i = 0; i < 3; ++i) {
+    for (int64_t r = 0; r < rows[i]; ++r, ++n) {
+      test_ok(clq_weights_unpack(w, n, 1, out));
+      for (int64_t k = 0; k < 40; ++k) {
+        cr_assert_eq(out[k], clqi_ref_weight(&parts[i].ref, r, k));
+      }
+    }
+    test_weights_free(&parts[i]);
+  }
+  clq_weights_destroy(w);
+  test_device_close(&d);
+}
+
+Test(weights, halves_convert_exactly) {
+  for (uint32_t h = 0; h < 65536; ++h) {
+    const float ours = clqi_f32_from_f16((uint16_t)h);
+    const float theirs = clqi_ref_f32_from_f16((uint16_t)h);
+    cr_assert(ours == theirs || (ours != ours && theirs != theirs), "half %04x", h);
+    cr_assert(ours != ours || memcmp(&ours, &theirs, sizeof ours) == 0, "half %04x", h);
+  }
+}
+
+Test(weights, mistakes_are_named) {
+  test_device d = test_device_open(NULL);
+  uint8_t data[256] = {0};
+  float scales[8] = {0};
+  clq_weights_part part = {.data = data, .rows = 1};
+  clq_weights *w = NULL;
+  clq_weights_desc desc = {.format = CLQ_FORMAT_Q4_0, .cols = 33, .parts = &part, .part_count = 1};
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "multiple of 32");
+  cr_assert_null(w);
+  desc.cols = 0;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "cols is 0");
+  desc.cols = 32;
+  desc.group = 32;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "group is 32");
+  desc.group = 0;
+  part.scales = scales;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "brings its own");
+  desc.format = CLQ_FORMAT_W4;
+  desc.group = 12;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "multiple of 8");
+  desc.group = 8;
+  part.scales = NULL;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "no scales");
+  part.scales = scales;
+  part.rows = 0;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "rows");
+  part.rows = INT64_MAX;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "rows");
+  part.rows = 1;
+  desc.format = (clq_format)99;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "no format");
+  desc.format = CLQ_FORMAT_W4;
+  desc.part_count = 0;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "no parts");
+  desc.part_count = 1;
+  test_ok(clq_weights_pack(d.context, &desc, &w));
+  float out[32];
+  test_fails(clq_weights_unpack(w, 1, 1, out), CLQ_INVALID_ARGUMENT, "rows 1 to 2");
+  test_ok(clq_weights_unpack(w, 1, 0, out));
+  clq_weights_destroy(w);
+  clq_weights_destroy(NULL);
+  test_device_close(&d);
+}
