@@ -1,6 +1,7 @@
 #include "runtime/buffer.h"
 
-clq_status clqi_buffer_create(const clq_context *context, uint64_t bytes, cl_mem *buffer) {
+static clq_status create(const clq_context *context, cl_mem_flags flags, const void *data,
+                         uint64_t bytes, cl_mem *buffer) {
   cl_ulong most = 0;
   CLQI_TRY(clqi_cl(
       clGetDeviceInfo(context->device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof most, &most, NULL),
@@ -11,8 +12,17 @@ clq_status clqi_buffer_create(const clq_context *context, uint64_t bytes, cl_mem
                      (unsigned long long)bytes, (unsigned long long)most);
   }
   cl_int code = CL_SUCCESS;
-  *buffer = clCreateBuffer(context->cl, CL_MEM_READ_WRITE, (size_t)bytes, NULL, &code);
+  *buffer = clCreateBuffer(context->cl, flags, (size_t)bytes, (void *)(uintptr_t)data, &code);
   return clqi_cl(code, "clCreateBuffer");
+}
+
+clq_status clqi_buffer_create(const clq_context *context, uint64_t bytes, cl_mem *buffer) {
+  return create(context, CL_MEM_READ_WRITE, NULL, bytes, buffer);
+}
+
+clq_status clqi_buffer_create_from(const clq_context *context, const void *data, uint64_t bytes,
+                                   cl_mem *buffer) {
+  return create(context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, data, bytes, buffer);
 }
 
 clq_status clqi_buffer_retain(cl_mem buffer) {

@@ -7,6 +7,9 @@
 /* A buffer that kernels read and write; bytes > 0. CLQ_OUT_OF_DEVICE_MEMORY also where one buffer
  * may not be as large. */
 clq_status clqi_buffer_create(const clq_context *context, uint64_t bytes, cl_mem *buffer);
+/* The same, holding a copy of data. */
+clq_status clqi_buffer_create_from(const clq_context *context, const void *data, uint64_t bytes,
+                                   cl_mem *buffer);
 clq_status clqi_buffer_retain(cl_mem buffer);
 void clqi_buffer_release(cl_mem buffer); /* NULL is ignored */
 /* Size of a buffer; CLQ_INVALID_ARGUMENT unless it is one of this context. */
