@@ -166,11 +166,11 @@ CLQ_PROBE_KERNEL {
 
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 
-// 2048 .. 4095, where halves are the even numbers; exact but for one rounding.
+// 2048 .. 4094, where halves are the even numbers, plus 1: always half-way.
 CLQ_PROBE_KERNEL {
   const uint i = (uint)get_local_id(0);
-  const half x = (half)(int)(in[i] & 2047u);
-  const half sum = x + (half)2048;
+  const half x = as_half((ushort)(0x6800u + (in[i] & 1023u)));
+  const half sum = x + (half)1.0f;
   const half product = sum * (half)0.5f;
   out[i] = as_uint((float)product);
 }

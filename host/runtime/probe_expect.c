@@ -165,14 +165,11 @@ static void expect_avx512(const uint32_t *in, uint32_t *out) {
   }
 }
 
-/* x + 2048 rounded to an even number, the half-way case to a multiple of four; then halved. */
+/* 2048 + 2k + 1 rounded to a multiple of four, since k and k + 1 tie; then halved. */
 static void expect_fp16(const uint32_t *in, uint32_t *out) {
   for (int i = 0; i < ITEMS; ++i) {
-    uint32_t sum = (in[i] & 2047U) + 2048U;
-    if ((sum & 1U) != 0) {
-      sum += (sum & 2U) != 0 ? 1U : 0U - 1U;
-    }
-    out[i] = bits_of((float)sum * 0.5F);
+    const uint32_t k = in[i] & 1023U;
+    out[i] = bits_of((float)(1024U + k + (k & 1U)));
   }
 }
 

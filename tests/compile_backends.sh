@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# compile_backends.sh KERNELS_CL: compiles each back end of the device library
+# for the hardware it is meant for, looks for the instruction that it is about,
+# and demands that nothing spills. Exit 77 (skipped) without a clang that is new
+# enough, 1 if CI=true.
+set -euo pipefail
+kernels=$1
+
+# file | target | options | texts that the output must hold
+# targets: sm_XX (PTX, then machine code by ptxas), gfxXXXX (AMDGCN), spirv,
+# ir (LLVM IR, where only the mangled call can be seen), x86 (AVX-512 VNNI).
+table='
+selftest|sm_90|-DCLQ_SELFTEST_MATH=1|fma.rn.f32 rcp|
+selftest|sm_90|-DCLQ_SELFTEST_MATH=1 -DCLQ_DIVIDE_IS_EXACT=1|fma.rn.f32|
+selftest|sm_90|-DCLQ_SELFTEST_HALF=1|cvt.rn.f16.f32 cvt.f32.f16|
+selftest|sm_90|-DCLQ_SELFTEST_WARP=1|bar.sync st.shared|
+selftest|sm_90|-DCLQ_SELFTEST_WARP=1 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 shfl.sync.idx.b32 %laneid|
+selftest|sm_90|-DCLQ_SELFTEST_WELFORD=1 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32|
+selftest|sm_90|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.s32.s32 dp4a.u32.s32|
+selftest|sm_90|-DCLQ_SELFTEST_QUANTIZE=1|fma.rn.f32|
+selftest|sm_75|-DCLQ_SELFTEST_WARP=1 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32|
+selftest|gfx1100|-DCLQ_SELFTEST_MATH=1|v_fma|
+selftest|gfx1100|-DCLQ_SELFTEST_HALF=1|v_cvt_f16_f32 v_cvt_f32_f16|
+selftest|gfx1100|-DCLQ_SELFTEST_WARP=1|s_barrier ds_store|
+selftest|gfx1100|-DCLQ_SELFTEST_WELFORD=1|s_barrier|
+selftest|gfx1100|-DCLQ_SELFTEST_QUANTIZE=1|v_max v_fma|
+selftest|gfx1100|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_iu8|
+selftest|gfx1030|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_AMD_DOT=1|v_dot4|
+selftest|gfx906|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_i8|
+selftest|gfx906|-DCLQ_SELFTEST_WARP=1|s_barrier ds_write|
+selftest|spirv|-DCLQ_SELFTEST_MATH=1|ExtInst|
+selftest|spirv|-DCLQ_SELFTEST_WARP=1 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor OpGroupBroadcast|
+selftest|spirv|-DCLQ_SELFTEST_WELFORD=1 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
+selftest|spirv|-DCLQ_SELFTEST_WARP=1 -DCLQ_HAS_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
+selftest|spirv|-DCLQ_SELFTEST_WELFORD=1 -DCLQ_HAS_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
+selftest|spirv|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSDot OpSUDot|
+selftest|ir|-DCLQ_SELFTEST_WARP=1 -DCLQ_HAS_QCOM_SUBGROUPS=1 -cl-std=CL2.0|qcom_sub_group_shuffle_xor|
+selftest|ir|-DCLQ_SELFTEST_WELFORD=1 -DCLQ_HAS_QCOM_SUBGROUPS=1 -cl-std=CL2.0|qcom_sub_group_shuffle_xor|
+selftest|ir|-DCLQ_SELFTEST_DOT=1 -DCLQ_DOT_ARM=1|arm_dot_acc|
+selftest|x86|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_X86_VNNI=1|vpdpbusd|
+selftest|x86|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_X86_AVX2=1|vpmaddwd vpmaddubsw|
+selftest|x86|-DCLQ_SELFTEST_HALF=1 -DCLQ_HAS_X86_AVX512=1|vcvtph2ps|
+probe|sm_90|-DCLQ_PROBE_DIVIDE=1|div.|
+probe|sm_90|-DCLQ_PROBE_NVIDIA=1|shfl.sync.bfly.b32 dp4a.s32.s32 dp4a.u32.s32|
+probe|gfx1100|-DCLQ_PROBE_AMD_DOT=1|v_dot4_i32_iu8|
+probe|gfx906|-DCLQ_PROBE_AMD_DOT=1|v_dot4_i32_i8|
+probe|spirv|-DCLQ_PROBE_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
+probe|spirv|-DCLQ_PROBE_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
+probe|spirv|-DCLQ_PROBE_KHR_DOT=1 -cl-std=CL3.0|OpSDot OpSUDot|
+probe|spirv|-DCLQ_PROBE_FP16=1|OpFAdd|
+probe|ir|-DCLQ_PROBE_QCOM_SUBGROUPS=1 -cl-std=CL2.0|qcom_sub_group_shuffle_xor|
+'
+
+clang=${CLQ_CLANG-}
+for candidate in clang-22 clang-21 clang-20; do
+  [[ -n $clang ]] || clang=$(command -v "$candidate" || true)
+done
+libclc=${CLQ_LIBCLC-/usr/lib/clc}
+if [[ -z $clang || ! -f $libclc/nvptx64--nvidiacl.bc ]]; then
+  echo "no clang with libclc: install clang-22 and libclc-22"
+  [[ ${CI-} == true ]] && exit 1
+  exit 77
+fi
+ptxas=${CLQ_PTXAS-$(command -v ptxas || true)}
+[[ -n $ptxas || ! -x /usr/local/cuda/bin/ptxas ]] || ptxas=/usr/local/cuda/bin/ptxas
+libdevice=${CLQ_LIBDEVICE-$(dirname "${ptxas:-/usr/bin/x}")/../nvvm/libdevice/libdevice.10.bc}
+
+scratch=$(mktemp -d)
+trap 'rm -rf -- "$scratch"' EXIT
+
+# What clang's own headers do not declare.
+cat > "$scratch/declare.h" << 'TEXT'
+#define CLK_SUB_GROUP_SHUFFLE_WIDTH_WAVE_SIZE_QCOM 0
+float __attribute__((overloadable)) qcom_sub_group_shuffle_xor(float, uint, uint, float);
+int __attribute__((overloadable)) qcom_sub_group_shuffle_xor(int, uint, uint, int);
+int __attribute__((overloadable)) arm_dot_acc(char4, char4, int);
+TEXT
+
+# compile FILE TARGET OPTION...: writes $scratch/out and $scratch/log.
+compile() {
+  local file=$1 target=$2
+  shift 2
+  local flags=(-x cl -I "$kernels" -O3 -w -S -o "$scratch/out")
+  [[ $* == *-cl-std=* ]] || flags+=(-cl-std=CL1.2)
+  case $target in
+    sm_*)
+      flags+=(-target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang "$target"
+        -Xclang -target-feature -Xclang +ptx80
+        -Xclang -mlink-builtin-bitcode -Xclang "$libclc/nvptx64--nvidiacl.bc")
+      [[ ! -f $libdevice ]] || flags+=(-Xclang -mlink-builtin-bitcode -Xclang "$libdevice")
+      ;;
+    gfx*)
+      flags+=(-target amdgcn-amd-amdhsa "-mcpu=$target" -nogpulib
+        -Xclang -mlink-builtin-bitcode -Xclang "$libclc/amdgcn-amd-amdhsa.bc"
+        -Rpass-analysis=kernel-resource-usage)
+      ;;
+    spirv)
+      flags+=(-target spirv64 -cl-no-stdinc -include opencl-c.h
+        -mllvm '--spirv-ext=+SPV_INTEL_subgroups,+SPV_KHR_integer_dot_product')
+      [[ $* != *INTEL* ]] || flags+=(-Xclang -cl-ext=+cl_intel_subgroups)
+      ;;
+    ir) flags+=(-target spir64 -emit-llvm -include "$scratch/declare.h") ;;
+    x86) flags+=(-target x86_64-linux-gnu -march=x86-64-v4 -mavx512vnni) ;;
+  esac
+  "$clang" "${flags[@]}" "$@" "$kernels/$file.cl" > "$scratch/log" 2>&1
+}
+
+# spills TARGET: says what is wrong with the machine code; nothing if it is well.
+spills() {
+  case $1 in
+    gfx*) grep -E '(Spill|ScratchSize[^:]*): [1-9]' "$scratch/log" || true ;;
+    sm_*)
+      [[ -n $ptxas && -f $libdevice ]] || return 0
+      if ! "$ptxas" -v "-arch=$1" "$scratch/out" -o "$scratch/cubin" > "$scratch/log" 2>&1; then
+        cat "$scratch/log"
+      else
+        grep -E '[1-9][0-9]* bytes spill' "$scratch/log" || true
+      fi
+      ;;
+  esac
+}
+
+checks=0 failures=0
+while IFS='|' read -r file target options texts _; do
+  [[ -n $file ]] || continue
+  checks=$((checks + 1))
+  problem=
+  # shellcheck disable=SC2086 # options and texts are words
+  if ! compile "$file" "$target" $options; then
+    problem="does not compile"$'\n'$(grep -m 4 error "$scratch/log" || head -n 4 "$scratch/log")
+  else
+    for text in $texts; do
+      grep -qF -- "$text" "$scratch/out" || problem+="no $text in the output; "
+    done
+    [[ -n $problem ]] || problem=$(spills "$target")
+  fi
+  if [[ -n $problem ]]; then
+    failures=$((failures + 1))
+    echo "FAILED $file for $target, $options: $problem"
+  else
+    echo "ok     $file for $target, $options: $texts"
+  fi
+done <<< "$table"
+[[ -n $ptxas && -f $libdevice ]] || echo "no ptxas with libdevice: NVIDIA code was compiled to PTX only"
+echo "$checks compilations with $("$clang" --version | head -n 1): $failures failures"
+((failures == 0))
