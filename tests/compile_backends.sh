@@ -63,7 +63,13 @@ if [[ -z $clang || ! -f $libclc/nvptx64--nvidiacl.bc ]]; then
 fi
 ptxas=${CLQ_PTXAS-$(command -v ptxas || true)}
 [[ -n $ptxas || ! -x /usr/local/cuda/bin/ptxas ]] || ptxas=/usr/local/cuda/bin/ptxas
-libdevice=${CLQ_LIBDEVICE-$(dirname "${ptxas:-/usr/bin/x}")/../nvvm/libdevice/libdevice.10.bc}
+libdevice=
+if [[ -n $ptxas ]]; then
+  folder=$(dirname "$(readlink -f "$ptxas")")
+  for candidate in "$folder/libdevice.10.bc" "$folder/../nvvm/libdevice/libdevice.10.bc"; do
+    [[ ! -f $candidate ]] || libdevice=$candidate
+  done
+fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
@@ -87,7 +93,7 @@ compile() {
       flags+=(-target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang "$target"
         -Xclang -target-feature -Xclang +ptx80
         -Xclang -mlink-builtin-bitcode -Xclang "$libclc/nvptx64--nvidiacl.bc")
-      [[ ! -f $libdevice ]] || flags+=(-Xclang -mlink-builtin-bitcode -Xclang "$libdevice")
+      [[ -z $libdevice ]] || flags+=(-Xclang -mlink-builtin-bitcode -Xclang "$libdevice")
       ;;
     gfx*)
       flags+=(-target amdgcn-amd-amdhsa "-mcpu=$target" -nogpulib
@@ -110,7 +116,7 @@ spills() {
   case $1 in
     gfx*) grep -E '(Spill|ScratchSize[^:]*): [1-9]' "$scratch/log" || true ;;
     sm_*)
-      [[ -n $ptxas && -f $libdevice ]] || return 0
+      [[ -n $libdevice ]] || return 0
       if ! "$ptxas" -v "-arch=$1" "$scratch/out" -o "$scratch/cubin" > "$scratch/log" 2>&1; then
         cat "$scratch/log"
       else
@@ -141,6 +147,6 @@ while IFS='|' read -r file target options texts _; do
     echo "ok     $file for $target, $options: $texts"
   fi
 done <<< "$table"
-[[ -n $ptxas && -f $libdevice ]] || echo "no ptxas with libdevice: NVIDIA code was compiled to PTX only"
+[[ -n $libdevice ]] || echo "no ptxas with libdevice: NVIDIA code was compiled to PTX only"
 echo "$checks compilations with $("$clang" --version | head -n 1): $failures failures"
 ((failures == 0))
