@@ -1,0 +1,36 @@
+/* The command clq: what its sub-commands share. They use the library's public
+ * headers only. Data goes to stdout, talk to stderr.
+ *
+ * Exit codes: 0 done; 1 failed, after one sentence on stderr; 2 wrong usage. */
+#ifndef CLQ_CLI_CLI_H
+#define CLQ_CLI_CLI_H
+
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_MISUSED = 2 };
+
+/* One per sub-command, each in its own file; argv[0] is the sub-command's name. */
+int cli_bench(int argc, char **argv);
+int cli_cache(int argc, char **argv);
+int cli_devices(int argc, char **argv);
+int cli_logits(int argc, char **argv);
+int cli_perplexity(int argc, char **argv);
+int cli_run(int argc, char **argv);
+int cli_tokenize(int argc, char **argv);
+
+/* Prints "clq: <sentence>" to stderr; returns CLI_FAILED. */
+int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same with the sentence behind the library's last error. */
+int cli_fail_library(void);
+int cli_fail_memory(void);
+
+/* Waits for stdout to take everything; CLI_FAILED if it did not, else code. */
+int cli_flush(int code);
+
+/* Seconds on a clock that only goes forward. */
+double cli_seconds(void);
+
+/* From the call on, the first SIGINT only makes cli_interrupted() true; a second one ends the
+ * process. */
+void cli_catch_interrupt(void);
+int cli_interrupted(void);
+
+#endif

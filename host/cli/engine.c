@@ -1,0 +1,90 @@
+#include "engine.h"
+
+#include "cli.h"
+
+static const struct {
+  const char *name;
+  clq_acts acts;
+} all_acts[] = {{"q8g32", CLQ_ACTS_Q8G32}, {"q8", CLQ_ACTS_Q8}, {"f32", CLQ_ACTS_F32}};
+
+/* dtype 0: not offered yet. */
+static const struct {
+  const char *name;
+  clq_dtype dtype;
+} all_kv[] = {{"f16", CLQ_F16}, {"f32", CLQ_F32}, {"q8", 0}, {"q4", 0}};
+
+const char *cli_acts_name(const cli_engine *engine) { return all_acts[engine->acts].name; }
+const char *cli_kv_name(const cli_engine *engine) { return all_kv[engine->kv].name; }
+
+int cli_engine_check(const cli_engine *engine, const cli_usage *usage) {
+  return engine->path != NULL ? CLI_DONE : cli_misuse(usage, "name the model with -m FILE");
+}
+
+int cli_engine_load(cli_engine *engine) {
+  if (all_kv[engine->kv].dtype == 0) {
+    return cli_fail("a KV cache of %s is not offered yet; use --kv f16 or f32",
+                    cli_kv_name(engine));
+  }
+  const clq_context_desc desc = {.device_name = engine->device};
+  if (clq_context_create(&desc, &engine->context) != CLQ_OK) {
+    return cli_fail_library();
+  }
+  clq_cache_stats before;
+  clq_cache_stats after;
+  clq_context_cache_stats(engine->context, &before);
+  engine->opened_at = cli_seconds();
+  if (clq_model_load(engine->context, engine->path, &engine->model) != CLQ_OK) {
+    return cli_fail_library();
+  }
+  clq_context_cache_stats(engine->context, &after);
+  engine->loading_build = after.build_seconds - before.build_seconds;
+  clq_model_get_info(engine->model, &engine->info);
+  return CLI_DONE;
+}
+
+int cli_engine_start(cli_engine *engine, int64_t context) {
+  const clq_session_desc desc = {
+      .acts = all_acts[engine->acts].acts, .kv = all_kv[engine->kv].dtype, .context = context};
+  return clq_session_create(engine->model, NULL, &desc, &engine->session) == CLQ_OK
+             ? CLI_DONE
+             : cli_fail_library();
+}
+
+void cli_engine_close(cli_engine *engine) {
+  clq_session_destroy(engine->session);
+  clq_model_destroy(engine->model);
+  clq_context_destroy(engine->context);
+  engine->session = NULL;
+  engine->model = NULL;
+  engine->context = NULL;
+}
+
+double cli_engine_build_seconds(const cli_engine *engine) {
+  clq_session_stats stats;
+  clq_session_get_stats(engine->session, &stats);
+  return engine->loading_build + stats.build_seconds;
+}
+
+const char *cli_engine_kernel_cache(const cli_engine *engine) {
+  clq_cache_stats stats;
+  clq_context_cache_stats(engine->context, &stats);
+  return stats.disk == 0 ? "off" : (stats.built == 0 ? "warm" : "cold");
+}
+
+/* As many as a session puts into one pass. */
+enum { PIECE = 512 };
+
+int cli_engine_feed(cli_engine *engine, const int32_t *ids, int64_t count, float *logits,
+                    int64_t *fed) {
+  *fed = 0;
+  while (*fed < count && !cli_interrupted()) {
+    const int64_t piece = count - *fed < PIECE ? count - *fed : PIECE;
+    const clq_logits_wanted wanted =
+        logits != NULL && *fed + piece == count ? CLQ_LOGITS_LAST : CLQ_LOGITS_NONE;
+    if (clq_session_eval(engine->session, ids + *fed, piece, wanted, logits) != CLQ_OK) {
+      return cli_fail_library();
+    }
+    *fed += piece;
+  }
+  return CLI_DONE;
+}

@@ -1,0 +1,75 @@
+#include "input.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+int cli_input_check(cli_input *input, const cli_usage *usage, const cli_words *words,
+                    bool optional) {
+  bool is_stdin = false;
+  for (size_t i = 0; i < words->count; ++i) {
+    if (strcmp(words->items[i], "-") != 0 || is_stdin) {
+      return cli_misuse(usage, "'%s' is one word too many; a text is given with -p",
+                        words->items[i]);
+    }
+    is_stdin = true;
+  }
+  const int sources = (input->text != NULL) + (input->file != NULL) + is_stdin;
+  if (sources > 1 || (sources == 0 && !optional)) {
+    return cli_misuse(usage, "%s -p TEXT, -f FILE or - (stdin)",
+                      sources == 0 ? "give the text with" : "there is more than one of");
+  }
+  if (is_stdin) {
+    input->file = "-";
+  }
+  return CLI_DONE;
+}
+
+static int read_all(FILE *file, const char *name, char **data, size_t *length) {
+  size_t capacity = 0;
+  for (;;) {
+    if (*length + 1 >= capacity) {
+      capacity = capacity == 0 ? 1 << 16 : 2 * capacity;
+      char *grown = capacity > SIZE_MAX / 2 ? NULL : realloc(*data, capacity);
+      if (grown == NULL) {
+        return cli_fail("%s: out of memory after %zu bytes", name, *length);
+      }
+      *data = grown;
+    }
+    const size_t got = fread(*data + *length, 1, capacity - 1 - *length, file);
+    *length += got;
+    (*data)[*length] = '\0';
+    if (got == 0) {
+      return ferror(file) ? cli_fail("%s: cannot be read: %s", name, strerror(errno)) : CLI_DONE;
+    }
+  }
+}
+
+int cli_input_read(const cli_input *input, char **data, size_t *length) {
+  *data = NULL;
+  *length = 0;
+  if (input->text != NULL) {
+    *length = strlen(input->text);
+    *data = strdup(input->text);
+    return *data == NULL ? cli_fail_memory() : CLI_DONE;
+  }
+  const bool is_stdin = strcmp(input->file, "-") == 0;
+  const char *name = is_stdin ? "standard input" : input->file;
+  FILE *file = is_stdin ? stdin : fopen(input->file, "rb");
+  if (file == NULL) {
+    return cli_fail("%s: cannot be opened: %s", name, strerror(errno));
+  }
+  const int code = read_all(file, name, data, length);
+  if (!is_stdin) {
+    (void)fclose(file);
+  }
+  if (code != CLI_DONE) {
+    free(*data);
+    *data = NULL;
+  }
+  return code;
+}

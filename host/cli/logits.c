@@ -1,0 +1,133 @@
+/* clq logits: a model's prediction after every token, as a NumPy file. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "engine.h"
+#include "input.h"
+#include "npy.h"
+
+typedef struct logits {
+  cli_engine engine;
+  cli_input input;
+  cli_ints ids;
+  const char *out;
+  clq_tokens tokens;
+  cli_npy npy;
+} logits;
+
+static int take_ids(logits *l) {
+  l->tokens.ids = malloc((l->ids.count + 1) * sizeof *l->tokens.ids);
+  if (l->tokens.ids == NULL) {
+    return cli_fail_memory();
+  }
+  for (size_t i = 0; i < l->ids.count; ++i) {
+    l->tokens.ids[i] = (int32_t)l->ids.items[i];
+  }
+  l->tokens.count = (int64_t)l->ids.count;
+  return CLI_DONE;
+}
+
+static int encode(logits *l) {
+  char *text = NULL;
+  size_t length = 0;
+  int code = cli_input_read(&l->input, &text, &length);
+  if (code == CLI_DONE && clq_tokenizer_encode(clq_model_tokenizer(l->engine.model), text, length,
+                                               CLQ_ENCODE_BOS, &l->tokens) != CLQ_OK) {
+    code = cli_fail_library();
+  }
+  free(text);
+  return code;
+}
+
+/* Some rows at a time: all of them may be larger than memory. */
+static int write_rows(logits *l) {
+  enum { ROWS = 32 };
+  const int64_t vocabulary = l->engine.info.vocabulary;
+  float *rows = malloc((size_t)vocabulary * ROWS * sizeof *rows);
+  int code = rows == NULL ? cli_fail_memory() : CLI_DONE;
+  for (int64_t at = 0; code == CLI_DONE && at < l->tokens.count;) {
+    const int64_t count = l->tokens.count - at < ROWS ? l->tokens.count - at : ROWS;
+    if (cli_interrupted()) {
+      code = cli_fail("%s: interrupted, nothing is written", l->out);
+    } else if (clq_session_eval(l->engine.session, l->tokens.ids + at, count, CLQ_LOGITS_ALL,
+                                rows) != CLQ_OK) {
+      code = cli_fail_library();
+    } else {
+      code = cli_npy_write(&l->npy, rows, (size_t)(count * vocabulary));
+    }
+    at += count;
+  }
+  free(rows);
+  return code;
+}
+
+static int write_logits(logits *l) {
+  const clq_model_info *info = &l->engine.info;
+  int code = cli_npy_create(l->out, &l->npy);
+  code = code != CLI_DONE ? code : cli_engine_load(&l->engine);
+  code = code != CLI_DONE ? code : (l->ids.items != NULL ? take_ids(l) : encode(l));
+  if (code == CLI_DONE && l->tokens.count > info->context) {
+    code = cli_fail("the text has %lld tokens, the model's context holds %lld; use a shorter one",
+                    (long long)l->tokens.count, (long long)info->context);
+  }
+  if (code == CLI_DONE && l->tokens.count == 0) {
+    code = cli_fail("the text has no tokens; give at least one");
+  }
+  code = code != CLI_DONE ? code : cli_engine_start(&l->engine, l->tokens.count);
+  code = code != CLI_DONE ? code : cli_npy_header(&l->npy, l->tokens.count, info->vocabulary);
+  code = code != CLI_DONE ? code : write_rows(l);
+  return code != CLI_DONE ? code : cli_npy_commit(&l->npy);
+}
+
+static int check(logits *l, const cli_usage *usage, const cli_words *words) {
+  const int code = cli_input_check(&l->input, usage, words, true);
+  if (code != CLI_DONE) {
+    return code;
+  }
+  const int sources = (l->input.text != NULL) + (l->input.file != NULL) + (l->ids.items != NULL);
+  if (sources != 1) {
+    return cli_misuse(usage, "give one of -p TEXT, -f FILE, - and --ids LIST");
+  }
+  if (l->out == NULL) {
+    return cli_misuse(usage, "name the file to write with --out FILE.npy");
+  }
+  return cli_engine_check(&l->engine, usage);
+}
+
+int cli_logits(int argc, char **argv) {
+  logits l = {.out = NULL};
+  const cli_option options[] = {
+      CLI_ENGINE_MODEL(l.engine),
+      CLI_INPUT_TEXT(l.input),
+      CLI_INPUT_FILE(l.input),
+      {"ids", 0, CLI_INTS, "1,2,3", "token ids, in place of a text", &l.ids, .high = INT32_MAX},
+      {"out", 0, CLI_TEXT, "FILE", "the file to write, float32 [tokens, vocabulary]", &l.out},
+      CLI_ENGINE_OPTIONS(l.engine),
+  };
+  const cli_usage usage = {
+      "logits", "-m FILE (-p TEXT | -f FILE | - | --ids LIST) --out FILE.npy [option]...",
+      "Writes a model's logits: row i is the prediction after token i, the "
+      "last row included.\nThe text gets BOS only if the model's metadata "
+      "says so; special tokens in it are text.",
+      CLI_OPTIONS(options)};
+  int code = CLI_DONE;
+  cli_words words = {0};
+  if (cli_parse(&usage, argc, argv, &words, &code)) {
+    code = check(&l, &usage, &words);
+    if (code == CLI_DONE) {
+      cli_catch_interrupt();
+      code = write_logits(&l);
+    }
+  }
+  cli_npy_close(&l.npy);
+  cli_engine_close(&l.engine);
+  if (l.ids.items != NULL) {
+    free(l.tokens.ids);
+  } else {
+    clq_tokens_free(&l.tokens);
+  }
+  free(l.ids.items);
+  free(words.items);
+  return code;
+}
