@@ -68,19 +68,6 @@ CLQ_SELFTEST_DEFINE_MATH(float4, 4, CLQ_LOAD4, CLQ_STORE4)
 CLQ_SELFTEST_DEFINE_MATH(float8, 8, CLQ_LOAD8, CLQ_STORE8)
 CLQ_SELFTEST_DEFINE_MATH(float16, 16, CLQ_LOAD16, CLQ_STORE16)
 
-// The same 16 values `repeats` times over, for timing clq_exp16 against exp().
-__kernel void selftest_exp16_speed(__global const float *x, __global float *y, const int repeats,
-                                   const int builtin) {
-  const size_t i = get_global_id(0);
-  const float16 v = vload16(i, x);
-  float16 sum = (float16)0.0f;
-  for (int k = 0; k < repeats; k++) {
-    const float16 t = v - (float)k * 0.001f;
-    sum += builtin ? exp(t) : clq_exp16(t);
-  }
-  vstore16(sum, i, y);
-}
-
 #endif
 #if CLQ_SELFTEST_HALF || CLQ_SELFTEST_ALL
 
@@ -115,7 +102,7 @@ __kernel void selftest_narrow(__global const float *x, __global half *h, __globa
 #endif
 #if CLQ_SELFTEST_WARP || CLQ_SELFTEST_ALL
 
-// out: eight numbers a work-item, in the order written below.
+// out: ten numbers a work-item, in the order written below.
 __kernel void selftest_warp(__global const float *x, __global const int *n, __global float *out,
                             __local float *scratch) {
   const size_t i = get_global_id(0);
