@@ -5,7 +5,7 @@ function(clq_test_environment test)
   set(cache ${PROJECT_BINARY_DIR}/test-cache/${test})
   file(MAKE_DIRECTORY ${cache}/pocl ${cache}/clq)
   set_tests_properties(${test} PROPERTIES
-    TIMEOUT 600
+    TIMEOUT 1800
     SKIP_RETURN_CODE 77
     ENVIRONMENT "POCL_CACHE_DIR=${cache}/pocl;CLQ_CACHE_DIR=${cache}/clq;ASAN_OPTIONS=detect_leaks=0;UBSAN_OPTIONS=print_stacktrace=1")
 endfunction()
