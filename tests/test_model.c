@@ -1,0 +1,194 @@
+/* A real model (CLQ_TEST_MODEL) against the independent fp64 pass. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <clquant/model.h>
+
+#include "device.h"
+#include "golden.h"
+
+/* Largest error of f32 logits, and the margin above which the argmax must agree. */
+#define MAX_ERROR 5e-3
+
+/* llama.cpp's rms error on the same prompts and file, each prompt as one batch
+ * (bench/peers/llama_cpp.py): one_token to long_english in the file's order. */
+static const struct {
+  const char *name;
+  double rms;
+} peer[] = {
+    {"one_token", 0.1002}, {"english", 0.2791},          {"code", 0.2376},
+    {"digits", 0.2167},    {"cyrillic_chinese", 0.2105}, {"emoji_mixed", 0.1846},
+    {"chat", 0.2321},      {"long_english", 0.1702},
+};
+
+typedef struct fixture {
+  clq_context *context;
+  clq_model *model;
+  golden golden;
+} fixture;
+
+static fixture open_fixture(void) {
+  const char *path = getenv("CLQ_TEST_MODEL");
+  if (path == NULL) {
+    cr_skip_test("CLQ_TEST_MODEL names no model");
+  }
+  fixture f = {.golden = golden_open()};
+  test_ok(clq_context_create(NULL, &f.context));
+  test_ok(clq_model_load(f.context, path, &f.model));
+  return f;
+}
+
+static void close_fixture(fixture *f) {
+  clq_model_destroy(f->model);
+  clq_context_destroy(f->context);
+  golden_close(&f->golden);
+}
+
+typedef struct errors {
+  double max;     /* over all that the golden file holds */
+  double squares; /* over its columns, which are the same in every row: an unbiased sample */
+  size_t count;
+  size_t argmax_wrong; /* where the exact margin is above 2 * MAX_ERROR */
+} errors;
+
+static double add(errors *e, float got, float exact) {
+  const double d = fabs((double)got - (double)exact);
+  e->max = d > e->max || isnan(d) ? d : e->max;
+  return d;
+}
+
+static void add_row(errors *e, const golden *g, const golden_row *row, const float *logits) {
+  uint32_t best = 0;
+  for (uint32_t i = 1; i < g->vocab; ++i) {
+    best = logits[i] > logits[best] ? i : best;
+  }
+  e->argmax_wrong += best != row->argmax && (double)row->margin > 2.0 * MAX_ERROR;
+  for (int i = 0; i < GOLDEN_COLUMNS; ++i) {
+    const double d = add(e, logits[g->column_ids[i]], row->column_logits[i]);
+    e->squares += d * d;
+    ++e->count;
+  }
+  for (int i = 0; i < GOLDEN_TOP; ++i) {
+    (void)add(e, logits[row->top_ids[i]], row->top_logits[i]);
+  }
+}
+
+/* Teacher-forced logits of one prompt in a session of its own. */
+static errors run_prompt(const fixture *f, const golden_prompt *p, clq_acts acts, clq_dtype kv) {
+  errors e = {0};
+  clq_session *session = NULL;
+  float *logits = malloc((size_t)p->tokens * f->golden.vocab * sizeof *logits);
+  test_ok(clq_session_create(f->model, NULL,
+                             &(clq_session_desc){.acts = acts, .kv = kv, .context = 512},
+                             &session));
+  test_ok(clq_session_eval(session, p->ids, p->tokens, CLQ_LOGITS_ALL, logits));
+  for (uint32_t r = 0; r < p->tokens; ++r) {
+    add_row(&e, &f->golden, &p->rows[r], logits + (size_t)r * f->golden.vocab);
+  }
+  if (p->last_row != NULL) {
+    const float *last = logits + (size_t)(p->tokens - 1) * f->golden.vocab;
+    for (uint32_t i = 0; i < f->golden.vocab; ++i) {
+      (void)add(&e, last[i], p->last_row[i]);
+    }
+  }
+  clq_session_destroy(session);
+  free(logits);
+  return e;
+}
+
+Test(model, f32_logits_are_exact_to_5e_3) {
+  fixture f = open_fixture();
+  for (uint32_t i = 0; i < f.golden.prompt_count; ++i) {
+    const errors e = run_prompt(&f, &f.golden.prompts[i], CLQ_ACTS_F32, CLQ_F32);
+    (void)fprintf(stderr, "acts f32 kv f32  %-18s max error %.2e\n", f.golden.prompts[i].name,
+                  e.max);
+    cr_assert(e.max <= MAX_ERROR, "%s: max error %g", f.golden.prompts[i].name, e.max);
+    cr_assert_eq(e.argmax_wrong, 0, "%s: %zu wrong argmax", f.golden.prompts[i].name,
+                 e.argmax_wrong);
+  }
+  close_fixture(&f);
+}
+
+/* An f16 cache costs little; the figure is printed, the bound catches a wrong rounding. */
+Test(model, f16_cache_costs_little) {
+  fixture f = open_fixture();
+  for (uint32_t i = 0; i < f.golden.prompt_count; ++i) {
+    const errors e = run_prompt(&f, &f.golden.prompts[i], CLQ_ACTS_F32, CLQ_F16);
+    (void)fprintf(stderr, "acts f32 kv f16  %-18s max error %.2e rms %.2e\n",
+                  f.golden.prompts[i].name, e.max, sqrt(e.squares / (double)e.count));
+    cr_assert(e.max <= 0.1, "%s: max error %g", f.golden.prompts[i].name, e.max);
+  }
+  close_fixture(&f);
+}
+
+Test(model, q8g32_logits_are_no_further_off_than_the_peer) {
+  fixture f = open_fixture();
+  double squares = 0.0;
+  size_t count = 0;
+  for (uint32_t i = 0; i < f.golden.prompt_count; ++i) {
+    const golden_prompt *p = &f.golden.prompts[i];
+    cr_assert_str_eq(p->name, peer[i].name);
+    const errors e = run_prompt(&f, p, CLQ_ACTS_Q8G32, CLQ_F16);
+    const double rms = sqrt(e.squares / (double)e.count);
+    (void)fprintf(stderr, "acts q8g32       %-18s rms %.4f (llama.cpp %.4f)\n", p->name, rms,
+                  peer[i].rms);
+    squares += e.squares;
+    count += e.count;
+  }
+  cr_assert(sqrt(squares / (double)count) <= 0.1952, "rms %g over all prompts",
+            sqrt(squares / (double)count));
+  close_fixture(&f);
+}
+
+/* Rows do not depend on how they were batched: one by one gives the same bits. */
+Test(model, batched_equals_alone) {
+  fixture f = open_fixture();
+  const golden_prompt *p = &f.golden.prompts[1];
+  const size_t vocab = f.golden.vocab;
+  for (int acts = CLQ_ACTS_Q8G32; acts <= CLQ_ACTS_F32; ++acts) {
+    const clq_session_desc desc = {.acts = (clq_acts)acts, .context = 64};
+    float *together = malloc(p->tokens * vocab * sizeof *together);
+    float *alone = malloc(vocab * sizeof *alone);
+    clq_session *a = NULL;
+    clq_session *b = NULL;
+    test_ok(clq_session_create(f.model, NULL, &desc, &a));
+    test_ok(clq_session_create(f.model, NULL, &desc, &b));
+    test_ok(clq_session_eval(a, p->ids, p->tokens, CLQ_LOGITS_ALL, together));
+    for (uint32_t r = 0; r < p->tokens; ++r) {
+      test_ok(clq_session_eval(b, p->ids + r, 1, CLQ_LOGITS_LAST, alone));
+      cr_assert_arr_eq(alone, together + r * vocab, vocab * sizeof *alone, "acts %d row %u", acts,
+                       r);
+    }
+    clq_session_destroy(a);
+    clq_session_destroy(b);
+    free(together);
+    free(alone);
+  }
+  close_fixture(&f);
+}
+
+Test(model, misuse_is_named) {
+  fixture f = open_fixture();
+  clq_session *s = NULL;
+  static float logits[65536];
+  const int32_t ids[] = {1, 2, 3};
+  test_fails(clq_session_create(f.model, NULL, &(clq_session_desc){.context = 1 << 20}, &s),
+             CLQ_INVALID_ARGUMENT, "the model was trained for 8192");
+  test_fails(clq_session_create(f.model, NULL, &(clq_session_desc){.kv = CLQ_I8}, &s),
+             CLQ_INVALID_ARGUMENT, "kv is i8");
+  test_ok(clq_session_create(f.model, NULL, &(clq_session_desc){.context = 4}, &s));
+  test_ok(clq_session_eval(s, ids, 3, CLQ_LOGITS_LAST, logits));
+  test_fails(clq_session_eval(s, ids, 2, CLQ_LOGITS_LAST, logits), CLQ_INVALID_ARGUMENT,
+             "2 tokens do not fit: 3 of the context's 4");
+  cr_assert_eq(clq_session_position(s), 3);
+  test_fails(clq_session_eval(s, (int32_t[]){49152}, 1, CLQ_LOGITS_LAST, logits),
+             CLQ_INVALID_ARGUMENT, "id 49152");
+  test_fails(clq_session_eval(s, ids, 1, CLQ_LOGITS_LAST, NULL), CLQ_INVALID_ARGUMENT, "no memory");
+  test_fails(clq_session_rewind(s, 4), CLQ_INVALID_ARGUMENT, "expected 0 to 3");
+  test_ok(clq_session_eval(s, ids, 0, CLQ_LOGITS_LAST, logits));
+  clq_session_destroy(s);
+  close_fixture(&f);
+}
