@@ -1,6 +1,7 @@
 #include "runtime/probe_expect.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 enum { ITEMS = CLQI_PROBE_ITEMS, WORDS = CLQI_PROBE_WORDS };
@@ -21,7 +22,7 @@ static uint32_t next(uint32_t r) { return r * 1664525U + 1013904223U; }
 
 void clqi_probe_input(uint32_t in[CLQI_PROBE_WORDS]) {
   uint32_t r = 2463534242U;
-  for (int i = 0; i < WORDS; ++i) {
+  for (size_t i = 0; i < WORDS; ++i) {
     r = next(r);
     in[i] = r ^ (r >> 15);
   }
@@ -43,7 +44,7 @@ static float operand(uint32_t r) {
 
 static uint32_t divide(uint32_t r) {
   uint32_t mix = 0;
-  for (int i = 0; i < 256; ++i) {
+  for (size_t i = 0; i < 256; ++i) {
     r = next(r);
     const float a = operand(r);
     r = next(r);
@@ -55,7 +56,7 @@ static uint32_t divide(uint32_t r) {
 }
 
 static void expect_divide(const uint32_t *in, uint32_t *out) {
-  for (int i = 0; i < 128; ++i) {
+  for (size_t i = 0; i < 128; ++i) {
     out[i] = divide(in[i]);
   }
 }
@@ -66,14 +67,14 @@ static void expect_warp(const uint32_t *in, uint32_t *out) {
   uint32_t sum = 0;
   uint32_t max = 0;
   float tree[ITEMS];
-  for (int i = 0; i < ITEMS; ++i) {
+  for (size_t i = 0; i < ITEMS; ++i) {
     const uint32_t x = in[i] & 0xffffU;
     sum += x;
     max = x > max ? x : max;
     tree[i] = (float)x + 0.1F;
   }
-  for (int n = ITEMS / 2; n > 0; n /= 2) {
-    for (int i = 0; i < n; ++i) {
+  for (size_t n = ITEMS / 2; n > 0; n /= 2) {
+    for (size_t i = 0; i < n; ++i) {
       tree[i] = tree[2 * i] + tree[2 * i + 1];
     }
   }
@@ -110,15 +111,15 @@ static uint32_t dot_mixed(uint32_t a, uint32_t b, uint32_t c) {
 }
 
 static void expect_dot4(const uint32_t *in, uint32_t *out) {
-  for (int i = 0; i < ITEMS; ++i) {
+  for (size_t i = 0; i < ITEMS; ++i) {
     out[512 + i] = dot_signed(in[i], in[64 + i], in[128 + i]);
     out[576 + i] = dot_mixed(in[i], in[64 + i], in[128 + i]);
   }
 }
 
 static void expect_dot4x16(const uint32_t *in, uint32_t *out) {
-  for (int i = 0; i < ITEMS; ++i) {
-    for (int lane = 0; lane < 16; ++lane) {
+  for (size_t i = 0; i < ITEMS; ++i) {
+    for (size_t lane = 0; lane < 16; ++lane) {
       const uint32_t w = in[16 * (32 + i % 32) + lane];
       uint32_t acc = in[16 * (i % 32) + lane];
       acc = dot_mixed(w, in[i], acc);
@@ -139,7 +140,7 @@ static float half_value(uint32_t h) {
 }
 
 static void expect_half(const uint32_t *in, uint32_t *out) {
-  for (int i = 0; i < 256; ++i) {
+  for (size_t i = 0; i < 256; ++i) {
     const uint32_t word = in[i] & 0xbfffbfffU;
     out[512 + i] = word;
     out[2 * i] = bits_of(half_value(word & 0xffffU));
@@ -151,11 +152,11 @@ static uint64_t pair(const uint32_t *words) { return words[0] | (uint64_t)words[
 
 static void expect_avx512(const uint32_t *in, uint32_t *out) {
   expect_half(in, out);
-  for (int i = 0; i < 128; ++i) {
+  for (size_t i = 0; i < 128; ++i) {
     out[768 + i] = (in[i] & 0x7f7f7f7fU) << 1;
   }
-  for (int i = 0; i < 8; ++i) {
-    for (int k = 0; k < 8; k += 2) {
+  for (size_t i = 0; i < 8; ++i) {
+    for (size_t k = 0; k < 8; k += 2) {
       const uint64_t low = pair(in + 16 * i + k);
       const uint64_t high = pair(in + 16 * i + 8 + k);
       const uint64_t least = low < high ? low : high;
@@ -167,7 +168,7 @@ static void expect_avx512(const uint32_t *in, uint32_t *out) {
 
 /* 2048 + 2k + 1 rounded to a multiple of four, since k and k + 1 tie; then halved. */
 static void expect_fp16(const uint32_t *in, uint32_t *out) {
-  for (int i = 0; i < ITEMS; ++i) {
+  for (size_t i = 0; i < ITEMS; ++i) {
     const uint32_t k = in[i] & 1023U;
     out[i] = bits_of((float)(1024U + k + (k & 1U)));
   }
