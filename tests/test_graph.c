@@ -79,7 +79,7 @@ Test(graph, refuses_what_is_wrong_and_remembers_it) {
   a = edge(&f, CLQ_F32, ROWS, COLS);
   test_ok(norm(&f, input(&f), a));
   refuses(&f, norm(&f, input(&f), a), CLQ_INVALID_ARGUMENT,
-          "graph: node 1: rmsnorm: out is edge 1, which node 0 has written");
+          "graph: node 1: rmsnorm: out is edge 1 where node 0 has written it");
 
   a = edge(&f, CLQ_F32, ROWS, COLS);
   a.value = 7;
@@ -133,6 +133,61 @@ Test(graph, refuses_what_is_wrong_and_remembers_it) {
   view.offset = UINT64_MAX - 3;
   refuses(&f, norm(&f, view, edge(&f, CLQ_F32, 1, COLS)), CLQ_INVALID_ARGUMENT, "from offset 1844");
 
+  close_fixture(&f);
+}
+
+/* Columns [from, from + COLS / 2) of a [ROWS, COLS] edge or buffer. */
+static clq_tensor half_of(clq_tensor t, int64_t from) {
+  t.shape[1] = COLS / 2;
+  t.stride[0] = COLS;
+  t.stride[1] = 1;
+  t.offset += sizeof(float) * (size_t)from;
+  return t;
+}
+
+Test(graph, edges_are_written_once_or_in_pieces_or_in_place) {
+  fixture f = open_fixture();
+  clq_tensor x = input(&f);
+  clq_tensor e = edge(&f, CLQ_F32, ROWS, COLS);
+  test_ok(norm(&f, half_of(x, 0), half_of(e, 0)));
+  test_ok(norm(&f, half_of(x, COLS / 2), half_of(e, COLS / 2)));
+  test_ok(norm(&f, e, e));
+  refuses(&f, norm(&f, half_of(x, 0), half_of(e, 3)), CLQ_INVALID_ARGUMENT,
+          "graph: node 3: rmsnorm: out is edge 1 where node 0 has written it");
+
+  e = edge(&f, CLQ_F32, ROWS, COLS);
+  test_ok(norm(&f, half_of(x, 0), half_of(e, 0)));
+  refuses(&f, norm(&f, x, e), CLQ_INVALID_ARGUMENT, "out is edge 1 where node 0 has written it");
+
+  /* The pieces of a quantized edge would share planes. */
+  e = edge(&f, CLQ_I8, ROWS, COLS);
+  e.quant.per = CLQ_PER_TOKEN;
+  clq_tensor first = e;
+  first.shape[0] = 1;
+  clq_tensor second = first;
+  second.offset = COLS;
+  second.quant.scale_offset = sizeof(float);
+  x.shape[0] = 1;
+  test_ok(norm(&f, x, first));
+  refuses(&f, norm(&f, x, second), CLQ_INVALID_ARGUMENT, "a quantized edge is written at once");
+  x.shape[0] = ROWS;
+
+  /* In place, exactly, and only where the operator offers it. */
+  e = edge(&f, CLQ_F32, ROWS, COLS);
+  test_ok(norm(&f, x, e));
+  refuses(&f, norm(&f, half_of(e, 0), half_of(e, 1)), CLQ_INVALID_ARGUMENT,
+          "graph: node 1: rmsnorm: out overlaps x");
+  e = edge(&f, CLQ_F32, ROWS, COLS);
+  test_ok(norm(&f, x, e));
+  refuses(
+      &f,
+      clq_graph_add(f.graph, CLQ_OP_SILU_MUL, &(clq_silu_mul_args){.gate = e, .up = e, .out = e}),
+      CLQ_INVALID_ARGUMENT, "graph: node 1: silu_mul: out overlaps gate");
+  refuses(&f,
+          clq_graph_add(
+              f.graph, CLQ_OP_RMSNORM,
+              &(clq_rmsnorm_args){.x = x, .residual = x, .out = edge(&f, CLQ_F32, ROWS, COLS)}),
+          CLQ_INVALID_ARGUMENT, "graph: node 0: rmsnorm: residual overlaps x");
   close_fixture(&f);
 }
 

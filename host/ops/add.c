@@ -38,8 +38,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clq_add_args *a = args;
   const int64_t rows = a->a.shape[0];
   const int64_t cols = a->a.shape[1];
-  const clqi_variant *v =
-      clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
+  const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, clqi_emit_option(&a->out));
   clqi_arg_tensor(&l, &a->a);
@@ -59,6 +58,7 @@ const clqi_op clqi_op_add = {
     .args_bytes = sizeof(clq_add_args),
     .fields = fields,
     .field_count = CLQI_COUNT(fields),
+    .in_place = "a b",
     .infer = infer,
     .check = check,
     .empty = empty,

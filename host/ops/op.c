@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ops/overlap.h"
 #include "ops/table.h"
 #include "runtime/checked.h"
 #include "runtime/stream.h"
@@ -81,8 +82,9 @@ clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *
                  (long long)t->stride[d]);
   }
   const size_t bytes = clq_dtype_bytes(t->dtype);
-  CLQI_REQUIRE(t->offset % bytes == 0, "%s: the offset of %s is %llu bytes, expected a multiple of %zu",
-               op, arg, (unsigned long long)t->offset, bytes);
+  CLQI_REQUIRE(t->offset % bytes == 0,
+               "%s: the offset of %s is %llu bytes, expected a multiple of %zu", op, arg,
+               (unsigned long long)t->offset, bytes);
   return elements == 0 ? CLQ_OK : check_strides(op, arg, t, dims);
 }
 
@@ -141,15 +143,6 @@ int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols) {
   return 0;
 }
 
-/* Dimensions in use: up to the last that is not zero or absent. */
-static int used_dims(const clq_tensor *t) {
-  int dims = CLQ_MAX_DIMS;
-  while (dims > 1 && t->shape[dims - 1] == 0) {
-    --dims;
-  }
-  return dims;
-}
-
 static clq_status check_buffer(const char *op, const char *arg, const char *plane, cl_mem mem,
                                uint64_t offset, uint64_t bytes) {
   size_t size = 0;
@@ -164,7 +157,7 @@ static clq_status check_buffer(const char *op, const char *arg, const char *plan
 /* The tensor's own bytes, last element included, lie inside its buffer; so do its planes. */
 static clq_status check_tensor_buffers(const char *op, const char *arg, const clq_tensor *t) {
   CLQI_REQUIRE(t->mem != NULL, "%s: %s has no buffer", op, arg);
-  const int dims = used_dims(t);
+  const int dims = clqi_used_dims(t);
   int64_t last = 0;
   int64_t rows = 1;
   for (int d = 0; d < dims; ++d) {
@@ -234,6 +227,7 @@ clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) 
     return CLQ_OK;
   }
   CLQI_TRY(clqi_op_check_buffers(op, copy));
+  CLQI_TRY(clqi_op_check_overlap(op, copy));
   return op->launch(emitter, copy);
 }
 

@@ -26,6 +26,8 @@ typedef struct clqi_op {
   size_t args_bytes;
   const clqi_field *fields;
   size_t field_count;
+  /* Names of the inputs upon which the field `out` may lie exactly, "a b"; NULL: none. */
+  const char *in_place;
   /* Gives output tensors whose shape is all zero the shape they must have. */
   clq_status (*infer)(void *args);
   /* Everything but buffers: dtypes, shapes, strides, alignment, quantization. Buffers (sizes,
@@ -40,7 +42,8 @@ typedef struct clqi_op {
 /* The table, indexed by clq_op; NULL for a number that is no operator. */
 const clqi_op *clqi_op_find(clq_op op);
 
-#define CLQI_FIELD(type, member, role, optional) {#member, offsetof(type, member), role, optional}
+#define CLQI_FIELD(type, member, role, optional) \
+  { #member, offsetof(type, member), role, optional }
 #define CLQI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static inline clq_tensor *clqi_field_tensor(const clqi_field *field, void *args) {
@@ -57,7 +60,8 @@ clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args);
  * owns), then check. */
 clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *args);
 
-/* Every tensor that is no edge has its buffers, and lies inside them. For work that is not empty. */
+/* Every tensor that is no edge has its buffers, and lies inside them. For work that is not empty.
+ */
 clq_status clqi_op_check_buffers(const clqi_op *op, const void *args);
 
 /* --- helpers for check functions; `op` and `arg` name things in the sentence --- */
@@ -90,13 +94,13 @@ int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols);
 /* One row of an operator's selection table: the first whose traits are there and whose `fits`
  * agrees is taken; the last must always fit. */
 typedef struct clqi_variant {
-  const char *name;           /* as the bench and CLQ_VERBOSE=dispatch print it */
+  const char *name; /* as the bench and CLQ_VERBOSE=dispatch print it */
   clqi_kernel_id kernel;
-  const char *options;        /* build options, or NULL */
-  uint32_t needs;             /* or-ed CLQI_BIT */
+  const char *options; /* build options, or NULL */
+  uint32_t needs;      /* or-ed CLQI_BIT */
   /* NULL: any shape. Returns NULL if it fits, else why not. */
   const char *(*fits)(const clq_context *context, const void *args);
-  int32_t tile[4];            /* rows, columns, ... as the operator reads them */
+  int32_t tile[4]; /* rows, columns, ... as the operator reads them */
 } clqi_variant;
 
 const clqi_variant *clqi_choose(const clq_context *context, const char *op,

@@ -1,5 +1,5 @@
-#include "ops/op.h"
 #include "ops/emit.h"
+#include "ops/op.h"
 
 static const char NAME[] = "rmsnorm";
 
@@ -46,8 +46,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clq_rmsnorm_args *a = args;
   const int64_t rows = a->x.shape[0];
   const int64_t cols = a->x.shape[1];
-  const clqi_variant *v =
-      clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
+  const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   char options[CLQI_OPTIONS_BYTES];
   clqi_options(options, "-DCLQ_X=%d %s", (int)a->x.dtype, clqi_emit_option(&a->out));
   clqi_launch l;
@@ -76,6 +75,7 @@ const clqi_op clqi_op_rmsnorm = {
     .args_bytes = sizeof(clq_rmsnorm_args),
     .fields = fields,
     .field_count = CLQI_COUNT(fields),
+    .in_place = "x",
     .infer = infer,
     .check = check,
     .empty = empty,

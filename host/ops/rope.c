@@ -163,6 +163,7 @@ const clqi_op clqi_op_rope = {
     .args_bytes = sizeof(clq_rope_args),
     .fields = fields,
     .field_count = CLQI_COUNT(fields),
+    .in_place = "q",
     .infer = infer,
     .check = check,
     .empty = empty,

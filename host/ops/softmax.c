@@ -115,6 +115,7 @@ const clqi_op clqi_op_softmax = {
     .args_bytes = sizeof(clq_softmax_args),
     .fields = fields,
     .field_count = CLQI_COUNT(fields),
+    .in_place = "x",
     .infer = infer,
     .check = check,
     .empty = empty,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ops/overlap.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"
 #include "sched/array.h"
@@ -46,43 +47,9 @@ static bool has_shape(const clq_tensor *t) {
   return t->shape[0] != 0 || t->shape[1] != 0 || t->shape[2] != 0 || t->shape[3] != 0;
 }
 
-/* Dimensions in use: up to the last that is not zero. */
-static int used_dims(const clq_tensor *t) {
-  int dims = CLQ_MAX_DIMS;
-  while (dims > 1 && t->shape[dims - 1] == 0) {
-    dims--;
-  }
-  return dims;
-}
-
-/* Bytes from a tensor's first element to behind its last; 0 for an empty one. */
-static clq_status extent_bytes(const clq_tensor *t, uint64_t *bytes) {
-  const int dims = used_dims(t);
-  int64_t dense = 1;
-  int64_t elements = 1;
-  *bytes = 0;
-  for (int d = dims - 1; d >= 0; d--) {
-    if (t->shape[d] == 0) {
-      return CLQ_OK;
-    }
-    int64_t reach;
-    CLQI_REQUIRE(t->shape[d] > 0 && t->stride[d] >= 0, "dimension %d has extent %lld, stride %lld",
-                 d, (long long)t->shape[d], (long long)t->stride[d]);
-    CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, t->stride[d] != 0 ? t->stride[d] : dense, &reach) &&
-                     clqi_add_i64(elements, reach, &elements) &&
-                     clqi_mul_i64(dense, t->shape[d], &dense),
-                 "the size overflows");
-  }
-  int64_t product;
-  CLQI_REQUIRE(clqi_mul_i64(elements, (int64_t)clq_dtype_bytes(t->dtype), &product),
-               "the size overflows");
-  *bytes = (uint64_t)product;
-  return CLQ_OK;
-}
-
 /* Bytes of a scale plane; 0 unless quantized. */
 static uint64_t plane_bytes(const clq_tensor *t) {
-  const int dims = used_dims(t);
+  const int dims = clqi_used_dims(t);
   return t->quant.per == 0 ? 0
                            : sizeof(cl_float) * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims),
                                                                            t->shape[dims - 1]);
@@ -90,7 +57,7 @@ static uint64_t plane_bytes(const clq_tensor *t) {
 
 /* Lays out the region of an edge whose shape and quantization are known. */
 static clq_status lay_out(clqi_edge *edge) {
-  CLQI_TRY(extent_bytes(&edge->tensor, &edge->bytes));
+  CLQI_TRY(clqi_extent_bytes(&edge->tensor, &edge->bytes));
   edge->plane_bytes = plane_bytes(&edge->tensor);
   edge->region_bytes = edge->bytes;
   if (edge->plane_bytes == 0) {
@@ -127,7 +94,7 @@ static clq_status new_edge(clq_graph *graph, clq_dtype dtype, int32_t dims, cons
     t.shape[d] = shape[d];
   }
   uint64_t bytes;
-  CLQI_TRY(extent_bytes(&t, &bytes));
+  CLQI_TRY(clqi_extent_bytes(&t, &bytes));
   graph->edges[graph->edge_count++] = (clqi_edge){.tensor = t, .first = -1, .last = -1};
   *tensor = t;
   return CLQ_OK;
@@ -184,16 +151,9 @@ static clq_status resolve_edge(const clq_graph *graph, const clqi_node *node,
   const clq_tensor *declared = &edge->tensor;
   CLQI_REQUIRE(t->dtype == declared->dtype, "%s: %s is %s, edge %d is %s", op, field->name,
                clq_dtype_name(t->dtype), (int)t->value, clq_dtype_name(declared->dtype));
-  const bool written = edge->first >= 0;
-  if (field->role != CLQI_OUT) {
-    CLQI_REQUIRE(written, "%s: %s reads edge %d before any node has written it", op, field->name,
-                 (int)t->value);
-  } else {
-    CLQI_REQUIRE(!written || reads_edge(node, t->value),
-                 "%s: %s is edge %d, which node %d has written; only a node that reads an edge may "
-                 "write it again",
-                 op, field->name, (int)t->value, (int)edge->first);
-  }
+  CLQI_REQUIRE(field->role == CLQI_OUT || edge->first >= 0,
+               "%s: %s reads edge %d before any node has written it", op, field->name,
+               (int)t->value);
   if (!has_shape(t)) {
     memcpy(t->shape, declared->shape, sizeof t->shape);
   }
@@ -209,16 +169,45 @@ static clq_status resolve_edge(const clq_graph *graph, const clqi_node *node,
   return CLQ_OK;
 }
 
+/* An output on an edge that has been written: other columns or rows of it, or in the place of what
+ * this node reads. */
+static clq_status check_rewrite(const clq_graph *graph, const clqi_node *node,
+                                const clqi_field *field) {
+  const char *op = node->op->name;
+  const clq_tensor *t = clqi_field_const(field, node->args);
+  const clqi_edge *edge = &graph->edges[t->value - 1];
+  if (field->role != CLQI_OUT || edge->first < 0 || reads_edge(node, t->value)) {
+    return CLQ_OK;
+  }
+  CLQI_REQUIRE(edge->plane_bytes == 0,
+               "%s: %s is edge %d, which node %d has written; a quantized edge is written at once",
+               op, field->name, (int)t->value, (int)edge->first);
+  for (int32_t n = edge->first; n < graph->node_count; n++) {
+    const clqi_node *earlier = &graph->nodes[n];
+    for (size_t i = 0; i < earlier->op->field_count; i++) {
+      const clqi_field *other = &earlier->op->fields[i];
+      const clq_tensor *o = clqi_field_const(other, earlier->args);
+      CLQI_REQUIRE(other->role == CLQI_IN || o->value != t->value || !clqi_views_overlap(t, o),
+                   "%s: %s is edge %d where node %d has written it; only a node that reads an edge "
+                   "may write there again",
+                   op, field->name, (int)t->value, (int)n);
+    }
+  }
+  return CLQ_OK;
+}
+
 /* The same argument once the operator has checked it: gives a new edge what it lacks, then sees
  * that the view lies inside the edge. */
 static clq_status settle_edge(clq_graph *graph, const clqi_node *node, const clqi_field *field) {
   const char *op = node->op->name;
   const clq_tensor *t = clqi_field_const(field, node->args);
   clqi_edge *edge = &graph->edges[t->value - 1];
+  CLQI_TRY(check_rewrite(graph, node, field));
   if (edge->first < 0) {
     if (!has_shape(&edge->tensor)) {
-      CLQI_REQUIRE(t->offset == 0, "%s: %s is a view of edge %d, which has no shape yet", op,
-                   field->name, (int)t->value);
+      CLQI_REQUIRE(t->offset == 0 && t->stride[0] == 0,
+                   "%s: %s is a view of edge %d, which has no shape yet", op, field->name,
+                   (int)t->value);
       memcpy(edge->tensor.shape, t->shape, sizeof t->shape);
     }
     edge->tensor.quant.per = t->quant.per;
@@ -232,7 +221,7 @@ static clq_status settle_edge(clq_graph *graph, const clqi_node *node, const clq
   edge->last = graph->node_count;
 
   uint64_t bytes;
-  const clq_status status = extent_bytes(t, &bytes);
+  const clq_status status = clqi_extent_bytes(t, &bytes);
   if (status != CLQ_OK) {
     return clqi_fail_prefix(status, "%s: %s", op, field->name);
   }
@@ -263,7 +252,11 @@ static clq_status check_node(clq_graph *graph, const clqi_node *node) {
       CLQI_TRY(settle_edge(graph, node, &op->fields[i]));
     }
   }
-  return op->empty(node->args) ? CLQ_OK : clqi_op_check_buffers(op, node->args);
+  if (op->empty(node->args)) {
+    return CLQ_OK;
+  }
+  CLQI_TRY(clqi_op_check_buffers(op, node->args));
+  return clqi_op_check_overlap(op, node->args);
 }
 
 static clq_status add_node(clq_graph *graph, clq_op number, const void *args) {

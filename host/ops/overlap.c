@@ -1,0 +1,178 @@
+#include "ops/overlap.h"
+
+#include <string.h>
+
+#include "runtime/checked.h"
+
+int clqi_used_dims(const clq_tensor *t) {
+  int dims = CLQ_MAX_DIMS;
+  while (dims > 1 && t->shape[dims - 1] == 0) {
+    dims--;
+  }
+  return dims;
+}
+
+clq_status clqi_extent_bytes(const clq_tensor *t, uint64_t *bytes) {
+  const int dims = clqi_used_dims(t);
+  int64_t dense = 1;
+  int64_t elements = 1;
+  *bytes = 0;
+  for (int d = dims - 1; d >= 0; d--) {
+    if (t->shape[d] == 0) {
+      return CLQ_OK;
+    }
+    int64_t reach;
+    CLQI_REQUIRE(t->shape[d] > 0 && t->stride[d] >= 0, "dimension %d has extent %lld, stride %lld",
+                 d, (long long)t->shape[d], (long long)t->stride[d]);
+    CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, t->stride[d] != 0 ? t->stride[d] : dense, &reach) &&
+                     clqi_add_i64(elements, reach, &elements) &&
+                     clqi_mul_i64(dense, t->shape[d], &dense),
+                 "the size overflows");
+  }
+  int64_t product;
+  CLQI_REQUIRE(clqi_mul_i64(elements, (int64_t)clq_dtype_bytes(t->dtype), &product),
+               "the size overflows");
+  *bytes = (uint64_t)product;
+  return CLQ_OK;
+}
+
+/* Bytes that a view may touch: `lines` times `width` bytes, `pitch` apart. */
+typedef struct footprint {
+  uint64_t start;
+  uint64_t end;
+  uint64_t pitch; /* 0: one line */
+  uint64_t width;
+} footprint;
+
+/* Extents were checked before, so that an error cannot occur; it would read as an empty view. */
+static footprint footprint_of(const clq_tensor *t) {
+  uint64_t bytes = 0;
+  if (clqi_extent_bytes(t, &bytes) != CLQ_OK) {
+    bytes = 0;
+  }
+  footprint f = {.start = t->offset, .end = t->offset + bytes, .width = bytes};
+  const int dims = clqi_used_dims(t);
+  if (bytes > 0 && dims > 1 && t->shape[0] > 1) {
+    f.pitch = (uint64_t)clqi_stride(t, dims, 0) * clq_dtype_bytes(t->dtype);
+    f.width = bytes - f.pitch * (uint64_t)(t->shape[0] - 1);
+  }
+  return f;
+}
+
+static bool footprints_overlap(const footprint *a, const footprint *b) {
+  if (a->width == 0 || b->width == 0 || a->end <= b->start || b->end <= a->start) {
+    return false;
+  }
+  const uint64_t pitch = a->pitch != 0 ? a->pitch : b->pitch;
+  if (pitch == 0 || (a->pitch != b->pitch && a->pitch != 0 && b->pitch != 0)) {
+    return true;
+  }
+  /* Lines of one matrix: apart if their column ranges are, also around the end of a line. */
+  const uint64_t behind = b->start >= a->start ? (b->start - a->start) % pitch
+                                               : (pitch - (a->start - b->start) % pitch) % pitch;
+  return behind < a->width || pitch - behind < b->width;
+}
+
+bool clqi_views_overlap(const clq_tensor *a, const clq_tensor *b) {
+  const footprint fa = footprint_of(a);
+  const footprint fb = footprint_of(b);
+  return footprints_overlap(&fa, &fb);
+}
+
+/* Every element of one is the element of the same index of the other. */
+static bool same_view(const clq_tensor *a, const clq_tensor *b) {
+  if (a->dtype != b->dtype || a->offset != b->offset) {
+    return false;
+  }
+  const int dims = clqi_used_dims(a);
+  for (int d = 0; d < CLQ_MAX_DIMS; d++) {
+    const bool line = a->shape[d] <= 1 && b->shape[d] <= 1; /* also dimensions that are absent */
+    if (!line &&
+        (a->shape[d] != b->shape[d] || clqi_stride(a, dims, d) != clqi_stride(b, dims, d))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* Is `name` a word of the list "a b c"? */
+static bool lists(const char *words, const char *name) {
+  const size_t length = strlen(name);
+  for (const char *at = words; at != NULL && *at != '\0'; at += strspn(at, " ")) {
+    const size_t word = strcspn(at, " ");
+    if (word == length && strncmp(at, name, length) == 0) {
+      return true;
+    }
+    at += word;
+  }
+  return false;
+}
+
+enum { PARTS = 4 };
+
+/* What an argument covers: its elements, then the planes of its quantization. */
+typedef struct part {
+  cl_mem mem;    /* NULL: absent, or an edge */
+  int32_t value; /* edge */
+  footprint bytes;
+} part;
+
+static void parts_of(const clq_tensor *t, part parts[PARTS]) {
+  memset(parts, 0, PARTS * sizeof *parts);
+  parts[0] = (part){.mem = t->mem, .value = t->value, .bytes = footprint_of(t)};
+  if (t->quant.per == 0) {
+    return;
+  }
+  const int dims = clqi_used_dims(t);
+  const uint64_t plane =
+      sizeof(cl_float) * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims), t->shape[dims - 1]);
+  const cl_mem mems[] = {t->quant.scale, t->quant.zero, t->quant.sum};
+  const uint64_t offsets[] = {t->quant.scale_offset, t->quant.zero_offset, t->quant.sum_offset};
+  for (int i = 0; i < PARTS - 1; i++) {
+    parts[i + 1] = (part){
+        .mem = mems[i], .bytes = {.start = offsets[i], .end = offsets[i] + plane, .width = plane}};
+  }
+}
+
+static bool parts_overlap(const part *a, const part *b) {
+  const bool together =
+      (a->mem != NULL && a->mem == b->mem) || (a->value != 0 && a->value == b->value);
+  return together && footprints_overlap(&a->bytes, &b->bytes);
+}
+
+static clq_status check_pair(const clqi_op *op, const void *args, const clqi_field *written,
+                             const clqi_field *other) {
+  static const char *const names[PARTS] = {"", ".quant.scale", ".quant.zero", ".quant.sum"};
+  const clq_tensor *a = clqi_field_const(written, args);
+  const clq_tensor *b = clqi_field_const(other, args);
+  part pa[PARTS];
+  part pb[PARTS];
+  parts_of(a, pa);
+  parts_of(b, pb);
+  const bool in_place = written->role == CLQI_OUT && lists(op->in_place, other->name) &&
+                        a->quant.per == 0 && same_view(a, b);
+  for (int i = 0; i < PARTS; i++) {
+    for (int j = 0; j < PARTS; j++) {
+      CLQI_REQUIRE(!parts_overlap(&pa[i], &pb[j]) || (in_place && i == 0 && j == 0),
+                   "%s: %s%s overlaps %s%s", op->name, written->name, names[i], other->name,
+                   names[j]);
+    }
+  }
+  return CLQ_OK;
+}
+
+clq_status clqi_op_check_overlap(const clqi_op *op, const void *args) {
+  for (size_t i = 0; i < op->field_count; i++) {
+    if (op->fields[i].role == CLQI_IN || !clqi_present(clqi_field_const(&op->fields[i], args))) {
+      continue;
+    }
+    for (size_t j = 0; j < op->field_count; j++) {
+      /* Two outputs meet once; what is read and written meets itself. */
+      const bool met = op->fields[j].role != CLQI_IN && j <= i;
+      if (!met && clqi_present(clqi_field_const(&op->fields[j], args))) {
+        CLQI_TRY(check_pair(op, args, &op->fields[i], &op->fields[j]));
+      }
+    }
+  }
+  return CLQ_OK;
+}

@@ -1,0 +1,23 @@
+/* Which tensors share bytes. */
+#ifndef CLQI_OPS_OVERLAP_H
+#define CLQI_OPS_OVERLAP_H
+
+#include "ops/op.h"
+
+/* Dimensions in use: up to the last that is not zero; at least one. */
+int clqi_used_dims(const clq_tensor *t);
+
+/* Bytes from the first element to behind the last; 0 for an empty tensor. CLQ_INVALID_ARGUMENT
+ * ("the size overflows") for one that no memory can hold. */
+clq_status clqi_extent_bytes(const clq_tensor *t, uint64_t *bytes);
+
+/* Can an element of one be an element of the other? Of two views of one buffer or edge, whose
+ * extents are known to be sane. Sees that column ranges of one matrix are apart; where dimensions
+ * are interleaved in another way, the answer is yes. Planes are not looked at. */
+bool clqi_views_overlap(const clq_tensor *a, const clq_tensor *b);
+
+/* No output overlaps another argument, in buffers or in edges, unless it is `out` and lies exactly
+ * upon an input that op->in_place names. Sub-buffers pass for buffers of their own. */
+clq_status clqi_op_check_overlap(const clqi_op *op, const void *args);
+
+#endif
