@@ -143,8 +143,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_attention(clq_stream *stream, const clq_att
 /** Row-wise softmax(scale * x). `x` f32 [rows, cols], or i8 with one scale per tensor or
  *  per token: then exp comes from a 256-entry table over max - code, exact for the
  *  dequantized logits. `out` f32 (then it may be an f32 `x`), or u8 of 1/256 steps (x i8
- *  only). -inf entries give 0, a row of -inf gives zeros; NaN or +inf makes its row NaN (u8:
- * zeros). */
+ *  only). -inf entries give 0, a row of -inf gives zeros; NaN or +inf makes its row NaN
+ *  (u8: zeros). */
 typedef struct clq_softmax_args {
   clq_tensor x;
   clq_tensor out;
