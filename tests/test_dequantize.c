@@ -35,11 +35,14 @@ static void check(const test_device *d, clq_granularity per, bool zero, bool hal
   test_buffer zb = test_buffer_new(d, zeros, planes * 4);
   test_buffer ob = test_buffer_new(d, NULL, ROWS * COLS * element);
   test_ok(clq_dequantize(
-      d->stream, &(clq_dequantize_args){
-                     .x = {xb.mem, CLQ_I8, {ROWS, COLS},
-                           .quant = {.per = per, .group = per == CLQ_PER_GROUP ? GROUP : 0,
-                                     .scale = sb.mem, .zero = zero ? zb.mem : NULL}},
-                     .out = {ob.mem, half ? CLQ_F16 : CLQ_F32, {ROWS, COLS}}}));
+      d->stream, &(clq_dequantize_args){.x = {xb.mem,
+                                              CLQ_I8,
+                                              {ROWS, COLS},
+                                              .quant = {.per = per,
+                                                        .group = per == CLQ_PER_GROUP ? GROUP : 0,
+                                                        .scale = sb.mem,
+                                                        .zero = zero ? zb.mem : NULL}},
+                                        .out = {ob.mem, half ? CLQ_F16 : CLQ_F32, {ROWS, COLS}}}));
   test_buffer_read(d, &ob, got);
   for (size_t i = 0; i < ROWS * COLS; ++i) {
     const uint16_t h = clqi_ref_f16_from_f32(expected[i]);
@@ -76,7 +79,8 @@ Test(dequantize, undoes_quantize_to_half_a_step) {
   test_buffer qb = test_buffer_new(&d, NULL, N);
   test_buffer sb = test_buffer_new(&d, NULL, sizeof scale);
   test_buffer ob = test_buffer_new(&d, NULL, sizeof back);
-  const clq_tensor codes = {qb.mem, CLQ_I8, {1, N}, .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem}};
+  const clq_tensor codes = {
+      qb.mem, CLQ_I8, {1, N}, .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem}};
   test_ok(clq_quantize(d.stream, &(clq_quantize_args){{xb.mem, CLQ_F32, {1, N}}, codes}));
   test_ok(clq_dequantize(d.stream, &(clq_dequantize_args){codes, {ob.mem, CLQ_F32, {1, N}}}));
   test_buffer_read(&d, &ob, back);

@@ -81,9 +81,8 @@ static errors run_prompt(const fixture *f, const golden_prompt *p, clq_acts acts
   errors e = {0};
   clq_session *session = NULL;
   float *logits = malloc((size_t)p->tokens * f->golden.vocab * sizeof *logits);
-  test_ok(clq_session_create(f->model, NULL,
-                             &(clq_session_desc){.acts = acts, .kv = kv, .context = 512},
-                             &session));
+  test_ok(clq_session_create(
+      f->model, NULL, &(clq_session_desc){.acts = acts, .kv = kv, .context = 512}, &session));
   test_ok(clq_session_eval(session, p->ids, p->tokens, CLQ_LOGITS_ALL, logits));
   for (uint32_t r = 0; r < p->tokens; ++r) {
     add_row(&e, &f->golden, &p->rows[r], logits + (size_t)r * f->golden.vocab);

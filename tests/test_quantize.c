@@ -41,11 +41,14 @@ static void check(const test_device *d, int64_t cols, int64_t group_word, bool h
   test_buffer ub = test_buffer_new(d, NULL, planes * 4);
   test_ok(clq_quantize(
       d->stream,
-      &(clq_quantize_args){
-          .x = {xb.mem, half ? CLQ_F16 : CLQ_F32, {ROWS, cols}},
-          .out = {ob.mem, CLQ_I8, {ROWS, cols},
-                  .quant = {.per = group_word == 0 ? CLQ_PER_TOKEN : CLQ_PER_GROUP,
-                            .group = (int32_t)group_word, .scale = sb.mem, .sum = ub.mem}}}));
+      &(clq_quantize_args){.x = {xb.mem, half ? CLQ_F16 : CLQ_F32, {ROWS, cols}},
+                           .out = {ob.mem,
+                                   CLQ_I8,
+                                   {ROWS, cols},
+                                   .quant = {.per = group_word == 0 ? CLQ_PER_TOKEN : CLQ_PER_GROUP,
+                                             .group = (int32_t)group_word,
+                                             .scale = sb.mem,
+                                             .sum = ub.mem}}}));
   test_buffer_read(d, &ob, got_codes);
   test_buffer_read(d, &sb, got_scales);
   test_buffer_read(d, &ub, got_sums);
@@ -109,9 +112,11 @@ Test(quantize, special_rows) {
   test_buffer xb = test_buffer_new(&d, x, sizeof x);
   test_buffer ob = test_buffer_new(&d, NULL, sizeof codes);
   test_buffer sb = test_buffer_new(&d, NULL, sizeof scales);
-  test_ok(clq_quantize(d.stream, &(clq_quantize_args){
-                                     .x = {xb.mem, CLQ_F32, {SPECIAL_ROWS, COLS}},
-                                     .out = {ob.mem, CLQ_I8, {SPECIAL_ROWS, COLS},
+  test_ok(clq_quantize(
+      d.stream, &(clq_quantize_args){.x = {xb.mem, CLQ_F32, {SPECIAL_ROWS, COLS}},
+                                     .out = {ob.mem,
+                                             CLQ_I8,
+                                             {SPECIAL_ROWS, COLS},
                                              .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem}}}));
   test_buffer_read(&d, &ob, codes);
   test_buffer_read(&d, &sb, scales);

@@ -76,7 +76,8 @@ static void check_shape(const test_device *d, shape s) {
       .out = {ob.mem, s.group == 0 ? dtype : CLQ_I8, {s.rows, s.cols}},
   };
   if (s.residual) {
-    args.residual = (clq_tensor){rb.mem, dtype, {s.rows, s.cols}, {stride, 1}, lead * element_bytes};
+    args.residual =
+        (clq_tensor){rb.mem, dtype, {s.rows, s.cols}, {stride, 1}, lead * element_bytes};
   }
   if (s.gamma) {
     args.gamma = (clq_tensor){gb.mem, CLQ_F32, {s.cols}};
@@ -210,7 +211,9 @@ Test(rmsnorm, special_rows) {
   test_ok(clq_rmsnorm(d.stream,
                       &(clq_rmsnorm_args){
                           .x = {xb.mem, CLQ_F32, {ROWS, COLS}},
-                          .out = {ob.mem, CLQ_I8, {ROWS, COLS},
+                          .out = {ob.mem,
+                                  CLQ_I8,
+                                  {ROWS, COLS},
                                   .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem, .sum = ub.mem}},
                       }));
   test_buffer_read(&d, &ob, codes);

@@ -59,10 +59,9 @@ static clq_status linear(const recorder *r, const clqi_linear *layer, clq_tensor
   int64_t first = 0;
   for (int i = 0; i < layer->count; ++i) {
     const int64_t cols = clq_weights_rows(layer->weights[i]);
-    CLQI_TRY(clq_graph_add(r->graph, CLQ_OP_GEMM,
-                           &(clq_gemm_args){.x = x,
-                                            .weights = layer->weights[i],
-                                            .out = columns(out, first, cols)}));
+    CLQI_TRY(clq_graph_add(
+        r->graph, CLQ_OP_GEMM,
+        &(clq_gemm_args){.x = x, .weights = layer->weights[i], .out = columns(out, first, cols)}));
     first += cols;
   }
   return CLQ_OK;
@@ -71,13 +70,12 @@ static clq_status linear(const recorder *r, const clqi_linear *layer, clq_tensor
 /* out = norm(x [+ residual]); residual may be an absent tensor. */
 static clq_status norm(const recorder *r, clq_tensor x, clq_tensor residual, cl_mem gamma,
                        clq_tensor out) {
-  return clq_graph_add(
-      r->graph, CLQ_OP_RMSNORM,
-      &(clq_rmsnorm_args){.x = x,
-                          .residual = residual,
-                          .gamma = {gamma, CLQ_F32, {r->model->info.width}},
-                          .out = out,
-                          .eps = r->model->eps > 0.0f ? r->model->eps : -1.0f});
+  return clq_graph_add(r->graph, CLQ_OP_RMSNORM,
+                       &(clq_rmsnorm_args){.x = x,
+                                           .residual = residual,
+                                           .gamma = {gamma, CLQ_F32, {r->model->info.width}},
+                                           .out = out,
+                                           .eps = r->model->eps > 0.0f ? r->model->eps : -1.0f});
 }
 
 static clq_status attention(const recorder *r, int64_t index, clq_tensor x, clq_tensor *out) {
@@ -91,8 +89,8 @@ static clq_status attention(const recorder *r, int64_t index, clq_tensor x, clq_
   const clq_tensor v_cache = {
       r->io->v[index], r->io->kv, {info->kv_heads, r->io->capacity, info->head_dim}};
   const clq_tensor qkv = edge_f32(r, r->rows, layer->qkv.out_cols);
-  const clq_tensor q = clq_graph_edge(r->graph, CLQ_F32, 3,
-                                      (int64_t[]){r->rows, info->heads, info->head_dim});
+  const clq_tensor q =
+      clq_graph_edge(r->graph, CLQ_F32, 3, (int64_t[]){r->rows, info->heads, info->head_dim});
   CLQI_TRY(linear(r, &layer->qkv, x, qkv));
   CLQI_TRY(clq_graph_add(
       r->graph, CLQ_OP_ROPE,
@@ -108,12 +106,10 @@ static clq_status attention(const recorder *r, int64_t index, clq_tensor x, clq_
   const bool fused = r->acts == CLQ_ACTS_Q8G32 && info->head_dim % GROUP == 0;
   const bool plain = r->acts == CLQ_ACTS_F32;
   clq_tensor mixed = fused || plain ? edge_acts(r, r->rows, q_cols) : edge_f32(r, r->rows, q_cols);
-  CLQI_TRY(clq_graph_add(r->graph, CLQ_OP_ATTENTION,
-                         &(clq_attention_args){.q = q,
-                                               .k_cache = k_cache,
-                                               .v_cache = v_cache,
-                                               .position = position,
-                                               .out = mixed}));
+  CLQI_TRY(clq_graph_add(
+      r->graph, CLQ_OP_ATTENTION,
+      &(clq_attention_args){
+          .q = q, .k_cache = k_cache, .v_cache = v_cache, .position = position, .out = mixed}));
   if (!fused && !plain) {
     const clq_tensor codes = edge_acts(r, r->rows, q_cols);
     CLQI_TRY(
@@ -159,10 +155,10 @@ clq_status clqi_decoder_record(clq_graph *graph, const clq_model *model, const c
   const clq_tensor h = edge_f32(&r, rows, width); /* the residual stream */
   clq_tensor x = h;                               /* what is to be added to it */
   clq_tensor residual = {0};                      /* h, once x is something else */
-  CLQI_TRY(clq_graph_add(graph, CLQ_OP_EMBEDDING,
-                         &(clq_embedding_args){.ids = {io->ids, CLQ_I32, {rows}},
-                                               .weights = model->embedding.weights[0],
-                                               .out = h}));
+  CLQI_TRY(clq_graph_add(
+      graph, CLQ_OP_EMBEDDING,
+      &(clq_embedding_args){
+          .ids = {io->ids, CLQ_I32, {rows}}, .weights = model->embedding.weights[0], .out = h}));
   for (int64_t i = 0; i < model->info.layers; ++i) {
     const clqi_llama_layer *layer = &model->layers[i];
     clq_tensor normed = edge_acts(&r, rows, width);

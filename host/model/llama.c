@@ -185,9 +185,9 @@ static clq_status load_rope_factors(loader *l) {
 /* A tensor without a use (a bias, an adapter) means that the result would be wrong. */
 static clq_status check_all_used(const loader *l) {
   static const char *const known[] = {
-      "attn_q.weight", "attn_k.weight",   "attn_v.weight",    "attn_output.weight",
-      "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",  "attn_norm.weight",
-      "ffn_norm.weight", "token_embd.weight", "output.weight", "output_norm.weight",
+      "attn_q.weight",     "attn_k.weight",     "attn_v.weight",   "attn_output.weight",
+      "ffn_gate.weight",   "ffn_up.weight",     "ffn_down.weight", "attn_norm.weight",
+      "ffn_norm.weight",   "token_embd.weight", "output.weight",   "output_norm.weight",
       "rope_freqs.weight",
   };
   if (l->used == clqi_gguf_tensor_count(l->file)) {
@@ -265,7 +265,8 @@ static clq_status read_rope(const clqi_gguf *file, clq_model *m) {
   CLQI_TRY(clqi_gguf_get_f32_or(file, "llama.rope.scaling.factor", 1.0f, &factor));
   CLQI_TRY(get_extent_or(file, "llama.rope.dimension_count", m->info.head_dim, m->info.head_dim,
                          &m->rope_dims));
-  const bool none = scaling.length == 0 || (scaling.length == 4 && !memcmp(scaling.data, "none", 4));
+  const bool none =
+      scaling.length == 0 || (scaling.length == 4 && !memcmp(scaling.data, "none", 4));
   const bool linear = scaling.length == 6 && !memcmp(scaling.data, "linear", 6);
   if (!none && !linear) {
     return refuse(file, "this llama.rope.scaling.type (only none and linear)");
@@ -290,8 +291,8 @@ static clq_status read_shape(const clqi_gguf *file, clq_model *m) {
   CLQI_TRY(get_extent_or(file, "llama.attention.head_count_kv", info->heads, info->heads,
                          &info->kv_heads));
   CLQI_TRY(get_extent(file, "llama.context_length", MAX_EXTENT, &info->context));
-  CLQI_TRY(get_extent_or(file, "llama.attention.key_length", MAX_EXTENT,
-                         info->width / info->heads, &info->head_dim));
+  CLQI_TRY(get_extent_or(file, "llama.attention.key_length", MAX_EXTENT, info->width / info->heads,
+                         &info->head_dim));
   CLQI_TRY(get_extent_or(file, "llama.attention.value_length", MAX_EXTENT, info->head_dim,
                          &value_length));
   CLQI_TRY(clqi_gguf_get_i64_or(file, "llama.expert_count", 0, &experts));

@@ -28,7 +28,7 @@ struct clq_session {
   clq_stream *own_stream; /* stream, if the session made it */
   clq_acts acts;
   clqi_decoder_io io;
-  cl_mem *caches; /* k then v of each layer */
+  cl_mem *caches;     /* k then v of each layer */
   int64_t logit_rows; /* that io.logits holds */
   int64_t position;
   pass passes[MAX_PLANS];
@@ -126,8 +126,7 @@ static clq_status reserve_logits(clq_session *s, int64_t rows) {
   return CLQ_OK;
 }
 
-static clq_status compile(clq_session *s, int64_t rows, clq_logits_wanted wanted,
-                          clq_plan **plan) {
+static clq_status compile(clq_session *s, int64_t rows, clq_logits_wanted wanted, clq_plan **plan) {
   clq_status status = CLQ_OK;
   clq_graph *graph = NULL;
   const double start = now_seconds();
@@ -186,8 +185,8 @@ static clq_status write_inputs(clq_session *s, const int32_t *ids, int64_t rows)
   CLQI_TRY(clqi_cl(clEnqueueWriteBuffer(queue, s->io.ids, CL_TRUE, 0, (size_t)rows * sizeof *ids,
                                         ids, 0, NULL, NULL),
                    "clEnqueueWriteBuffer"));
-  return clqi_cl(clEnqueueWriteBuffer(queue, s->io.position, CL_TRUE, 0, sizeof position,
-                                      &position, 0, NULL, NULL),
+  return clqi_cl(clEnqueueWriteBuffer(queue, s->io.position, CL_TRUE, 0, sizeof position, &position,
+                                      0, NULL, NULL),
                  "clEnqueueWriteBuffer");
 }
 
@@ -240,8 +239,7 @@ clq_status clq_session_eval(clq_session *session, const int32_t *ids, int64_t co
   for (int64_t done = 0; done < count;) {
     const int64_t rows = count - done < most ? count - done : most;
     const bool last = done + rows == count;
-    const clq_logits_wanted here =
-        wanted == CLQ_LOGITS_LAST && !last ? CLQ_LOGITS_NONE : wanted;
+    const clq_logits_wanted here = wanted == CLQ_LOGITS_LAST && !last ? CLQ_LOGITS_NONE : wanted;
     const clq_status status = run_pass(session, ids + done, rows, here, logits);
     if (status != CLQ_OK) {
       session->position = start;

@@ -16,8 +16,8 @@ static clq_status infer(void *args) {
 static clq_status check(const clq_context *context, const void *args) {
   (void)context;
   const clq_dequantize_args *a = args;
-  const unsigned any = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_CHANNEL) |
-                       CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP);
+  const unsigned any = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_CHANNEL) | CLQI_GR(CLQ_PER_TOKEN) |
+                       CLQI_GR(CLQ_PER_GROUP);
   CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_I8)));
   CLQI_TRY(clqi_check_quant(NAME, "x", &a->x, any, 0));
   CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16)));
@@ -50,8 +50,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clq_dequantize_args *a = args;
   const int64_t rows = a->x.shape[0];
   const int64_t cols = a->x.shape[1];
-  const clqi_variant *v =
-      clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
+  const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   int64_t row_step = 0;
   int64_t group = cols;
   plane_walk(&a->x, cols, &row_step, &group);

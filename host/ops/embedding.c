@@ -40,8 +40,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clq_embedding_args *a = args;
   const clq_weights *w = a->weights;
   const int64_t rows = a->ids.shape[0];
-  const clqi_variant *v =
-      clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
+  const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   char options[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, options);
   clqi_launch l;
@@ -56,10 +55,10 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
   clqi_arg_error_word(&l);
   const double elements = (double)rows * (double)w->cols;
-  return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL,
-                         clqi_weights_row_bytes(w, (double)rows) + 4.0 * (double)rows +
-                             4.0 * elements,
-                         2.0 * elements);
+  return clqi_launch_end(
+      &l, 1, (size_t[]){(size_t)rows}, NULL,
+      clqi_weights_row_bytes(w, (double)rows) + 4.0 * (double)rows + 4.0 * elements,
+      2.0 * elements);
 }
 
 const clqi_op clqi_op_embedding = {

@@ -34,8 +34,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clq_quantize_args *a = args;
   const int64_t rows = a->x.shape[0];
   const int64_t cols = a->x.shape[1];
-  const clqi_variant *v =
-      clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
+  const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   char options[CLQI_OPTIONS_BYTES];
   clqi_options(options, "-DCLQ_X=%d %s", (int)a->x.dtype, clqi_emit_option(&a->out));
   clqi_launch l;
@@ -49,8 +48,8 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
   clqi_arg_i64(&l, clqi_emit_group(&a->out, cols));
   const double elements = (double)rows * (double)cols;
-  const double bytes = elements * (double)clq_dtype_bytes(a->x.dtype) +
-                       clqi_emit_bytes(&a->out, rows, cols);
+  const double bytes =
+      elements * (double)clq_dtype_bytes(a->x.dtype) + clqi_emit_bytes(&a->out, rows, cols);
   return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL, bytes, 3.0 * elements);
 }
 

@@ -57,8 +57,7 @@ static clq_status adopt_or_create(clq_context *context, const clq_context_desc *
     return CLQ_OK;
   }
   cl_int code = CL_SUCCESS;
-  context->cl =
-      clCreateContext(NULL, 1, &context->device, context_platform_error, NULL, &code);
+  context->cl = clCreateContext(NULL, 1, &context->device, context_platform_error, NULL, &code);
   return clqi_cl(code, "clCreateContext");
 }
 

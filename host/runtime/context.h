@@ -40,7 +40,7 @@ struct clq_context {
   clq_device_info info;
   uint32_t traits;
   bool rounded_division_option; /* -cl-fp32-correctly-rounded-divide-sqrt is taken */
-  cl_mem error_word;             /* i32 [CLQI_ERROR_WORDS], shared by all streams */
+  cl_mem error_word;            /* i32 [CLQI_ERROR_WORDS], shared by all streams */
   clqi_program_cache *programs;
 };
 

@@ -30,8 +30,8 @@ void clqi_cpu_features(char *out, size_t bytes) {
   unsigned r7[4] = {0};
   (void)__get_cpuid(1, &r1[0], &r1[1], &r1[2], &r1[3]);
   (void)__get_cpuid_count(7, 0, &r7[0], &r7[1], &r7[2], &r7[3]);
-  (void)snprintf(out, bytes, "x86 %08x %08x %08x %08x %08x %08x", r1[0], r1[2], r1[3], r7[1],
-                 r7[2], r7[3]);
+  (void)snprintf(out, bytes, "x86 %08x %08x %08x %08x %08x %08x", r1[0], r1[2], r1[3], r7[1], r7[2],
+                 r7[3]);
 }
 
 #else

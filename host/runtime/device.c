@@ -130,9 +130,8 @@ clq_status clqi_device_describe(cl_device_id device, clq_device_info *info) {
   CLQI_TRY(clqi_cl(
       clGetDeviceInfo(device, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local_bytes, &local_bytes, NULL),
       "clGetDeviceInfo"));
-  CLQI_TRY(
-      clqi_cl(clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL),
-              "clGetDeviceInfo"));
+  CLQI_TRY(clqi_cl(clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL),
+                   "clGetDeviceInfo"));
   clqi_device_string(device, CL_DEVICE_NAME, info->name, sizeof info->name);
   clqi_device_string(device, CL_DEVICE_VERSION, info->version, sizeof info->version);
   clqi_device_string(device, CL_DRIVER_VERSION, info->driver, sizeof info->driver);

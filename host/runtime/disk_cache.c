@@ -115,10 +115,9 @@ const char *clqi_disk_cache_dir(const clqi_disk_cache *cache, const char **why) 
   return NULL;
 }
 
-static void blob_path(const clqi_disk_cache *cache, clqi_disk_key key,
-                      char path[MAX_PATH + 64]) {
-  (void)snprintf(path, MAX_PATH + 64, "%s/%016" PRIx64 "%016" PRIx64 "%s", cache->dir,
-                 key.word[0], key.word[1], SUFFIX);
+static void blob_path(const clqi_disk_cache *cache, clqi_disk_key key, char path[MAX_PATH + 64]) {
+  (void)snprintf(path, MAX_PATH + 64, "%s/%016" PRIx64 "%016" PRIx64 "%s", cache->dir, key.word[0],
+                 key.word[1], SUFFIX);
 }
 
 static bool read_all(int fd, void *data, size_t length) {
@@ -211,9 +210,8 @@ void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *
     clqi_log(CLQ_LOG_CACHE, "cannot write %s: %s", temporary, strerror(errno));
     return;
   }
-  blob_header header = {.key = {key.word[0], key.word[1]},
-                        .length = length,
-                        .checksum = XXH3_64bits(blob, length)};
+  blob_header header = {
+      .key = {key.word[0], key.word[1]}, .length = length, .checksum = XXH3_64bits(blob, length)};
   memcpy(header.magic, MAGIC, sizeof MAGIC);
   const bool written = write_all(fd, &header, sizeof header) && write_all(fd, blob, length);
   const bool closed = close(fd) == 0;
@@ -246,8 +244,8 @@ clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *fi
   clq_status status = CLQ_OK;
   for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
     struct stat info;
-    if (!is_cache_file(entry->d_name) || fstatat(dirfd(dir), entry->d_name, &info,
-                                                 AT_SYMLINK_NOFOLLOW) != 0) {
+    if (!is_cache_file(entry->d_name) ||
+        fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
       continue;
     }
     ++*files;

@@ -104,11 +104,11 @@ static bool run_probe(const clq_context *context, cl_program program,
     goto cleanup;
   }
   kernel = clCreateKernel(program, "probe", &code);
-  ran = code == CL_SUCCESS && clSetKernelArg(kernel, 0, sizeof source, &source) == CL_SUCCESS &&
-        clSetKernelArg(kernel, 1, sizeof target, &target) == CL_SUCCESS &&
-        clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &items, &items, 0, NULL, NULL) ==
-            CL_SUCCESS &&
-        clEnqueueReadBuffer(queue, target, CL_TRUE, 0, BYTES, out, 0, NULL, NULL) == CL_SUCCESS;
+  ran =
+      code == CL_SUCCESS && clSetKernelArg(kernel, 0, sizeof source, &source) == CL_SUCCESS &&
+      clSetKernelArg(kernel, 1, sizeof target, &target) == CL_SUCCESS &&
+      clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &items, &items, 0, NULL, NULL) == CL_SUCCESS &&
+      clEnqueueReadBuffer(queue, target, CL_TRUE, 0, BYTES, out, 0, NULL, NULL) == CL_SUCCESS;
 cleanup:
   if (kernel != NULL) {
     (void)clReleaseKernel(kernel);
@@ -137,7 +137,9 @@ static bool passes(clq_context *context, clqi_trait trait, const char *options) 
   const bool ran = run_probe(context, program, in, out);
   const bool right = ran && memcmp(out, expected, sizeof out) == 0;
   clqi_log(CLQ_LOG_DISPATCH, "probe %s: %s", clqi_trait_name(trait),
-           right ? "passed" : ran ? "gave wrong numbers" : "did not run");
+           right ? "passed"
+           : ran ? "gave wrong numbers"
+                 : "did not run");
   (void)clReleaseProgram(program);
   return right;
 }

@@ -46,8 +46,8 @@ static uint64_t hash_device(const clq_context *context) {
     clqi_cpu_features(cpu, sizeof cpu);
   }
   const clq_device_info *info = &context->info;
-  const char *parts[] = {info->name, info->platform, info->version, info->driver,
-                         info->type, cpu,            clq_version()};
+  const char *parts[] = {info->name, info->platform, info->version, info->driver, info->type,
+                         cpu,        clq_version()};
   XXH3_state_t *state = XXH3_createState();
   if (state == NULL) {
     return 0;
@@ -141,8 +141,8 @@ static clq_status compose_options(const clq_context *context, const char *option
   return n < MAX_OPTIONS ? CLQ_OK : clqi_fail(CLQ_BUILD_FAILED, "build options too long");
 }
 
-static clqi_disk_key program_key(const clqi_program_cache *cache, const char *source,
-                                 size_t length, const char *options) {
+static clqi_disk_key program_key(const clqi_program_cache *cache, const char *source, size_t length,
+                                 const char *options) {
   const XXH128_hash_t text = XXH3_128bits_withSeed(source, length, cache->device_hash);
   const uint64_t more = XXH3_64bits_withSeed(options, strlen(options), cache->device_hash);
   return (clqi_disk_key){{text.low64 ^ more, text.high64 + (more << 1)}};
@@ -212,12 +212,10 @@ static clq_status build_failure(clqi_program_cache *cache, const char *file, cl_
   return status;
 }
 
-static clq_status build_from_source(clqi_program_cache *cache, const char *file,
-                                    const char *source, size_t length, const char *options,
-                                    cl_program *program) {
+static clq_status build_from_source(clqi_program_cache *cache, const char *file, const char *source,
+                                    size_t length, const char *options, cl_program *program) {
   cl_int code = CL_SUCCESS;
-  cl_program p =
-      clCreateProgramWithSource(cache->context->cl, 1, &source, &length, &code);
+  cl_program p = clCreateProgramWithSource(cache->context->cl, 1, &source, &length, &code);
   CLQI_TRY(clqi_cl(code, "clCreateProgramWithSource"));
   code = clBuildProgram(p, 1, &cache->context->device, options, NULL, NULL);
   if (code != CL_SUCCESS) {
@@ -251,7 +249,10 @@ static clq_status obtain(clqi_program_cache *cache, const char *file, const char
   clqi_free(source);
   const double seconds = now_seconds() - start;
   clqi_log(CLQ_LOG_BUILD, "%s.cl %s in %.1f ms (%s)", file,
-           status != CLQ_OK ? "failed" : loaded ? "loaded" : "built", 1e3 * seconds, all_options);
+           status != CLQ_OK ? "failed"
+           : loaded         ? "loaded"
+                            : "built",
+           1e3 * seconds, all_options);
   (void)pthread_mutex_lock(&cache->lock);
   cache->stats.built += status == CLQ_OK && !loaded;
   cache->stats.loaded += loaded;

@@ -36,7 +36,7 @@ const char *clq_status_name(clq_status status) {
 const char *clq_last_error(void) { return last_error; }
 
 #define STRINGIFY_(x) #x
-#define STRINGIFY(x) STRINGIFY_(x)
+#define STRINGIFY(x)  STRINGIFY_(x)
 
 const char *clq_version(void) {
   return STRINGIFY(CLQ_VERSION_MAJOR) "." STRINGIFY(CLQ_VERSION_MINOR) "." STRINGIFY(

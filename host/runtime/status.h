@@ -37,20 +37,20 @@ void clqi_log(clq_log_topic topic, const char *format, ...) __attribute__((forma
 
 /* The same for a function that frees what it holds behind `cleanup:`, with its
  * result in `status`. */
-#define CLQI_TRY_CLEAN(expr)  \
-  do {                        \
-    status = (expr);          \
-    if (status != CLQ_OK) {   \
-      goto cleanup;           \
-    }                         \
+#define CLQI_TRY_CLEAN(expr) \
+  do {                       \
+    status = (expr);         \
+    if (status != CLQ_OK) {  \
+      goto cleanup;          \
+    }                        \
   } while (0)
 
 /* Returns CLQ_INVALID_ARGUMENT with the sentence unless cond holds. */
-#define CLQI_REQUIRE(cond, ...)                                \
-  do {                                                         \
-    if (!(cond)) {                                             \
-      return clqi_fail(CLQ_INVALID_ARGUMENT, __VA_ARGS__);     \
-    }                                                          \
+#define CLQI_REQUIRE(cond, ...)                            \
+  do {                                                     \
+    if (!(cond)) {                                         \
+      return clqi_fail(CLQ_INVALID_ARGUMENT, __VA_ARGS__); \
+    }                                                      \
   } while (0)
 
 #endif

@@ -126,8 +126,7 @@ clq_status clq_stream_create(clq_context *context, cl_command_queue queue, clq_s
     s->queue = queue;
   } else {
     cl_int code = CL_SUCCESS;
-    s->queue =
-        clCreateCommandQueue(context->cl, context->device, CL_QUEUE_PROFILING_ENABLE, &code);
+    s->queue = clCreateCommandQueue(context->cl, context->device, CL_QUEUE_PROFILING_ENABLE, &code);
     CLQI_TRY_CLEAN(clqi_cl(code, "clCreateCommandQueue"));
   }
   *stream = s;

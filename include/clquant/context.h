@@ -48,11 +48,11 @@ CLQ_API CLQ_NODISCARD clq_status clq_devices(clq_device_info *infos, int32_t cap
 typedef struct clq_context_desc {
   struct _cl_context *cl_context; /**< a cl_context (spelled so that C++ takes the name), adopted
                                        and retained; then `device` is required */
-  cl_device_id device;      /**< adopted */
-  const char *device_name;  /**< index or part of a name; overrides CLQ_DEVICE */
-  const char *cache_dir;    /**< folder of compiled kernels, "off", or NULL: CLQ_CACHE_DIR,
-                                 else $XDG_CACHE_HOME/clquant, else ~/.cache/clquant */
-  const char *disable;      /**< traits to ignore, comma-separated; NULL: CLQ_DISABLE */
+  cl_device_id device;            /**< adopted */
+  const char *device_name;        /**< index or part of a name; overrides CLQ_DEVICE */
+  const char *cache_dir;          /**< folder of compiled kernels, "off", or NULL: CLQ_CACHE_DIR,
+                                       else $XDG_CACHE_HOME/clquant, else ~/.cache/clquant */
+  const char *disable;            /**< traits to ignore, comma-separated; NULL: CLQ_DISABLE */
 } clq_context_desc;
 
 /** Creates a context and probes what its device can really do. @p desc may be NULL.
@@ -73,10 +73,10 @@ CLQ_API const char *clq_context_trait(const clq_context *context, int32_t i);
 
 /** Where this context's kernels came from. */
 typedef struct clq_cache_stats {
-  uint32_t built;     /**< programs compiled from source */
-  uint32_t loaded;    /**< programs taken from the disk cache */
+  uint32_t built;       /**< programs compiled from source */
+  uint32_t loaded;      /**< programs taken from the disk cache */
   double build_seconds; /**< wall time spent in both */
-  uint32_t disk;      /**< nonzero: a disk cache is in use */
+  uint32_t disk;        /**< nonzero: a disk cache is in use */
 } clq_cache_stats;
 CLQ_API void clq_context_cache_stats(clq_context *context, clq_cache_stats *stats);
 

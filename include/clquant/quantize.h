@@ -27,8 +27,8 @@ CLQ_API const char *clq_format_name(clq_format format);
 /** One matrix, or several of the same format and K stacked along N (q, k and v; gate and up):
  *  one GEMM then does the work of several. */
 typedef struct clq_weights_part {
-  const void *data;    /**< rows * bytes of a row, contiguous */
-  const float *scales; /**< W4, W8: [rows, ceil(cols / group)] */
+  const void *data;     /**< rows * bytes of a row, contiguous */
+  const float *scales;  /**< W4, W8: [rows, ceil(cols / group)] */
   const uint8_t *zeros; /**< W4: zero point of each group, same shape; NULL: 8 */
   int64_t rows;
 } clq_weights_part;

@@ -42,7 +42,7 @@ CLQ_API const char *clq_dtype_name(clq_dtype dtype);
 
 /** What shares one scale. Dimension -1 is the last one (the channels). */
 typedef enum clq_granularity {
-  CLQ_PER_TENSOR = 1, /**< one scale */
+  CLQ_PER_TENSOR = 1,  /**< one scale */
   CLQ_PER_CHANNEL = 2, /**< one scale a column */
   CLQ_PER_TOKEN = 3,   /**< one scale a row */
   CLQ_PER_GROUP = 4    /**< one scale for each `group` consecutive elements of a row */
@@ -62,8 +62,8 @@ typedef struct clq_quant {
   clq_granularity per; /**< 0: not quantized */
   int32_t group;       /**< elements per group with CLQ_PER_GROUP */
   cl_mem scale;
-  cl_mem zero; /**< absent: symmetric */
-  cl_mem sum;  /**< absent: not wanted (outputs) or not known (inputs) */
+  cl_mem zero;           /**< absent: symmetric */
+  cl_mem sum;            /**< absent: not wanted (outputs) or not known (inputs) */
   uint64_t scale_offset; /**< bytes into each plane's buffer */
   uint64_t zero_offset;
   uint64_t sum_offset;

@@ -29,7 +29,8 @@ static test_buffer new_buffer(const test_device *device, const void *data, size_
   const size_t page = (size_t)sysconf(_SC_PAGESIZE);
   const size_t body = (bytes + page - 1) / page * page + (bytes == 0 ? page : 0);
   test_buffer b = {.mapping_bytes = body + page, .bytes = bytes};
-  b.mapping = mmap(NULL, b.mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  b.mapping =
+      mmap(NULL, b.mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   cr_assert_neq(b.mapping, MAP_FAILED, "mmap of %zu bytes", b.mapping_bytes);
   unsigned char *base = b.mapping;
   memset(base, 0xA5, b.mapping_bytes);
