@@ -28,22 +28,27 @@ static size_t smallest(size_t a, size_t b, size_t c) {
   return least < c ? least : c;
 }
 
-/* Insertions, deletions and replacements between two words. */
+static bool swapped(const char *a, const char *b) { return a[0] == b[-1] && a[-1] == b[0]; }
+
+/* Insertions, deletions, replacements and swaps of neighbours between two words. */
 static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length) {
-  size_t row[LONGEST_COMPARED + 1];
+  size_t cost[LONGEST_COMPARED + 1][LONGEST_COMPARED + 1];
+  for (size_t i = 0; i <= a_length; ++i) {
+    cost[i][0] = i;
+  }
   for (size_t j = 0; j <= b_length; ++j) {
-    row[j] = j;
+    cost[0][j] = j;
   }
   for (size_t i = 1; i <= a_length; ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
     for (size_t j = 1; j <= b_length; ++j) {
-      const size_t above = row[j];
-      row[j] = smallest(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-      diagonal = above;
+      cost[i][j] = smallest(cost[i - 1][j] + 1, cost[i][j - 1] + 1,
+                            cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+      if (i > 1 && j > 1 && swapped(a + i - 1, b + j - 1) && cost[i - 2][j - 2] + 1 < cost[i][j]) {
+        cost[i][j] = cost[i - 2][j - 2] + 1;
+      }
     }
   }
-  return row[b_length];
+  return cost[a_length][b_length];
 }
 
 const char *cli_nearest(const char *word, const char *(*candidate)(const void *list, size_t i),

@@ -101,12 +101,12 @@ static int print_kernels(const cli_run_state *run) {
   if (kernels == NULL) {
     return cli_fail_memory();
   }
-  (void)fprintf(stderr, "\n  %-32s %8s %10s %8s %9s\n", "kernel", "calls", "ms", "GB/s", "Gop/s");
+  (void)fprintf(stderr, "\n  %8s %10s %8s %9s  %s\n", "calls", "ms", "GB/s", "Gop/s", "kernel");
   for (int32_t i = 0; i < count; ++i) {
     const clq_kernel_time *kernel = &kernels[i];
-    (void)fprintf(stderr, "  %-32s %8" PRIu64 " %10.2f %8.2f %9.2f\n", kernel->name, kernel->calls,
+    (void)fprintf(stderr, "  %8" PRIu64 " %10.2f %8.2f %9.2f  %s\n", kernel->calls,
                   1e3 * kernel->device_seconds, 1e-9 * rate(kernel->bytes, kernel->device_seconds),
-                  1e-9 * rate(kernel->ops, kernel->device_seconds));
+                  1e-9 * rate(kernel->ops, kernel->device_seconds), kernel->name);
   }
   free(kernels);
   return CLI_DONE;

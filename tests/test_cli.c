@@ -1,0 +1,590 @@
+/* The command clq, run as a program: exit codes, what stands on stdout and on stderr. */
+#include <cjson/cJSON.h>
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "gguf_writer.h"
+
+enum { MOST_WORDS = 20 };
+
+/* clq(variable, word, ..., NULL); see command.h for variable. */
+#define clq(variable, ...) \
+  clq_words((const char *const[MOST_WORDS]){CLQ_TEST_CLI, __VA_ARGS__, NULL}, variable, NULL)
+#define clq_reading(input, ...) \
+  clq_words((const char *const[MOST_WORDS]){CLQ_TEST_CLI, __VA_ARGS__, NULL}, NULL, input)
+
+static command_result clq_words(const char *const *argv, const char *variable, const char *input) {
+  return command_run(argv, variable, input);
+}
+
+/* Drivers may write to stderr while they compile; what clq says begins with its name. */
+static bool clq_is_silent(const char *err) {
+  return strncmp(err, "clq", 3) != 0 && strstr(err, "\nclq") == NULL;
+}
+
+/* Releases the result. */
+static void expect_ok(command_result result, const char *part) {
+  cr_assert_eq(result.code, 0, "%s", result.err);
+  cr_assert_not_null(strstr(result.out, part), "%s", result.out);
+  cr_assert(clq_is_silent(result.err), "%s", result.err);
+  command_free(&result);
+}
+
+/* One line on stderr that holds `part`, nothing on stdout. */
+static void expect_refusal(command_result result, int code, const char *part) {
+  cr_assert_eq(result.code, code, "%d: %s", result.code, result.err);
+  cr_assert_str_empty(result.out);
+  cr_assert_not_null(strstr(result.err, part), "'%s' is not in: %s", part, result.err);
+  const char *newline = strchr(result.err, '\n');
+  cr_assert(newline != NULL && newline[1] == '\0', "not one line: %s", result.err);
+  command_free(&result);
+}
+
+/* The object on stdout; releases the result. */
+static cJSON *expect_json(command_result result) {
+  cr_assert_eq(result.code, 0, "%s", result.err);
+  const char *end = NULL;
+  cJSON *json = cJSON_ParseWithOpts(result.out, &end, 0);
+  cr_assert(cJSON_IsObject(json), "%s", result.out);
+  cr_assert_str_eq(end, "\n");
+  cr_assert_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(json, "schema_version")), 1);
+  command_free(&result);
+  return json;
+}
+
+static double number(const cJSON *json, const char *key) {
+  const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, key);
+  cr_assert(cJSON_IsNumber(item), "%s", key);
+  return item->valuedouble;
+}
+
+static const char *string(const cJSON *json, const char *key) {
+  const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, key));
+  cr_assert_not_null(text, "%s", key);
+  return text;
+}
+
+/* --- Scratch folders. --------------------------------------------------------- */
+
+typedef struct scratch {
+  char folder[64];
+  char file[96];
+  char variable[128];
+} scratch;
+
+static scratch scratch_new(const char *name) {
+  scratch s = {.folder = "/tmp/clq_cli_XXXXXX"};
+  cr_assert_not_null(mkdtemp(s.folder));
+  (void)snprintf(s.file, sizeof s.file, "%s/%s", s.folder, name);
+  return s;
+}
+
+static void put_file(const char *path, const void *data, size_t size) {
+  FILE *file = fopen(path, "wb");
+  cr_assert_not_null(file, "%s", path);
+  cr_assert_eq(fwrite(data, 1, size, file), size);
+  cr_assert_eq(fclose(file), 0);
+}
+
+/* Calls visit on every file; returns their number. */
+static int for_files(const char *folder, void (*visit)(const char *path)) {
+  DIR *dir = opendir(folder);
+  cr_assert_not_null(dir, "%s", folder);
+  int count = 0;
+  for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+    if (entry->d_name[0] != '.') {
+      char path[512];
+      (void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+      visit(path);
+      ++count;
+    }
+  }
+  (void)closedir(dir);
+  return count;
+}
+
+static void remove_file(const char *path) { cr_assert_eq(unlink(path), 0, "%s", path); }
+static void leave_file(const char *path) { (void)path; }
+
+static void scratch_free(const scratch *s) {
+  (void)for_files(s->folder, remove_file);
+  cr_assert_eq(rmdir(s->folder), 0);
+}
+
+/* --- Usage. ------------------------------------------------------------------- */
+
+Test(cli, help_and_version_are_data) {
+  expect_ok(clq(NULL, "--help"), "usage: clq COMMAND");
+  expect_ok(clq(NULL, "-h"), "usage: clq COMMAND");
+  expect_ok(clq(NULL, "--version"), "clq 0.");
+  static const char *const commands[] = {"cache",      "devices", "logits",
+                                         "perplexity", "run",     "tokenize"};
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; ++i) {
+    char usage[64];
+    (void)snprintf(usage, sizeof usage, "usage: clq %s", commands[i]);
+    expect_ok(clq(NULL, commands[i], "--help"), usage);
+    expect_ok(clq(NULL, commands[i], "-h"), usage);
+    expect_ok(clq(NULL, "--help"), commands[i]);
+  }
+}
+
+Test(cli, wrong_usage_is_named) {
+  const command_result none = command_run((const char *const[]){CLQ_TEST_CLI, NULL}, NULL, NULL);
+  cr_assert(none.code == 2 && *none.out == '\0' && strstr(none.err, "usage:") != NULL);
+  expect_refusal(clq(NULL, "rnu"), 2, "unknown command 'rnu', did you mean 'run'");
+  expect_refusal(clq(NULL, "--verison"), 2, "unknown option '--verison'");
+  expect_refusal(clq(NULL, "run", "--tepm", "1"), 2, "'--tepm', did you mean '--temp'");
+  expect_refusal(clq(NULL, "run", "--qqqqqq"), 2, "unknown option '--qqqqqq'; try");
+  expect_refusal(clq(NULL, "run", "-x"), 2, "unknown option '-x'");
+  expect_refusal(clq(NULL, "run", "-seed", "1"), 2, "did you mean '--seed'");
+  expect_refusal(clq(NULL, "run", "-p", "a"), 2, "-m FILE");
+  expect_refusal(clq(NULL, "run", "-m", "x"), 2, "give the text with -p");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-"), 2, "more than one of");
+  expect_refusal(clq(NULL, "run", "-m", "x", "hello"), 2, "'hello' is one word too many");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p"), 2, "--prompt needs a value");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-n", "many"), 2,
+                 "expected a whole number");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-n", "-1"), 2, "from 0");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-n9999999999999999999"), 2, "from 0");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--temp=nan"), 2, "expected a number");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--top-p=1.5"), 2, "from 0 to 1");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--acts", "q7"), 2, "one of q8g32|q8|f32");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--chat=yes"), 2, "takes no value");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--greedy", "--seed", "1"), 2,
+                 "--greedy excludes");
+  expect_refusal(clq(NULL, "devices", "-o", "xml"), 2, "one of text|json");
+  expect_refusal(clq(NULL, "devices", "0"), 2, "one word too many");
+  expect_refusal(clq(NULL, "logits", "-m", "x", "-p", "a"), 2, "--out");
+  expect_refusal(clq(NULL, "logits", "-m", "x", "--out", "y"), 2, "--ids");
+  expect_refusal(clq(NULL, "logits", "-m", "x", "--ids", "1,,2"), 2, "separated by commas");
+  expect_refusal(clq(NULL, "logits", "-m", "x", "--ids", "1,-2"), 2, "from 0");
+  expect_refusal(clq(NULL, "tokenize", "-p", "a"), 2, "-m FILE");
+  expect_refusal(clq(NULL, "tokenize", "-m", "x", "-p", "a", "--decode", "--pieces"), 2,
+                 "exclude each other");
+  expect_refusal(clq(NULL, "perplexity", "-m", "x", "-f", "y", "--stride", "512"), 2,
+                 "less than --ctx");
+}
+
+/* --- Devices and the cache. --------------------------------------------------- */
+
+Test(cli, devices_are_listed) {
+  cJSON *json = expect_json(clq(NULL, "devices", "-o", "json"));
+  const cJSON *devices = cJSON_GetObjectItem(json, "devices");
+  cr_assert_gt(cJSON_GetArraySize(devices), 0);
+  const cJSON *first = cJSON_GetArrayItem(devices, 0);
+  cr_assert_eq(number(first, "index"), 0);
+  cr_assert(number(first, "global_bytes") > 0 && number(first, "local_bytes") > 0 &&
+            number(first, "compute_units") > 0);
+  static const char *const texts[] = {"platform", "version", "driver", "type"};
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; ++i) {
+    cr_assert_str_not_empty(string(first, texts[i]));
+  }
+  cr_assert(cJSON_IsArray(cJSON_GetObjectItem(first, "traits")));
+  expect_ok(clq(NULL, "devices"), string(first, "name"));
+  cJSON_Delete(json);
+}
+
+Test(cli, an_unknown_device_is_named) {
+  scratch s = scratch_new("model.gguf");
+  put_file(s.file, "GGUF", 4);
+  expect_refusal(clq("CLQ_DEVICE=no such device", "run", "-m", s.file, "-p", "a"), 1,
+                 "no device 'no such device'");
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a", "--device", "999"), 1,
+                 "no device '999'");
+  scratch_free(&s);
+}
+
+Test(cli, no_platform_says_what_to_install) {
+  scratch s = scratch_new("model.gguf");
+  (void)snprintf(s.variable, sizeof s.variable, "OCL_ICD_VENDORS=%s", s.folder);
+  expect_refusal(clq(s.variable, "devices"), 1, "install");
+  expect_refusal(clq(s.variable, "devices", "-o", "json"), 1, "install");
+  expect_refusal(clq(s.variable, "run", "-m", s.file, "-p", "a"), 1, "install");
+  scratch_free(&s);
+}
+
+/* Folders that nobody can write to, root included. */
+Test(cli, a_cache_folder_that_cannot_be_used_is_done_without) {
+  static const char *const variables[] = {"CLQ_CACHE_DIR=/proc/clq", "CLQ_CACHE_DIR=/dev/null",
+                                          "CLQ_CACHE_DIR=off"};
+  for (size_t i = 0; i < sizeof variables / sizeof variables[0]; ++i) {
+    cJSON *json = expect_json(clq(variables[i], "cache", "-o", "json"));
+    cr_assert_str_empty(string(json, "dir"));
+    cr_assert_str_not_empty(string(json, "why"));
+    cr_assert_eq(number(json, "files"), 0);
+    expect_ok(clq(variables[i], "cache"), string(json, "why"));
+    cJSON_Delete(json);
+  }
+  expect_ok(clq(variables[0], "devices"), "traits");
+  const char *const argv[] = {"/usr/bin/env", variables[0], CLQ_TEST_CLI, "devices", NULL};
+  command_result told = command_run(argv, "CLQ_VERBOSE=cache", NULL);
+  cr_assert(told.code == 0 && strstr(told.out, "traits") != NULL);
+  cr_assert_not_null(strstr(told.err, "disk cache off: "), "%s", told.err);
+  command_free(&told);
+}
+
+Test(cli, a_folder_without_permission_is_done_without) {
+  if (geteuid() == 0) {
+    cr_skip_test("root may write anywhere");
+  }
+  scratch s = scratch_new("x");
+  (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s/below", s.folder);
+  cr_assert_eq(chmod(s.folder, 0500), 0);
+  expect_ok(clq(s.variable, "devices"), "traits");
+  cr_assert_eq(chmod(s.folder, 0700), 0);
+  scratch_free(&s);
+}
+
+static void spoil_file(const char *path) {
+  struct stat info;
+  cr_assert_eq(stat(path, &info), 0);
+  FILE *file = fopen(path, "r+b");
+  cr_assert_not_null(file);
+  cr_assert_eq(fseek(file, (long)info.st_size - 1, SEEK_SET), 0);
+  const int last = fgetc(file);
+  cr_assert_eq(fseek(file, (long)info.st_size - 1, SEEK_SET), 0);
+  cr_assert_eq(fputc(last ^ 1, file), last ^ 1);
+  cr_assert_eq(fclose(file), 0);
+}
+
+static void cut_file(const char *path) { cr_assert_eq(truncate(path, 20), 0); }
+
+/* The result of devices with a cache folder; *err says what the cache did. */
+static char *devices_with_cache(const char *variable, command_result *result) {
+  const char *const argv[] = {"/usr/bin/env", variable, CLQ_TEST_CLI, "devices", NULL};
+  *result = command_run(argv, "CLQ_VERBOSE=cache", NULL);
+  cr_assert_eq(result->code, 0, "%s", result->err);
+  return result->err;
+}
+
+Test(cli, spoiled_cache_files_are_built_again) {
+  scratch s = scratch_new("x");
+  (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.folder);
+  command_result first, again;
+  cr_assert_null(strstr(devices_with_cache(s.variable, &first), "refused"), "%s", first.err);
+  const int files = for_files(s.folder, leave_file);
+  cr_assert_gt(files, 0, "nothing was cached: %s", first.err);
+  void (*const spoil[])(const char *) = {spoil_file, cut_file};
+  for (size_t i = 0; i < 2; ++i) {
+    cr_assert_eq(for_files(s.folder, spoil[i]), files);
+    cr_assert_not_null(strstr(devices_with_cache(s.variable, &again), "refused"), "%s", again.err);
+    cr_assert_str_eq(again.out, first.out);
+    command_free(&again);
+    cr_assert_null(strstr(devices_with_cache(s.variable, &again), "refused"), "%s", again.err);
+    cr_assert_not_null(strstr(again.err, "hit"), "%s", again.err);
+    command_free(&again);
+  }
+  cJSON *json = expect_json(clq(s.variable, "cache", "--clear", "-o", "json"));
+  cr_assert_eq(number(json, "files"), files);
+  cr_assert_gt(number(json, "bytes"), 0);
+  cr_assert_str_eq(string(json, "dir"), s.folder);
+  cJSON_Delete(json);
+  cr_assert_eq(for_files(s.folder, leave_file), 0);
+  command_free(&first);
+  scratch_free(&s);
+}
+
+/* --- Files. ------------------------------------------------------------------- */
+
+Test(cli, what_is_no_model_is_refused) {
+  scratch s = scratch_new("model.gguf");
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, "model.gguf: no such file");
+  expect_refusal(clq(NULL, "run", "-m", s.folder, "-p", "a"), 1, "is a directory");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.folder, "-p", "a"), 1, "is a directory");
+  put_file(s.file, "GGUF\3\0\0\0\1", 9);
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, "model.gguf: ");
+  put_file(s.file, "<html>", 6);
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "-p", "a"), 1, "not a GGUF file");
+  gguf_image image = {0};
+  gguf_add_string(&image, "general.architecture", "mamba");
+  gguf_bytes bytes = gguf_finish(&image);
+  put_file(s.file, bytes.data, bytes.size);
+  expect_refusal(clq(NULL, "perplexity", "-m", s.file, "-p", "a"), 1, "architecture 'mamba'");
+  free(bytes.data);
+  scratch_free(&s);
+}
+
+Test(cli, what_cannot_be_written_or_read_is_said_first) {
+  scratch s = scratch_new("no/logits.npy");
+  expect_refusal(clq(NULL, "logits", "-m", "none", "-p", "a", "--out", s.file), 1,
+                 "cannot be written: No such file or directory");
+  expect_refusal(clq(NULL, "logits", "-m", "none", "-p", "a", "--out", s.folder), 1,
+                 "no regular file");
+  (void)snprintf(s.file, sizeof s.file, "%s/logits.npy", s.folder);
+  expect_refusal(clq(NULL, "logits", "-m", "none", "-p", "a", "--out", s.file), 1,
+                 "none: no such file");
+  cr_assert_eq(for_files(s.folder, leave_file), 0, "a failed command leaves no file");
+  scratch_free(&s);
+}
+
+/* --- Text. -------------------------------------------------------------------- */
+
+/* All bytes as tokens would be long; "a", "b", "ab", a space and an accent are enough. */
+static void put_tokenizer(const char *path) {
+  static const char *const tokens[] = {"<|im_end|>", "a",        "b",       "ab",
+                                       "\xC4\xA0",   "\xC3\x83", "\xC2\xA9"};
+  static const char *const merge[] = {"a b"};
+  static const int32_t types[] = {3, 1, 1, 1, 1, 1, 1};
+  gguf_image image = {0};
+  gguf_add_string(&image, "tokenizer.ggml.model", "gpt2");
+  gguf_add_string(&image, "tokenizer.ggml.pre", "smollm");
+  gguf_add_string_array(&image, "tokenizer.ggml.tokens", tokens, 7);
+  gguf_add_array(&image, "tokenizer.ggml.token_type", CLQI_GGUF_I32, types, 7, sizeof types);
+  gguf_add_string_array(&image, "tokenizer.ggml.merges", merge, 1);
+  gguf_add_u32(&image, "tokenizer.ggml.eos_token_id", 0);
+  gguf_bytes bytes = gguf_finish(&image);
+  put_file(path, bytes.data, bytes.size);
+  free(bytes.data);
+}
+
+static void expect_text(command_result result, const char *text) {
+  cr_assert_eq(result.code, 0, "%s", result.err);
+  cr_assert_str_eq(result.out, text);
+  command_free(&result);
+}
+
+Test(cli, text_becomes_ids_and_back) {
+  scratch s = scratch_new("t.gguf");
+  put_tokenizer(s.file);
+  expect_text(clq(NULL, "tokenize", "-m", s.file, "-p", "abba"), "3 2 1\n");
+  expect_text(clq(NULL, "tokenize", "-m", s.file, "-p", ""), "");
+  expect_text(clq_reading("ab\n\nb a", "tokenize", "-m", s.file, "-"), "3\n\n2 4 1\n");
+  expect_text(clq_reading("ab\n", "tokenize", "--model", s.file, "-f", "-"), "3\n");
+  expect_text(clq(NULL, "tokenize", "-m", s.file, "--pieces", "-p", "ab\xC3\xA9"),
+              "\"ab\" \"\\xc3\" \"\\xa9\"\n");
+  expect_text(clq_reading("3 2\t1\n\n5 6\n 0", "tokenize", "-m", s.file, "--decode", "-"),
+              "abba\n\n\xC3\xA9\n<|im_end|>\n");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "--decode", "-p", "1x 2"), 1,
+                 "'1x' is no token id");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "--decode", "-p", "7"), 1, "7");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "--decode", "-p", "99999999999"), 1,
+                 "'99999999999' is no token id");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "-f", "/no/such/file"), 1,
+                 "/no/such/file: cannot be opened");
+  scratch_free(&s);
+}
+
+Test(cli, a_full_stdout_is_an_error) {
+  if (access("/dev/full", W_OK) != 0) {
+    cr_skip_test("there is no /dev/full");
+  }
+  const char *const argv[] = {"/bin/sh", "-c", CLQ_TEST_CLI " --version > /dev/full", NULL};
+  expect_refusal(command_run(argv, NULL, NULL), 1, "cannot write to standard output");
+}
+
+/* --- A model. ----------------------------------------------------------------- */
+
+static const char *test_model(void) {
+  const char *path = getenv("CLQ_TEST_MODEL");
+  if (path == NULL) {
+    cr_skip_test("CLQ_TEST_MODEL is not set");
+  }
+  return path;
+}
+
+Test(cli, run_is_reproducible) {
+  const char *model = test_model();
+  command_result first = clq(NULL, "run", "-m", model, "-p", "Once upon a", "-n", "8");
+  cr_assert_eq(first.code, 0, "%s", first.err);
+  cr_assert(clq_is_silent(first.err), "%s", first.err);
+  cJSON *json = expect_json(
+      clq(NULL, "run", "-m", model, "-p", "Once upon a", "-n", "8", "--greedy", "-o", "json"));
+  cr_assert_eq(strncmp(first.out, string(json, "text"), strlen(string(json, "text"))), 0,
+               "'%s' and '%s'", first.out, string(json, "text"));
+  cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(json, "prompt_tokens")), 3);
+  cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(json, "tokens")), 8);
+  cr_assert_str_eq(string(json, "stop_reason"), "length");
+  cr_assert_str_eq(string(json, "acts"), "q8g32");
+  cr_assert_str_eq(string(json, "kv"), "f16");
+  cr_assert_str_not_empty(string(json, "device"));
+  cr_assert_str_not_empty(string(json, "model"));
+  cr_assert_str_not_empty(string(json, "kernel_cache"));
+  static const char *const positive[] = {
+      "load_s",      "first_token_s", "prefill_tokens_per_s", "decode_tokens_per_s", "weight_bytes",
+      "arena_bytes", "kv_bytes",      "peak_rss_bytes"};
+  for (size_t i = 0; i < sizeof positive / sizeof positive[0]; ++i) {
+    cr_assert_gt(number(json, positive[i]), 0, "%s", positive[i]);
+  }
+  cr_assert_geq(number(json, "build_s"), 0);
+  cr_assert_null(cJSON_GetObjectItem(json, "kernels"));
+  cJSON_Delete(json);
+  command_free(&first);
+}
+
+Test(cli, run_samples_by_its_seed) {
+  const char *model = test_model();
+  char *texts[3];
+  static const char *const seeds[] = {"7", "7", "8"};
+  for (size_t i = 0; i < 3; ++i) {
+    command_result result = clq(NULL, "run", "-m", model, "-p", "The", "-n", "12", "--temp", "1.5",
+                                "--top-k", "200", "--seed", seeds[i]);
+    cr_assert_eq(result.code, 0, "%s", result.err);
+    texts[i] = result.out;
+    free(result.err);
+  }
+  cr_assert_str_eq(texts[0], texts[1]);
+  cr_assert_str_neq(texts[0], texts[2]);
+  for (size_t i = 0; i < 3; ++i) {
+    free(texts[i]);
+  }
+}
+
+Test(cli, run_ends_for_the_reason_it_gives) {
+  const char *model = test_model();
+  cJSON *json = expect_json(
+      clq(NULL, "run", "-m", model, "-p", "Once upon a", "-n", "50", "--ctx", "10", "-o", "json"));
+  cr_assert_str_eq(string(json, "stop_reason"), "context");
+  /* Three tokens in, and what follows the tenth does not need room. */
+  cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(json, "tokens")), 8);
+  cJSON_Delete(json);
+  json = expect_json(clq(NULL, "run", "-m", model, "-p", "Once", "-n", "0", "-o", "json"));
+  cr_assert_str_eq(string(json, "stop_reason"), "length");
+  cr_assert(cJSON_IsNull(cJSON_GetObjectItem(json, "first_token_s")));
+  cJSON_Delete(json);
+  expect_refusal(clq(NULL, "run", "-m", model, "-p", "Once upon a", "--ctx", "2"), 1,
+                 "the prompt has 3 tokens, the context holds 2");
+  expect_refusal(clq(NULL, "run", "-m", model, "-p", ""), 1, "no tokens");
+  expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--kv", "q4"), 1, "not offered");
+  expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--ctx", "9999999"), 1, "context");
+}
+
+Test(cli, run_traces_its_kernels) {
+  const char *model = test_model();
+  scratch s = scratch_new("trace.json");
+  cJSON *json = expect_json(clq(NULL, "run", "-m", model, "-p", "Once", "-n", "2", "--stats",
+                                "--trace", s.file, "-o", "json"));
+  const cJSON *kernels = cJSON_GetObjectItem(json, "kernels");
+  cr_assert_gt(cJSON_GetArraySize(kernels), 0);
+  const cJSON *kernel = cJSON_GetArrayItem(kernels, 0);
+  cr_assert(number(kernel, "calls") > 0 && number(kernel, "device_s") > 0);
+  cJSON_Delete(json);
+  FILE *file = fopen(s.file, "rb");
+  cr_assert_not_null(file);
+  cr_assert_eq(fgetc(file), '{');
+  (void)fclose(file);
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, "not a GGUF file");
+  scratch_free(&s);
+}
+
+typedef struct matrix {
+  int rows, cols;
+  float *values;
+} matrix;
+
+static matrix read_npy(const char *path) {
+  FILE *file = fopen(path, "rb");
+  cr_assert_not_null(file);
+  char header[129] = {0};
+  cr_assert_eq(fread(header, 1, 128, file), 128);
+  cr_assert_eq(memcmp(header, "\x93NUMPY\x01\x00\x76\x00", 10), 0);
+  matrix m = {0};
+  cr_assert_eq(sscanf(header + 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }",
+                      &m.rows, &m.cols),
+               2, "%s", header + 10);
+  const size_t count = (size_t)m.rows * (size_t)m.cols;
+  m.values = malloc((count + 1) * sizeof *m.values);
+  cr_assert_not_null(m.values);
+  cr_assert_eq(fread(m.values, sizeof *m.values, count + 1, file), count);
+  (void)fclose(file);
+  return m;
+}
+
+static int likeliest(const matrix *m, int row) {
+  const float *values = m->values + (size_t)row * (size_t)m->cols;
+  int best = 0;
+  for (int i = 1; i < m->cols; ++i) {
+    best = values[i] > values[best] ? i : best;
+  }
+  return best;
+}
+
+static double nll_of(const matrix *m, int row, int id) {
+  const float *values = m->values + (size_t)row * (size_t)m->cols;
+  const double top = values[likeliest(m, row)];
+  double sum = 0;
+  for (int i = 0; i < m->cols; ++i) {
+    sum += exp(values[i] - top);
+  }
+  return top + log(sum) - values[id];
+}
+
+/* Three commands that must agree: the last row's largest logit is what run draws; the rows' losses
+ * are what perplexity adds up, whatever the windows, for one window. */
+Test(cli, logits_agree_with_run_and_perplexity) {
+  const char *model = test_model();
+  scratch s = scratch_new("logits.npy");
+  const char *text = "The quick brown fox jumps over the lazy";
+  expect_text(clq(NULL, "logits", "-m", model, "-p", text, "--out", s.file), "");
+  const matrix m = read_npy(s.file);
+  cJSON *json = expect_json(clq(NULL, "run", "-m", model, "-p", text, "-n", "1", "-o", "json"));
+  const cJSON *prompt = cJSON_GetObjectItem(json, "prompt_tokens");
+  const int count = cJSON_GetArraySize(prompt);
+  cr_assert(m.rows == count && m.cols > 1000);
+  cr_assert_eq(cJSON_GetArrayItem(cJSON_GetObjectItem(json, "tokens"), 0)->valueint,
+               likeliest(&m, count - 1));
+  char ids[256] = "";
+  double nll = 0;
+  for (int i = 0; i < count; ++i) {
+    const int id = cJSON_GetArrayItem(prompt, i)->valueint;
+    const size_t used = strlen(ids);
+    (void)snprintf(ids + used, sizeof ids - used, "%s%d", i == 0 ? "" : ",", id);
+    nll += i == 0 ? 0 : nll_of(&m, i - 1, id);
+  }
+  cJSON_Delete(json);
+  json = expect_json(clq(NULL, "perplexity", "-m", model, "-p", text, "-o", "json"));
+  cr_assert_eq(number(json, "tokens_scored"), count - 1);
+  cr_assert_float_eq(number(json, "nll"), nll, 1e-6 * nll);
+  cr_assert_float_eq(number(json, "perplexity"), exp(nll / (count - 1)), 1e-4);
+  cr_assert(number(json, "ctx") == 512 && number(json, "stride") == 256);
+  cJSON_Delete(json);
+  /* Windows of 4 score as many tokens, each with less before it. */
+  json = expect_json(clq(NULL, "perplexity", "-m", model, "-p", text, "--ctx", "4", "--stride", "2",
+                         "-o", "json"));
+  cr_assert_eq(number(json, "tokens_scored"), count - 1);
+  cr_assert(fabs(number(json, "nll") - nll) > 1e-3);
+  cJSON_Delete(json);
+  char other[128];
+  (void)snprintf(other, sizeof other, "%s/ids.npy", s.folder);
+  expect_text(clq(NULL, "logits", "-m", model, "--ids", ids, "--out", other), "");
+  const matrix same = read_npy(other);
+  cr_assert_eq(memcmp(same.values, m.values, (size_t)m.rows * (size_t)m.cols * sizeof(float)), 0);
+  expect_refusal(clq(NULL, "logits", "-m", model, "--ids", "2147483647", "--out", other), 1,
+                 "is not one of the model's");
+  cr_assert_eq(for_files(s.folder, leave_file), 2, "a failed command leaves what was there");
+  free(m.values);
+  free(same.values);
+  scratch_free(&s);
+}
+
+static void wait_for_output(const command *running) {
+  struct stat info = {0};
+  for (int i = 0; i < 3000 && info.st_size == 0; ++i) {
+    (void)usleep(10000);
+    cr_assert_eq(fstat(fileno(running->out), &info), 0);
+  }
+  cr_assert_gt(info.st_size, 0, "no text within 30 s");
+}
+
+Test(cli, an_interrupt_keeps_what_was_produced) {
+  const char *model = test_model();
+  /* Warms the kernels up, so that the text starts at once. */
+  expect_ok(clq(NULL, "run", "-m", model, "-p", "Once upon a time", "-n", "1"), "\n");
+  const char *const argv[] = {CLQ_TEST_CLI, "run",  "-m",     model, "-p", "Once upon a time",
+                              "-n",         "4000", "--temp", "1.0", NULL};
+  command running = command_start(argv, NULL, NULL);
+  wait_for_output(&running);
+  cr_assert_eq(kill(running.process, SIGINT), 0);
+  command_result result = command_wait(&running);
+  cr_assert_eq(result.code, 0, "%d: %s", result.code, result.err);
+  cr_assert(clq_is_silent(result.err), "%s", result.err);
+  cr_assert(result.out_length > 1 && result.out[result.out_length - 1] == '\n');
+  command_free(&result);
+}
