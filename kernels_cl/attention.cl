@@ -127,7 +127,7 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
     barrier(CLK_LOCAL_MEM_FENCE);
     if (lid < 16) {
       float top = -CLQ_INF;
-      for (int j = lid; j < CLQ_CHUNK; j += 16) top = weights[j] > top ? weights[j] : top;
+      for (int j = 0; j < CLQ_CHUNK; j += 16) top = weights[j + lid] > top ? weights[j + lid] : top;
       lanes[lid] = top;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -137,7 +137,7 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
     barrier(CLK_LOCAL_MEM_FENCE);
     if (lid < 16) {
       float sum = 0.0f;
-      for (int j = lid; j < CLQ_CHUNK; j += 16) sum += weights[j];
+      for (int j = 0; j < CLQ_CHUNK; j += 16) sum += weights[j + lid];
       lanes[lid] = sum;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -206,12 +206,11 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
         vstore16(acc[t][n], 0, scores + t * CLQ_SCORE_STRIDE + 16 * n);        \
   }
 
-// N vectors of the weighted sum of values: keys [0, all) for every line, then
-// the few that only some lines see.
+// N vectors of the weighted sum of values, keys [0, all) for every line.
 #define CLQ_DEFINE_VALUES(N)                                                   \
   static inline void clq_values##N(const __global cache_t *v,                \
                                    const float *weights, int all,              \
-                                   const int *counts, float16 *sums) {         \
+                                   float16 *sums) {                            \
     float16 acc[CLQ_LINES][N];                                                 \
     __attribute__((opencl_unroll_hint(CLQ_LINES)))                             \
     for (int t = 0; t < CLQ_LINES; t++)                                        \
@@ -230,16 +229,9 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
                           value[n], acc[t][n]);                                \
     }                                                                          \
     __attribute__((opencl_unroll_hint(CLQ_LINES)))                             \
-    for (int t = 0; t < CLQ_LINES; t++) {                                      \
-      for (int j = all; j < counts[t]; j++)                                    \
-        __attribute__((opencl_unroll_hint(N)))                                 \
-        for (int n = 0; n < N; n++)                                            \
-          acc[t][n] = fma((float16)weights[t * CLQ_SCORE_STRIDE + j],          \
-                          CLQ_LOAD16(v + (long)j * CLQ_HEAD_DIM + 16 * n),     \
-                          acc[t][n]);                                          \
+    for (int t = 0; t < CLQ_LINES; t++)                                        \
       __attribute__((opencl_unroll_hint(N)))                                   \
       for (int n = 0; n < N; n++) sums[t * CLQ_DIM_VECTORS + n] = acc[t][n];   \
-    }                                                                          \
   }
 
 CLQ_DEFINE_SCORES(1)
@@ -271,18 +263,33 @@ static inline void clq_chunk_scores(const __global cache_t *k, const float *quer
   for (; b < blocks; b++) clq_scores1(k + b * CLQ_HEAD_DIM * 16, query, scores + b * 16);
 }
 
+// The weighted sums of a chunk: keys [0, all), which every line sees, then the
+// few that only some lines see.
 static inline void clq_chunk_values(const __global cache_t *v, const float *weights, int all,
                                     const int *counts, float16 *sums) {
   int n = 0;
 #if CLQ_VECTORS >= 4
-  for (; n + 4 <= CLQ_DIM_VECTORS; n += 4)
-    clq_values4(v + 16 * n, weights, all, counts, sums + n);
+  for (; n + 4 <= CLQ_DIM_VECTORS; n += 4) {
+    clq_values4(v + 16 * n, weights, all, sums + n);
+  }
 #endif
 #if CLQ_VECTORS >= 2
-  for (; n + 2 <= CLQ_DIM_VECTORS; n += 2)
-    clq_values2(v + 16 * n, weights, all, counts, sums + n);
+  for (; n + 2 <= CLQ_DIM_VECTORS; n += 2) {
+    clq_values2(v + 16 * n, weights, all, sums + n);
+  }
 #endif
-  for (; n < CLQ_DIM_VECTORS; n++) clq_values1(v + 16 * n, weights, all, counts, sums + n);
+  for (; n < CLQ_DIM_VECTORS; n++) {
+    clq_values1(v + 16 * n, weights, all, sums + n);
+  }
+  __attribute__((opencl_unroll_hint(1))) for (int t = 0; t < CLQ_LINES; t++) {
+    for (int j = all; j < counts[t]; j++) {
+      const float16 weight = (float16)weights[t * CLQ_SCORE_STRIDE + j];
+      for (n = 0; n < CLQ_DIM_VECTORS; n++) {
+        const float16 value = CLQ_LOAD16(v + (long)j * CLQ_HEAD_DIM + 16 * n);
+        sums[t * CLQ_DIM_VECTORS + n] = fma(weight, value, sums[t * CLQ_DIM_VECTORS + n]);
+      }
+    }
+  }
 }
 
 // Turns a line's scores into weights exp(s - m); returns their sum.
