@@ -1,0 +1,447 @@
+/* Devices, contexts, streams, and the program cache in memory and on disk. */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "counting.h"
+#include "device.h"
+#include "runtime/context.h"
+#include "runtime/program_cache.h"
+
+/* A new folder of mode 0700. */
+static const char *new_folder(char path[64]) {
+  (void)snprintf(path, 64, "/tmp/clq-test-XXXXXX");
+  cr_assert_not_null(mkdtemp(path));
+  return path;
+}
+
+static void remove_folder(const char *path) {
+  DIR *dir = opendir(path);
+  for (struct dirent *e = dir == NULL ? NULL : readdir(dir); e != NULL; e = readdir(dir)) {
+    (void)unlinkat(dirfd(dir), e->d_name, 0);
+  }
+  if (dir != NULL) {
+    (void)closedir(dir);
+  }
+  (void)rmdir(path);
+}
+
+/* One small operator, so that a program must be there; returns a checksum of its result. */
+static int32_t run_something(clq_context *context) {
+  test_device d = {context, NULL};
+  test_ok(clq_stream_create(context, NULL, &d.stream));
+  float x[32];
+  int32_t sum = 0;
+  for (int i = 0; i < 32; ++i) {
+    x[i] = (float)(i * i % 11);
+  }
+  test_buffer xb = test_buffer_new(&d, x, sizeof x);
+  test_buffer ob = test_buffer_new(&d, NULL, 32);
+  test_buffer sb = test_buffer_new(&d, NULL, 4);
+  test_buffer ub = test_buffer_new(&d, NULL, 4);
+  test_ok(clq_quantize(
+      d.stream, &(clq_quantize_args){{xb.mem, CLQ_F32, {1, 32}},
+                                     {ob.mem, CLQ_I8, {1, 32},
+                                      .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem,
+                                                .sum = ub.mem}}}));
+  test_buffer_read(&d, &ub, &sum);
+  test_buffer_free(&xb);
+  test_buffer_free(&ob);
+  test_buffer_free(&sb);
+  test_buffer_free(&ub);
+  clq_stream_destroy(d.stream);
+  return sum;
+}
+
+static clq_cache_stats run_with_cache(const char *dir) {
+  clq_context *context = NULL;
+  clq_cache_stats stats;
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = dir}, &context));
+  cr_assert_gt(run_something(context), 0);
+  clq_context_cache_stats(context, &stats);
+  clq_context_destroy(context);
+  return stats;
+}
+
+Test(runtime, devices_are_listed_and_chosen) {
+  clq_device_info infos[8];
+  int32_t count = 0;
+  test_ok(clq_devices(infos, 8, &count));
+  cr_assert_geq(count, 1);
+  cr_assert_eq(infos[0].index, 0);
+  cr_assert_gt(infos[0].compute_units, 0);
+  clq_context *c = NULL;
+  test_ok(clq_context_create(&(clq_context_desc){.device_name = "0"}, &c));
+  cr_assert_str_eq(clq_context_info(c)->name, infos[0].name);
+  clq_context_destroy(c);
+  char part[8] = {0};
+  for (int i = 0; i < 7 && infos[0].name[i] != '\0'; ++i) {
+    part[i] = infos[0].name[i] >= 'a' && infos[0].name[i] <= 'z' ? (char)(infos[0].name[i] - 32)
+                                                                 : infos[0].name[i];
+  }
+  test_ok(clq_context_create(&(clq_context_desc){.device_name = part}, &c));
+  clq_context_destroy(c);
+  test_fails(clq_context_create(&(clq_context_desc){.device_name = "no such thing"}, &c),
+             CLQ_NO_DEVICE, "no device 'no such thing'");
+  test_fails(clq_context_create(&(clq_context_desc){.device_name = "99"}, &c), CLQ_NO_DEVICE,
+             "clq devices");
+}
+
+Test(runtime, a_missing_platform_is_a_sentence) {
+  (void)setenv("OCL_ICD_VENDORS", "/nonexistent/", 1);
+  int32_t count = 0;
+  test_fails(clq_devices(NULL, 0, &count), CLQ_NO_DEVICE, "pocl-opencl-icd");
+}
+
+Test(runtime, adopts_the_callers_objects) {
+  clq_device_info info;
+  int32_t count = 0;
+  test_ok(clq_devices(&info, 1, &count));
+  cl_context mine = clCreateContext(NULL, 1, &info.id, NULL, NULL, NULL);
+  cl_command_queue queue = clCreateCommandQueueWithProperties(mine, info.id, NULL, NULL);
+  clq_context *c = NULL;
+  clq_stream *s = NULL;
+  test_fails(clq_context_create(&(clq_context_desc){.cl_context = mine}, &c), CLQ_INVALID_ARGUMENT,
+             "device must be given");
+  test_ok(clq_context_create(&(clq_context_desc){.cl_context = mine, .device = info.id}, &c));
+  cr_assert_eq(clq_context_cl(c), mine);
+  test_ok(clq_stream_create(c, queue, &s));
+  cr_assert_eq(clq_stream_queue(s), queue);
+  (void)clReleaseCommandQueue(queue); /* the stream holds its own reference */
+  (void)clReleaseContext(mine);
+  cr_assert_gt(run_something(c), 0);
+  test_ok(clq_stream_finish(s));
+  clq_stream_destroy(s);
+  clq_context_destroy(c);
+}
+
+Test(runtime, refuses_foreign_and_unordered_queues) {
+  test_device d = test_device_open(NULL);
+  const cl_queue_properties unordered[] = {CL_QUEUE_PROPERTIES,
+                                           CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, 0};
+  clq_stream *s = NULL;
+  cl_int code = CL_SUCCESS;
+  cl_command_queue queue = clCreateCommandQueueWithProperties(
+      clq_context_cl(d.context), clq_context_device(d.context), unordered, &code);
+  if (code == CL_SUCCESS) {
+    test_fails(clq_stream_create(d.context, queue, &s), CLQ_UNSUPPORTED, "out-of-order");
+    (void)clReleaseCommandQueue(queue);
+  }
+  clq_context *other = NULL;
+  test_ok(clq_context_create(NULL, &other));
+  test_fails(clq_stream_create(other, clq_stream_queue(d.stream), &s), CLQ_INVALID_ARGUMENT,
+             "another device or context");
+  clq_context_destroy(other);
+  test_device_close(&d);
+}
+
+Test(runtime, streams_join_by_events) {
+  test_device d = test_device_open(NULL);
+  clq_stream *second = NULL;
+  cl_event event = NULL;
+  test_ok(clq_stream_create(d.context, NULL, &second));
+  float x[16] = {0};
+  for (int i = 0; i < 16; ++i) {
+    x[i] = (float)i;
+  }
+  test_buffer a = test_buffer_new(&d, x, sizeof x);
+  test_buffer b = test_buffer_new(&d, x, sizeof x);
+  const clq_tensor at = {a.mem, CLQ_F32, {1, 16}};
+  const clq_tensor bt = {b.mem, CLQ_F32, {1, 16}};
+  for (int i = 0; i < 50; ++i) { /* b = a + b on one queue, a = a + b on the other, in turn */
+    test_ok(clq_add(d.stream, &(clq_add_args){at, bt, bt}));
+    test_ok(clq_stream_record(d.stream, &event));
+    test_ok(clq_stream_wait(second, event));
+    (void)clReleaseEvent(event);
+    test_ok(clq_add(second, &(clq_add_args){at, bt, at}));
+    test_ok(clq_stream_record(second, &event));
+    test_ok(clq_stream_wait(d.stream, event));
+    (void)clReleaseEvent(event);
+  }
+  float got[16];
+  float ea = 1.0f;
+  float eb = 1.0f;
+  for (int i = 0; i < 50; ++i) {
+    eb = ea + eb;
+    ea = ea + eb;
+  }
+  test_ok(clq_stream_finish(second));
+  test_buffer_read(&d, &a, got);
+  cr_assert(got[1] == ea && got[0] == 0.0f, "%g, expected %g", (double)got[1], (double)ea);
+  test_buffer_free(&a);
+  test_buffer_free(&b);
+  clq_stream_destroy(second);
+  test_device_close(&d);
+}
+
+Test(runtime, traits_can_be_disabled_by_name_only) {
+  clq_context *c = NULL;
+  test_fails(clq_context_create(&(clq_context_desc){.disable = "cpu,nonsense"}, &c),
+             CLQ_INVALID_ARGUMENT, "no trait 'nonsense'");
+  test_ok(clq_context_create(&(clq_context_desc){.disable = "exact_divide"}, &c));
+  cr_assert(!test_has_trait(c, "exact_divide"));
+  clq_context_destroy(c);
+}
+
+/* ---------------------------------------------------------------- disk cache */
+
+Test(runtime, second_context_loads_from_disk) {
+  char dir[64];
+  new_folder(dir);
+  const clq_cache_stats cold = run_with_cache(dir);
+  const clq_cache_stats warm = run_with_cache(dir);
+  cr_assert(cold.built >= 1 && cold.loaded == 0 && cold.disk == 1);
+  cr_assert(warm.built == 0 && warm.loaded == 1, "built %u, loaded %u", warm.built, warm.loaded);
+  clq_cache_contents contents;
+  test_ok(clq_cache_scan(dir, 0, &contents));
+  cr_assert(contents.files >= 2 && contents.bytes > 100); /* traits and a program */
+  test_ok(clq_cache_scan(dir, 1, &contents));
+  test_ok(clq_cache_scan(dir, 0, &contents));
+  cr_assert_eq(contents.files, 0);
+  remove_folder(dir);
+}
+
+Test(runtime, cache_can_be_off) {
+  const clq_cache_stats stats = run_with_cache("off");
+  cr_assert(stats.built >= 1 && stats.disk == 0);
+}
+
+/* Applies `spoil` to every file of the folder. */
+static void for_each_file(const char *dir, void (*spoil)(int fd, off_t size)) {
+  DIR *d = opendir(dir);
+  cr_assert_not_null(d);
+  for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+    const int fd = openat(dirfd(d), e->d_name, O_RDWR);
+    struct stat info;
+    if (fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
+      spoil(fd, info.st_size);
+    }
+    if (fd >= 0) {
+      (void)close(fd);
+    }
+  }
+  (void)closedir(d);
+}
+
+static void flip_payload(int fd, off_t size) {
+  unsigned char byte = 0;
+  cr_assert_eq(pread(fd, &byte, 1, size - 3), 1);
+  byte ^= 0x40;
+  cr_assert_eq(pwrite(fd, &byte, 1, size - 3), 1);
+}
+static void flip_magic(int fd, off_t size) {
+  (void)size;
+  cr_assert_eq(pwrite(fd, "JUNK", 4, 0), 4);
+}
+static void cut(int fd, off_t size) { cr_assert_eq(ftruncate(fd, size / 2), 0); }
+static void cut_to_nothing(int fd, off_t size) {
+  (void)size;
+  cr_assert_eq(ftruncate(fd, 0), 0);
+}
+static void lie_about_length(int fd, off_t size) {
+  (void)size;
+  const uint64_t huge = UINT64_MAX - 8;
+  cr_assert_eq(pwrite(fd, &huge, 8, 24), 8);
+}
+
+Test(runtime, damaged_cache_files_are_rebuilt) {
+  void (*const spoils[])(int, off_t) = {flip_payload, flip_magic, cut, cut_to_nothing,
+                                        lie_about_length};
+  char dir[64];
+  new_folder(dir);
+  (void)run_with_cache(dir);
+  for (size_t i = 0; i < sizeof spoils / sizeof spoils[0]; ++i) {
+    for_each_file(dir, spoils[i]);
+    const clq_cache_stats rebuilt = run_with_cache(dir);
+    cr_assert(rebuilt.loaded == 0 && rebuilt.built >= 1, "spoil %zu: loaded %u", i,
+              rebuilt.loaded);
+    const clq_cache_stats again = run_with_cache(dir);
+    cr_assert(again.built == 0 && again.loaded == 1, "spoil %zu", i);
+  }
+  remove_folder(dir);
+}
+
+Test(runtime, untrustworthy_folders_are_not_used) {
+  char dir[64];
+  char path[96];
+  clq_cache_contents contents;
+  new_folder(dir);
+  cr_assert_eq(chmod(dir, 0777), 0);
+  test_ok(clq_cache_scan(dir, 0, &contents));
+  cr_assert_str_empty(contents.dir);
+  cr_assert_not_null(strstr(contents.why, "writable by others"), "%s", contents.why);
+  cr_assert_eq(chmod(dir, 0700), 0);
+  (void)snprintf(path, sizeof path, "%s/link", dir);
+  cr_assert_eq(symlink("/tmp", path), 0);
+  test_ok(clq_cache_scan(path, 0, &contents));
+  cr_assert_not_null(strstr(contents.why, "not a folder"), "%s", contents.why);
+  (void)snprintf(path, sizeof path, "%s/file", dir);
+  (void)close(open(path, O_CREAT | O_WRONLY, 0600));
+  test_ok(clq_cache_scan(path, 0, &contents));
+  cr_assert_not_null(strstr(contents.why, "not a folder"), "%s", contents.why);
+  (void)snprintf(path, sizeof path, "%s/file/below", dir);
+  test_ok(clq_cache_scan(path, 0, &contents));
+  cr_assert_not_null(strstr(contents.why, "cannot create"), "%s", contents.why);
+  cr_assert_eq(run_with_cache(path).disk, 0); /* and work goes on without it */
+  remove_folder(dir);
+}
+
+Test(runtime, a_new_folder_is_private) {
+  char dir[64];
+  char path[96];
+  struct stat info;
+  new_folder(dir);
+  (void)snprintf(path, sizeof path, "%s/clq", dir);
+  clq_cache_contents contents;
+  test_ok(clq_cache_scan(path, 0, &contents));
+  cr_assert_str_eq(contents.dir, path);
+  cr_assert_eq(stat(path, &info), 0);
+  cr_assert_eq(info.st_mode & 0777, 0700);
+  (void)rmdir(path);
+  remove_folder(dir);
+}
+
+/* Two processes that start with an empty cache at the same time both get right programs. */
+Test(runtime, two_processes_share_a_folder) {
+  char dir[64];
+  new_folder(dir);
+  pid_t children[2];
+  for (int i = 0; i < 2; ++i) {
+    children[i] = fork();
+    cr_assert_geq(children[i], 0);
+    if (children[i] == 0) {
+      char pocl[96]; /* pocl 3.1's own cache is not safe for several processes */
+      (void)snprintf(pocl, sizeof pocl, "%s-pocl-%d", dir, i);
+      (void)setenv("POCL_CACHE_DIR", pocl, 1);
+      (void)run_with_cache(dir);
+      _exit(0);
+    }
+  }
+  for (int i = 0; i < 2; ++i) {
+    int status = 1;
+    cr_assert_eq(waitpid(children[i], &status, 0), children[i]);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d: %d", i, status);
+  }
+  cr_assert_eq(run_with_cache(dir).built, 0);
+  remove_folder(dir);
+}
+
+/* ---------------------------------------------------------------- in memory */
+
+typedef struct asker {
+  clq_context *context;
+  cl_program program;
+  clq_status status;
+  char text[256];
+  const char *options;
+} asker;
+
+static void *ask(void *p) {
+  asker *a = p;
+  a->status = clqi_program_get(a->context->programs, "add", a->options, &a->program);
+  (void)snprintf(a->text, sizeof a->text, "%s", a->status == CLQ_OK ? "" : clq_last_error());
+  return NULL;
+}
+
+static void ask_from_threads(clq_context *context, const char *options, asker askers[8]) {
+  pthread_t threads[8];
+  for (int i = 0; i < 8; ++i) {
+    askers[i] = (asker){.context = context, .options = options};
+    cr_assert_eq(pthread_create(&threads[i], NULL, ask, &askers[i]), 0);
+  }
+  for (int i = 0; i < 8; ++i) {
+    (void)pthread_join(threads[i], NULL);
+  }
+}
+
+Test(runtime, one_thread_builds_and_all_get_it) {
+  clq_context *c = NULL;
+  clq_cache_stats before;
+  clq_cache_stats after;
+  asker askers[8];
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = "off"}, &c));
+  clq_context_cache_stats(c, &before);
+  ask_from_threads(c, "-DCLQ_OUT=1", askers);
+  clq_context_cache_stats(c, &after);
+  cr_assert_eq(after.built, before.built + 1);
+  for (int i = 0; i < 8; ++i) {
+    cr_assert(askers[i].status == CLQ_OK && askers[i].program == askers[0].program);
+  }
+  clq_context_destroy(c);
+}
+
+Test(runtime, a_failed_build_is_remembered_with_its_log) {
+  clq_context *c = NULL;
+  asker askers[8];
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = "off"}, &c));
+  ask_from_threads(c, "-Dfloat=nonsense", askers);
+  for (int i = 0; i < 8; ++i) {
+    cr_assert_eq(askers[i].status, CLQ_BUILD_FAILED);
+    cr_assert_not_null(strstr(askers[i].text, "add.cl"), "%s", askers[i].text);
+  }
+  clq_context_destroy(c);
+}
+
+Test(runtime, kernel_folder_overrides_the_embedded_source) {
+  char dir[64];
+  char path[96];
+  new_folder(dir);
+  (void)snprintf(path, sizeof path, "%s/add.cl", dir);
+  FILE *f = fopen(path, "w");
+  cr_assert_not_null(f);
+  (void)fputs("#include \"lib/missing.h\"\n", f);
+  (void)fclose(f);
+  clq_context *c = NULL;
+  cl_program program = NULL;
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = "off"}, &c));
+  (void)setenv("CLQ_KERNEL_DIR", dir, 1);
+  test_fails(clqi_program_get(c->programs, "add", NULL, &program), CLQ_IO_ERROR,
+             "lib/missing.h");
+  (void)unsetenv("CLQ_KERNEL_DIR");
+  clq_context_destroy(c);
+  remove_folder(dir);
+}
+
+/* ---------------------------------------------------------------- memory */
+
+Test(runtime, nothing_is_left_allocated) {
+  counting_start(0, 0);
+  clq_context *c = NULL;
+  test_ok(clq_context_create(NULL, &c));
+  cr_assert_gt(run_something(c), 0);
+  clq_context_destroy(c);
+  cr_assert_eq(counting_live(), 0);
+  counting_stop();
+}
+
+/* Every allocation of a context's life fails once, alone and with all after it. */
+Test(runtime, out_of_host_memory_is_reported_and_leaks_nothing) {
+  for (int persistent = 0; persistent < 2; ++persistent) {
+    for (size_t k = 1;; ++k) {
+      clq_context *c = NULL;
+      clq_stream *s = NULL;
+      counting_start(k, persistent);
+      clq_status status = clq_context_create(NULL, &c);
+      if (status == CLQ_OK) {
+        status = clq_stream_create(c, NULL, &s);
+      }
+      cr_assert(status == CLQ_OK || status == CLQ_OUT_OF_HOST_MEMORY, "allocation %zu: %s", k,
+                clq_last_error());
+      clq_stream_destroy(s);
+      clq_context_destroy(c);
+      const int failed = counting_failed();
+      cr_assert_eq(counting_live(), 0, "allocation %zu leaks", k);
+      counting_stop();
+      if (!failed) {
+        break;
+      }
+    }
+  }
+}
