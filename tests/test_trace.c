@@ -47,6 +47,7 @@ static fixture open_fixture(void) {
 }
 
 static void close_fixture(fixture *f) {
+  test_ok(clq_stream_finish(f->device.stream)); /* before the buffers' memory goes */
   clq_trace_destroy(f->trace);
   clq_plan_destroy(f->plan);
   test_buffer_free(&f->x);

@@ -253,7 +253,7 @@ clq_status clqi_plan_enqueue(const clq_plan *plan, clq_stream *stream, cl_event 
       (void)clqi_fail_prefix(status, "plan: node %d (%s)", (int)command->node, command->op);
       break;
     }
-    if ((i + 1) % COMMANDS_PER_FLUSH == 0) {
+    if ((i + 1) % COMMANDS_PER_FLUSH == 0 || i + 1 == plan->command_count) {
       status = clqi_stream_flush(stream);
       if (status != CLQ_OK) {
         (void)clqi_fail_prefix(status, "plan: node %d (%s)", (int)command->node, command->op);
