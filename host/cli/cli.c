@@ -1,8 +1,10 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -40,18 +42,32 @@ double cli_seconds(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static volatile sig_atomic_t interrupted;
+static atomic_bool interrupted;
 
-static void note_interrupt(int number) {
-  (void)number;
-  interrupted = 1;
+static void *wait_for_interrupts(void *set) {
+  int number = 0;
+  (void)sigwait(set, &number);
+  interrupted = true;
+  (void)sigwait(set, &number);
+  (void)signal(SIGINT, SIG_DFL);
+  (void)pthread_sigmask(SIG_UNBLOCK, set, NULL);
+  (void)raise(SIGINT);
+  return NULL;
 }
 
+/* Blocked in all threads but one and in the compilers that drivers start, because LLVM handles
+ * SIGINT, too: it removes the files of the compilation at hand, which then fails. */
 void cli_catch_interrupt(void) {
-  struct sigaction action = {.sa_handler = note_interrupt};
-  (void)sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART | (int)SA_RESETHAND;
-  (void)sigaction(SIGINT, &action, NULL);
+  static sigset_t set;
+  pthread_t waiter;
+  (void)sigemptyset(&set);
+  (void)sigaddset(&set, SIGINT);
+  (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+  if (pthread_create(&waiter, NULL, wait_for_interrupts, &set) == 0) {
+    (void)pthread_detach(waiter);
+  } else {
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  }
 }
 
-int cli_interrupted(void) { return interrupted; }
+bool cli_interrupted(void) { return interrupted; }

@@ -5,6 +5,8 @@
 #ifndef CLQ_CLI_CLI_H
 #define CLQ_CLI_CLI_H
 
+#include <stdbool.h>
+
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_MISUSED = 2 };
 
 /* One per sub-command, each in its own file; argv[0] is the sub-command's name. */
@@ -29,8 +31,8 @@ int cli_flush(int code);
 double cli_seconds(void);
 
 /* From the call on, the first SIGINT only makes cli_interrupted() true; a second one ends the
- * process. */
+ * process. To be called before the first context is created, once. */
 void cli_catch_interrupt(void);
-int cli_interrupted(void);
+bool cli_interrupted(void);
 
 #endif
