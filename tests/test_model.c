@@ -7,6 +7,7 @@
 
 #include <clquant/model.h>
 
+#include "counting.h"
 #include "device.h"
 #include "golden.h"
 
@@ -190,4 +191,44 @@ Test(model, misuse_is_named) {
   test_ok(clq_session_eval(s, ids, 0, CLQ_LOGITS_LAST, logits));
   clq_session_destroy(s);
   close_fixture(&f);
+}
+
+/* Loads, feeds two tokens, releases. */
+static clq_status load_and_step(clq_context *context, const char *path) {
+  static float logits[49152];
+  clq_model *model = NULL;
+  clq_session *session = NULL;
+  clq_status status = clq_model_load(context, path, &model);
+  if (status == CLQ_OK) {
+    status = clq_session_create(model, NULL, &(clq_session_desc){.context = 16}, &session);
+  }
+  if (status == CLQ_OK) {
+    status = clq_session_eval(session, (int32_t[]){1, 2}, 2, CLQ_LOGITS_LAST, logits);
+  }
+  clq_session_destroy(session);
+  clq_model_destroy(model);
+  return status;
+}
+
+/* Allocation 1, 2, 4, ... of loading and one step fails, alone and with all after it. */
+Test(model, out_of_host_memory_is_reported_and_leaks_nothing) {
+  const char *path = getenv("CLQ_TEST_MODEL");
+  if (path == NULL) {
+    cr_skip_test("CLQ_TEST_MODEL names no model");
+  }
+  clq_context *context = NULL;
+  test_ok(clq_context_create(NULL, &context));
+  test_ok(load_and_step(context, path)); /* the context keeps programs from now on */
+  for (int failed = 1, i = 0; failed; ++i) {
+    counting_start((size_t)1 << i, i % 2);
+    const clq_status status = load_and_step(context, path);
+    failed = counting_failed();
+    const size_t left = counting_live();
+    counting_stop();
+    cr_assert(failed ? status == CLQ_OUT_OF_HOST_MEMORY : status == CLQ_OK, "allocation 2^%d: %s",
+              i, clq_last_error());
+    cr_assert_eq(left, 0, "allocation 2^%d leaks %zu blocks", i, left);
+  }
+  test_ok(load_and_step(context, path));
+  clq_context_destroy(context);
 }

@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "model/decoder.h"
-#include "model/rope_table.h"
+#include "ops/rope_table.h"
 #include "runtime/buffer.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"

@@ -1,8 +1,7 @@
-#include <math.h>
-
 #include "ops/emit.h"
 #include "ops/kv_cache.h"
 #include "ops/op.h"
+#include "ops/rope_table.h"
 
 static const char NAME[] = "rope";
 
@@ -18,13 +17,7 @@ static const clqi_field fields[] = {
 };
 
 void clq_rope_table(float *table, int64_t positions, int64_t dims, double base) {
-  for (int64_t p = 0; p < positions; ++p) {
-    for (int64_t i = 0; i < dims / 2; ++i) {
-      const double angle = (double)p * pow(base, -2.0 * (double)i / (double)dims);
-      *table++ = (float)cos(angle);
-      *table++ = (float)sin(angle);
-    }
-  }
+  clqi_rope_table_fill(table, positions, dims, base, 1.0, NULL);
 }
 
 static clq_status infer(void *args) {

@@ -293,6 +293,9 @@ static slot *add_slot(clqi_program_cache *cache, const char *file, const char *o
   return s;
 }
 
+/* A program that does not compile never will; any other failure is tried again. */
+static bool is_final(const slot *s) { return s->state == READY || s->failure == CLQ_BUILD_FAILED; }
+
 static clq_status answer(const slot *s, cl_program *program) {
   *program = s->program;
   return s->state == READY ? CLQ_OK : clqi_fail(s->failure, "%s", s->failure_text);
@@ -305,15 +308,19 @@ clq_status clqi_program_get(clqi_program_cache *cache, const char *file, const c
   }
   (void)pthread_mutex_lock(&cache->lock);
   slot *s = find_slot(cache, file, options);
-  if (s != NULL) {
-    while (s->state == BUILDING) {
-      (void)pthread_cond_wait(&cache->built, &cache->lock);
-    }
+  while (s != NULL && s->state == BUILDING) {
+    (void)pthread_cond_wait(&cache->built, &cache->lock);
+  }
+  if (s != NULL && is_final(s)) {
     const clq_status status = answer(s, program);
     (void)pthread_mutex_unlock(&cache->lock);
     return status;
   }
-  s = add_slot(cache, file, options);
+  if (s == NULL) {
+    s = add_slot(cache, file, options);
+  } else {
+    s->state = BUILDING;
+  }
   (void)pthread_mutex_unlock(&cache->lock);
   if (s == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "program cache: out of memory");

@@ -1,6 +1,6 @@
-/* Rotary angles of a model. */
-#ifndef CLQI_MODEL_ROPE_TABLE_H
-#define CLQI_MODEL_ROPE_TABLE_H
+/* Rotary angles, with what model files say about them. */
+#ifndef CLQI_OPS_ROPE_TABLE_H
+#define CLQI_OPS_ROPE_TABLE_H
 
 #include <stdint.h>
 
