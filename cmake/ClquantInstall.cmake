@@ -13,6 +13,7 @@ install(TARGETS clquant_static EXPORT clquant-static
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 if(TARGET clq)
   install(TARGETS clq RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES ${PROJECT_SOURCE_DIR}/docs/clq.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 endif()
 
 # Two export sets: whoever links the shared library needs none of the private
