@@ -93,9 +93,12 @@ enum { HELP_COLUMN = 26 };
 
 static void print_option(const cli_option *option) {
   char left[128];
-  const char letter[] = {option->letter == 0 ? ' ' : '-',
-                         option->letter == 0 ? ' ' : option->letter,
-                         option->letter == 0 ? ' ' : ',', '\0'};
+  char letter[] = "   ";
+  if (option->letter != 0) {
+    letter[0] = '-';
+    letter[1] = option->letter;
+    letter[2] = ',';
+  }
   const int written =
       snprintf(left, sizeof left, "  %s --%s%s%s", letter, option->name,
                option->value == NULL ? "" : " ", option->value == NULL ? "" : option->value);
