@@ -79,6 +79,8 @@ static inline float clq_merge(float m0, float m1, float *a, float *b) {
 // 1 / l, and 0 for a line that saw no score above -inf.
 static inline float clq_line_inverse(float l) { return l == 0.0f ? 0.0f : clq_div(1.0f, l); }
 
+#if !CLQ_ON_CPU
+
 #ifndef CLQ_GROUP
 #define CLQ_GROUP 64 // work-items of a group, at least 16
 #endif
@@ -175,7 +177,7 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
 #endif
 }
 
-#if CLQ_ON_CPU
+#else
 
 #define CLQ_SCORE_STRIDE (CLQ_CHUNK + 16) // apart in L1's sets
 
@@ -411,4 +413,4 @@ void attention_tile(CLQ_ATTENTION_ARGS) {
   }
 }
 
-#endif // CLQ_ON_CPU
+#endif

@@ -69,6 +69,8 @@ static inline long k_cache_index(long head_start, long p, int d) {
   return head_start + (p >> 4) * (16 * CLQ_HEAD_DIM) + d * 16 + (p & 15);
 }
 
+#if !CLQ_ON_CPU
+
 /* The portable form: one work-item for two elements of a head of a row. Dimension 1 counts the
  * heads of q, then those of k, then those of v. */
 __kernel void rope_pairs(ROPE_ARGS) {
@@ -120,7 +122,7 @@ __kernel void rope_pairs(ROPE_ARGS) {
   }
 }
 
-#if CLQ_ON_CPU
+#else
 
 /* One head of one row, rotated into private memory. `angles`: the table at its position. */
 static inline void rotate(const __global float *x, const __global float *angles, int dims,

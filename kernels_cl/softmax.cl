@@ -18,7 +18,10 @@
 
 #pragma OPENCL FP_CONTRACT OFF
 
-/* clq_dtype of the output: 1 f32, 5 u8 (int8 input only). */
+/* clq_dtype of the input: 1 f32, 4 i8; of the output: 1 f32, 5 u8 (int8 input only). */
+#ifndef CLQ_X
+#define CLQ_X 4
+#endif
 #ifndef CLQ_OUT
 #define CLQ_OUT 1
 #endif
@@ -50,6 +53,8 @@ static inline float factor_of(float sum) {
   CLQ_TENSOR(const float, x), CLQ_TENSOR(float, out), const long rows, const long cols,           \
       const long x_row, const long out_row, const float scale
 
+#if !CLQ_ON_CPU
+
 /* --- the portable forms: one work-group of 64 a row --- */
 
 static inline float group_max(float x, int lid, __local float *scratch) {
@@ -72,6 +77,8 @@ static inline float group_sum(float x, int lid, __local float *scratch) {
   barrier(CLK_LOCAL_MEM_FENCE);
   return a + b;
 }
+
+#if CLQ_X == 1
 
 __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_f32_groups(
     SOFTMAX_F32_ARGS) {
@@ -98,6 +105,8 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_f32
     out[i] *= factor;
   }
 }
+
+#else
 
 static inline float table_entry(int difference, float step) {
   return clq_exp((float)(-16 * (difference >> 4)) * step) *
@@ -143,7 +152,9 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_i8_
   }
 }
 
-#if CLQ_ON_CPU
+#endif
+
+#else
 
 /* --- the forms for CPUs: one work-item for a few rows --- */
 
@@ -155,6 +166,8 @@ static inline float sum_of(const float16 *lanes) {
   return (clq_fold_add16(lanes[0]) + clq_fold_add16(lanes[1])) +
          (clq_fold_add16(lanes[2]) + clq_fold_add16(lanes[3]));
 }
+
+#if CLQ_X == 1
 
 static inline void softmax_f32_row(const __global float *x, __global float *out, long cols,
                                    float scale) {
@@ -202,6 +215,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void softmax_f32_rows(
     softmax_f32_row(x + row * x_row, out + row * out_row, cols, scale);
   }
 }
+
+#else
 
 /* The 256-entry table as its two factors, each one vector. */
 typedef struct exp_table {
@@ -299,5 +314,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void softmax_i8_rows(
     out_scale[0] = 0x1p-8f;
   }
 }
+
+#endif
 
 #endif

@@ -5,7 +5,7 @@
 static const char NAME[] = "softmax";
 
 /* softmax.cl knows these types by number. */
-_Static_assert(CLQ_F32 == 1 && CLQ_U8 == 5, "CLQ_OUT of softmax.cl");
+_Static_assert(CLQ_F32 == 1 && CLQ_I8 == 4 && CLQ_U8 == 5, "CLQ_X and CLQ_OUT of softmax.cl");
 
 enum {
   GROUP = 64,           /* work-items, and lanes of the sum */
@@ -79,7 +79,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
       codes ? clqi_choose(emitter->context, NAME, i8_variants, CLQI_COUNT(i8_variants), args)
             : clqi_choose(emitter->context, NAME, f32_variants, CLQI_COUNT(f32_variants), args);
   char options[CLQI_OPTIONS_BYTES];
-  clqi_options(options, "-DCLQ_OUT=%d", (int)a->out.dtype);
+  clqi_options(options, "-DCLQ_X=%d -DCLQ_OUT=%d", (int)a->x.dtype, (int)a->out.dtype);
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
