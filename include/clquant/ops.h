@@ -106,7 +106,10 @@ typedef enum clq_rope_layout {
  *  With `k` and `v` (f32 [rows, kv_heads, head_dim]) also appends them to the caches
  *  (layout: clq_attention_args) at the rows' positions, rounded to the caches' dtype.
  *  A position outside the table or the cache is an error found on the device: nothing
- *  is written for that row. */
+ *  is written for that row, and the next clq_stream_finish reports it. head_dim is even, up to
+ *  256, with caches a multiple of 16. A pair (a, b) becomes
+ *      fma(a, cosine, -(b * sine)),  fma(b, cosine, a * sine)
+ *  on every device, so results are the same to the bit. */
 typedef struct clq_rope_args {
   clq_tensor q;
   clq_tensor out;
@@ -130,7 +133,13 @@ CLQ_API void clq_rope_table(float *table, int64_t positions, int64_t dims, doubl
  *      k: [kv_heads, capacity / 16, head_dim, 16]   (16 keys side by side)
  *      v: [kv_heads, capacity, head_dim];
  *  `out` [rows, heads * head_dim] f32, or i8 per group of 32 (then head_dim % 32 == 0).
- *  Keys are taken in chunks of a fixed size, merged in ascending order. */
+ *  Keys are taken in chunks of a fixed size, merged in ascending order: a row has the same bits
+ *  alone and among others, a decode step the same as a prefill. What the caches hold behind a
+ *  row's last key has no influence on it. Error against exact arithmetic: at most
+ *      2^-21 * (1 + S) * max |v|,   S the largest sum over d of |scale * q[d] * k[d]|.
+ *  A score of -inf masks its key; a row of nothing else is zero; NaN or +inf make the row's head
+ *  NaN. A row whose position is not in the cache is zero, and the next clq_stream_finish reports
+ *  it. int8 codes are those of clq_quantize on the float result, bit for bit. */
 typedef struct clq_attention_args {
   clq_tensor q;
   clq_tensor k_cache, v_cache;
@@ -143,8 +152,10 @@ CLQ_API CLQ_NODISCARD clq_status clq_attention(clq_stream *stream, const clq_att
 /** Row-wise softmax(scale * x). `x` f32 [rows, cols], or i8 with one scale per tensor or
  *  per token: then exp comes from a 256-entry table over max - code, exact for the
  *  dequantized logits. `out` f32 (then it may be an f32 `x`), or u8 of 1/256 steps (x i8
- *  only). -inf entries give 0, a row of -inf gives zeros; NaN or +inf makes its row NaN
- *  (u8: zeros). */
+ *  only; `out.quant` may be absent or per tensor, then its scale receives 1/256). A zero point
+ *  of x cancels. -inf entries give 0, a row of -inf gives zeros; NaN or +inf, also as x's scale,
+ *  makes its row NaN (u8: zeros). Relative error of a float result: at most 4e-6 of it; a u8 is
+ *  the nearest step of that result, saturated to 255. `scale` must not be negative with x of i8. */
 typedef struct clq_softmax_args {
   clq_tensor x;
   clq_tensor out;
