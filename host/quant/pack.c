@@ -184,7 +184,7 @@ static void *pack_tiles(void *argument) {
   const size_t code_bytes = (size_t)w->padded_cols * (size_t)w->bits * TILE / 8;
   const size_t plane = (size_t)w->groups * TILE;
   for (int64_t t = j->first_tile; t < j->end_tile; ++t) {
-    source_row rows[TILE];
+    source_row rows[TILE] = {{0}};
     find_rows(j, t * TILE, rows);
     const size_t i = (size_t)t;
     uint8_t *codes = j->base + i * code_bytes;

@@ -56,7 +56,7 @@ int64_t clqi_ref_rope_run(const clqi_ref_rope *r) {
       rotate(r, r->q + at, angles, r->out + at);
     }
     for (int64_t head = 0; r->k != NULL && head < r->kv_heads; ++head) {
-      float rotated[256];
+      float rotated[256] = {0};
       rotate(r, r->k + (row * r->kv_heads + head) * r->head_dim, angles, rotated);
       append(r, row, head, p, rotated);
     }

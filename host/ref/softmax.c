@@ -58,8 +58,9 @@ typedef struct row_table {
 
 static void make_table(row_table *t, const int8_t *x, int64_t cols, float step) {
   for (int d = 0; d < 256; ++d) {
-    const float high = clqi_ref_exp((float)(-16 * (d / 16)) * step);
-    const float low = clqi_ref_exp((float)-(d % 16) * step);
+    const int high_part = d & ~15;
+    const float high = clqi_ref_exp((float)-high_part * step);
+    const float low = clqi_ref_exp((float)-(d - high_part) * step);
     t->exp[d] = high * low;
   }
   t->largest = -128;

@@ -29,7 +29,7 @@ static clq_status append(text_buffer *b, const char *text, size_t length) {
   if (!clqi_add_size(b->length, length, &needed) || !clqi_add_size(needed, 1, &needed)) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "kernel source: too long");
   }
-  if (needed > b->capacity) {
+  if (b->text == NULL || needed > b->capacity) {
     const size_t capacity = needed < SIZE_MAX / 2 ? needed * 2 : needed;
     char *grown = clqi_realloc(b->text, capacity, 1);
     if (grown == NULL) {
