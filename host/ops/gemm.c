@@ -6,11 +6,14 @@
 static const char NAME[] = "gemm";
 
 enum {
-  X_GROUP = 32,      /* the one group of activations that is offered */
-  MAX_GROUP = 32768, /* codes of 8 bits times codes of 8 bits, summed in int32 */
-  CHUNK = 2048,      /* elements of K that a CPU tile holds; more if a group is longer */
-  LANES = 64,        /* work-group of the lane forms */
-  ITEMS_PER_UNIT = 4 /* work-items a compute unit should get, for balance */
+  X_GROUP = 32,            /* the one group of activations that is offered */
+  MAX_GROUP = 32768,       /* codes of 8 bits times codes of 8 bits, summed in int32 */
+  CHUNK = 2048,            /* elements of K that a CPU form holds; more if a group is longer */
+  FLOAT_CHUNK = 256,       /* the same of the float form */
+  LANES = 64,              /* work-group of the lane forms */
+  ITEMS_PER_UNIT = 4,      /* work-items a compute unit should get, for balance */
+  MAX_ROW_TILES = 8,       /* of one work-item */
+  CACHE_BYTES = 512 * 1024 /* of weights that a work-item meets again and again */
 };
 
 static const clqi_field fields[] = {
@@ -86,66 +89,78 @@ static const char *one_row(const clq_context *context, const void *args) {
   return ((const clq_gemm_args *)args)->x.shape[0] == 1 ? NULL : "one row";
 }
 
-/* tile[0]: rows of a tile. With neither x86 trait the compiler's own vectors serve. */
+/* tile: rows of a work-item's tile, rows computed at once. With neither x86 trait the compiler's
+ * own vectors serve. */
 static const clqi_variant integer_variants[] = {
     {"gemm_q8_row_vnni",
-     CLQI_KERNEL_gemm_q8_tile,
-     "",
+     CLQI_KERNEL_gemm_q8_row,
+     NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
      one_row,
-     {1}},
+     {1, 1}},
     {"gemm_q8_tile_vnni",
      CLQI_KERNEL_gemm_q8_tile,
-     "",
+     NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
      NULL,
-     {8}},
+     {8, 8}},
     {"gemm_q8_row_avx2",
-     CLQI_KERNEL_gemm_q8_tile,
-     "",
+     CLQI_KERNEL_gemm_q8_row,
+     NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
      one_row,
-     {1}},
+     {1, 1}},
     {"gemm_q8_tile_avx2",
      CLQI_KERNEL_gemm_q8_tile,
-     "",
+     NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
      NULL,
-     {4}},
-    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_tile, "", CLQI_BIT(CPU), one_row, {1}},
-    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, "", CLQI_BIT(CPU), NULL, {4}},
-    {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, "", 0, one_row, {1}},
-    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, "", 0, NULL, {4}},
+     {8, 4}},
+    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), one_row, {1, 1}},
+    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, NULL, CLQI_BIT(CPU), NULL, {8, 4}},
+    {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, NULL, 0, one_row, {1, 1}},
+    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, NULL, 0, NULL, {4, 4}},
 };
 
 static const clqi_variant float_variants[] = {
-    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, "", CLQI_BIT(CPU), one_row, {1}},
-    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, "", CLQI_BIT(CPU), NULL, {8}},
-    {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, "", 0, one_row, {1}},
-    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, "", 0, NULL, {4}},
+    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, NULL, CLQI_BIT(CPU), one_row, {1}},
+    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, NULL, CLQI_BIT(CPU), NULL, {8}},
+    {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, NULL, 0, one_row, {1}},
+    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, NULL, 0, NULL, {4}},
 };
 
 /* --- launch --- */
 
-/* Work-items of a CPU tile form: `row_tiles` tiles of rows by `tiles` tiles of 16 columns. */
+/* Work-items of a CPU form: `row_tiles` tiles of rows by `tiles` tiles of 16 columns. */
 typedef struct tiling {
   int32_t row_tiles;
   int32_t tiles;
   size_t global[2];
 } tiling;
 
-/* As many columns for one work-item as leave every compute unit enough of them: what is prepared
- * of x serves all its columns. */
-static tiling choose_tiling(const clq_context *context, int64_t rows, int64_t cols,
-                            int32_t tile_rows, int32_t row_tiles, int32_t most_tiles) {
-  const int64_t row_blocks = clqi_div_up(rows, (int64_t)tile_rows * row_tiles);
-  const int64_t column_tiles = clqi_div_up(cols, CLQI_TILE);
+/* As many columns for one work-item as leave every compute unit enough items: what is prepared of
+ * x serves all its columns. No more than fit the second cache, where one row tile after the other
+ * meets the same weights. */
+static tiling choose_tiling(const clq_context *context, const clq_weights *w, int64_t rows,
+                            int32_t tile_rows, int64_t chunk) {
   const int64_t wanted = (int64_t)context->info.compute_units * ITEMS_PER_UNIT;
+  const int64_t all_row_tiles = clqi_div_up(rows, tile_rows);
+  const int64_t column_tiles = clqi_div_up(w->rows, CLQI_TILE);
+  const int64_t depth = chunk < w->padded_cols ? chunk : w->padded_cols;
+  const int64_t most = (int64_t)CACHE_BYTES / (depth * CLQI_TILE * w->bits / 8);
+  int64_t tiles = most < 1 ? 1 : most < column_tiles ? most : column_tiles;
+  int64_t row_tiles = all_row_tiles < MAX_ROW_TILES ? all_row_tiles : MAX_ROW_TILES;
+  while (row_tiles > 1 &&
+         clqi_div_up(all_row_tiles, row_tiles) * clqi_div_up(column_tiles, tiles) < wanted) {
+    row_tiles = (row_tiles + 1) / 2;
+  }
+  const int64_t row_blocks = clqi_div_up(all_row_tiles, row_tiles);
   const int64_t column_blocks = clqi_div_up(wanted, row_blocks);
-  int64_t tiles = clqi_div_up(column_tiles, column_blocks);
-  tiles = tiles > most_tiles ? most_tiles : tiles;
-  return (tiling){
-      row_tiles, (int32_t)tiles, {(size_t)row_blocks, (size_t)clqi_div_up(column_tiles, tiles)}};
+  const int64_t fair = clqi_div_up(column_tiles, column_blocks);
+  tiles = fair < tiles ? fair : tiles;
+  return (tiling){(int32_t)row_tiles,
+                  (int32_t)tiles,
+                  {(size_t)row_blocks, (size_t)clqi_div_up(column_tiles, tiles)}};
 }
 
 /* Every plane is an argument of every kernel; what the format lacks is NULL. */
@@ -210,19 +225,20 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
   const int64_t group = grouped ? X_GROUP : w_group;
   const int64_t ratio = clqi_div_up(w_group, group);
+  const int64_t chunk = group > CHUNK ? next_power_of_two(group) : CHUNK;
   char options[CLQI_OPTIONS_BYTES];
   char more[CLQI_OPTIONS_BYTES];
   if (lanes) {
-    clqi_options(more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
+    clqi_options(more, "-DCLQ_ROWS=%d -DCLQ_X_WORDS=%d", (int)v->tile[0], rows_are_words(a));
   } else {
     clqi_options(more, "-DCLQ_GROUP=%d -DCLQ_CHUNK=%lld", group == X_GROUP ? X_GROUP : 0,
-                 (long long)(group > CHUNK ? next_power_of_two(group) : CHUNK));
+                 (long long)chunk);
   }
   clqi_options(options,
-               "-DCLQ_ROWS=%d -DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d "
-               "-DCLQ_W_SCALE_F32=%d -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s",
-               (int)v->tile[0], (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32, grouped,
-               sums_serve(a), more);
+               "-DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE_F32=%d "
+               "-DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s%s",
+               (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32, grouped, sums_serve(a), more,
+               v->tile[1] == 4 && !lanes ? " -DCLQ_BLOCK=4" : "");
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
@@ -243,14 +259,15 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
     lane_range(a, v->tile[0], global, local);
     return finish(&l, a, global, local);
   }
-  const tiling t = choose_tiling(emitter->context, a->x.shape[0], w->rows, v->tile[0], 1, 64);
+  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], chunk);
   clqi_arg_i32(&l, t.tiles);
-  clqi_arg_i32(&l, t.row_tiles);
+  if (v->kernel == CLQI_KERNEL_gemm_q8_tile) {
+    clqi_arg_i32(&l, t.row_tiles);
+  }
   return finish(&l, a, t.global, NULL);
 }
 
 static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
-  enum { ROW_TILES = 8 };
   const clq_weights *w = a->weights;
   const clqi_variant *v =
       clqi_choose(emitter->context, NAME, float_variants, CLQI_COUNT(float_variants), a);
@@ -276,9 +293,7 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
     lane_range(a, v->tile[0], global, local);
     return finish(&l, a, global, local);
   }
-  const int64_t row_tiles = clqi_div_up(a->x.shape[0], v->tile[0]);
-  const tiling t = choose_tiling(emitter->context, a->x.shape[0], w->rows, v->tile[0],
-                                 (int32_t)(row_tiles < ROW_TILES ? row_tiles : ROW_TILES), 64);
+  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], FLOAT_CHUNK);
   clqi_arg_i32(&l, t.tiles);
   clqi_arg_i32(&l, t.row_tiles);
   return finish(&l, a, t.global, NULL);
