@@ -12,7 +12,7 @@ static const struct command {
   const char *purpose;
 } commands[] = {
 #if CLQ_WITH_BENCH
-    {"bench", cli_bench, "measure an operator, also beside another implementation"},
+    {"bench", cli_bench, "measure an operator and check its answer"},
 #endif
     {"cache", cli_cache, "show or clear the folder of compiled kernels"},
     {"devices", cli_devices, "list the OpenCL devices and what they can do"},
