@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export HOME
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/clquant
 build=$root/build/release
-question='What is the capital of France?'
+question='Explain in two sentences what photosynthesis is.'
 
 model_file=SmolLM2-135M-Instruct.Q4_1.gguf
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
