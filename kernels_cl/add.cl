@@ -1,32 +1,43 @@
-/* Element-wise sum of rows. */
+/* Element-wise sum of rows. The host sets CLQ_X and CLQ_OUT to the same type. */
 #include "lib/emit.h"
-#include "lib/tensor.h"
-
-#pragma OPENCL FP_CONTRACT OFF
-
-/* CLQ_X: type of both operands, CLQ_OUT_F32 or CLQ_OUT_F16; CLQ_OUT is the same. */
 #ifndef CLQ_X
 #define CLQ_X CLQ_OUT
 #endif
+#include "lib/input.h"
+#include "lib/tensor.h"
+#include "lib/traits.h"
 
-#if CLQ_X == CLQ_OUT_F16
-typedef half x_t;
-#define LOAD_X clq_row_load_f16
-#else
-typedef float x_t;
-#define LOAD_X clq_row_load_f32
-#endif
+#pragma OPENCL FP_CONTRACT OFF
 
-/* One work-item a row. out may be a or b. */
-__kernel void add_rows(CLQ_TENSOR(const x_t, a), CLQ_TENSOR(const x_t, b),
-                       CLQ_TENSOR(CLQ_OUT_T, out), const long cols, const long a_stride,
-                       const long b_stride, const long out_stride) {
-  const long row = get_global_id(0);
-  const __global x_t *a = a_base + a_start + row * a_stride;
-  const __global x_t *b = b_base + b_start + row * b_stride;
-  __global CLQ_OUT_T *out = out_base + out_start + row * out_stride;
-#define VALUE(i, end) (LOAD_X(a, (i), (end)) + LOAD_X(b, (i), (end)))
-#if CLQ_OUT != CLQ_OUT_Q8
-  CLQ_EMIT_ROW(VALUE, cols, cols, out, 0, 0)
-#endif
+#define ADD_ARGS                                                                                \
+  CLQ_TENSOR(const clq_x, a), CLQ_TENSOR(const clq_x, b), CLQ_TENSOR(clq_x, out),               \
+      const long cols, const long a_stride, const long b_stride, const long out_stride
+
+#define ADD_AT(row)                                                 \
+  const __global clq_x *a = a_base + a_start + (row) * a_stride;    \
+  const __global clq_x *b = b_base + b_start + (row) * b_stride;    \
+  __global clq_x *out = out_base + out_start + (row) * out_stride
+
+/* out may be a or b in both forms. */
+#if CLQ_ON_CPU
+
+/* One work-item a row. */
+__kernel void add_rows(ADD_ARGS) {
+  ADD_AT((long)get_global_id(0));
+  for (long i = 0; i < cols; i += 16) {
+    CLQ_ROW_STORE_X(CLQ_ROW_LOAD_X(a, i, cols) + CLQ_ROW_LOAD_X(b, i, cols), out, i, cols);
+  }
 }
+
+#else
+
+/* One work-item an element: dimension 0 counts columns (and some beyond), 1 rows. */
+__kernel void add_elements(ADD_ARGS) {
+  ADD_AT((long)get_global_id(1));
+  const long i = get_global_id(0);
+  if (i < cols) {
+    CLQ_STORE_X(CLQ_LOAD_X(i, a) + CLQ_LOAD_X(i, b), i, out);
+  }
+}
+
+#endif

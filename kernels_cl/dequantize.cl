@@ -1,33 +1,57 @@
 /* int8 codes to floats: scale * (code - zero), rounded once. */
 #include "lib/emit.h"
 #include "lib/tensor.h"
+#include "lib/traits.h"
 
 #pragma OPENCL FP_CONTRACT OFF
 
 /* How the column moves in the plane of scales, from the host:
  *   plane element = row * row_step + col / group   (group large: one a row; row_step 0: shared) */
+#define DEQUANTIZE_ARGS                                                                         \
+  CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, scale), CLQ_TENSOR(const int, zero),       \
+      CLQ_TENSOR(CLQ_OUT_T, out), const long cols, const long x_stride, const long out_stride,  \
+      const long row_step, const long group
+
+#define DEQUANTIZE_AT(row)                                                      \
+  const __global char *x = x_base + x_start + (row) * x_stride;                 \
+  const __global float *scale = scale_base + scale_start + (row) * row_step;    \
+  const __global int *zero = zero_base + zero_start + (row) * row_step;         \
+  __global CLQ_OUT_T *out = out_base + out_start + (row) * out_stride
+
+static inline void store_value(char code, float scale, int zero, __global CLQ_OUT_T *out, long i) {
+  const float v = scale * (float)((int)code - zero);
+#if CLQ_OUT == CLQ_OUT_F16
+  vstore_half_rte(v, i, out);
+#else
+  out[i] = (CLQ_OUT_T)v;
+#endif
+}
+
+#if CLQ_ON_CPU
 
 /* One work-item a row. */
-__kernel void dequantize_rows(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, scale),
-                              CLQ_TENSOR(const int, zero), CLQ_TENSOR(CLQ_OUT_T, out),
-                              const long cols, const long x_stride, const long out_stride,
-                              const long row_step, const long group) {
-  const long row = get_global_id(0);
-  const __global char *x = x_base + x_start + row * x_stride;
-  const __global float *scale = scale_base + scale_start + row * row_step;
-  const __global int *zero = zero_base + zero_start + row * row_step;
-  __global CLQ_OUT_T *out = out_base + out_start + row * out_stride;
+__kernel void dequantize_rows(DEQUANTIZE_ARGS) {
+  DEQUANTIZE_AT((long)get_global_id(0));
   for (long b = 0, g = 0; b < cols; b += group, ++g) {
     const long e = min(b + group, cols);
     const float s = scale[g];
     const int z = zero_base == 0 ? 0 : zero[g];
     for (long i = b; i < e; ++i) {
-      const float v = s * (float)((int)x[i] - z);
-#if CLQ_OUT == CLQ_OUT_F16
-      vstore_half_rte(v, i, out);
-#else
-      out[i] = (CLQ_OUT_T)v;
-#endif
+      store_value(x[i], s, z, out, i);
     }
   }
 }
+
+#else
+
+/* One work-item an element: dimension 0 counts columns (and some beyond), 1 rows. */
+__kernel void dequantize_elements(DEQUANTIZE_ARGS) {
+  DEQUANTIZE_AT((long)get_global_id(1));
+  const long i = get_global_id(0);
+  if (i < cols) {
+    const long g = i / group;
+    store_value(x[i], scale[g], zero_base == 0 ? 0 : zero[g], out, i);
+  }
+}
+
+#endif

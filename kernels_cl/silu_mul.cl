@@ -2,25 +2,52 @@
 #include "lib/emit.h"
 #include "lib/math.h"
 #include "lib/tensor.h"
+#include "lib/traits.h"
 
 #pragma OPENCL FP_CONTRACT OFF
 
+#define SILU_MUL_ARGS                                                                          \
+  CLQ_TENSOR(const float, gate), CLQ_TENSOR(const float, up), CLQ_TENSOR(CLQ_OUT_T, out),      \
+      CLQ_TENSOR(float, scale), CLQ_TENSOR(int, sum), const long cols, const long gate_stride, \
+      const long up_stride, const long out_stride, const long group
+
+#if CLQ_ON_CPU
+
 /* One work-item a row. */
-__kernel void silu_mul_rows(CLQ_TENSOR(const float, gate), CLQ_TENSOR(const float, up),
-                            CLQ_TENSOR(CLQ_OUT_T, out), CLQ_TENSOR(float, scale),
-                            CLQ_TENSOR(int, sum), const long cols, const long gate_stride,
-                            const long up_stride, const long out_stride, const long group) {
+__kernel void silu_mul_rows(SILU_MUL_ARGS) {
   const long row = get_global_id(0);
   const __global float *gate = gate_base + gate_start + row * gate_stride;
   const __global float *up = up_base + up_start + row * up_stride;
   __global CLQ_OUT_T *out = out_base + out_start + row * out_stride;
-#if CLQ_OUT == CLQ_OUT_Q8
-  const long groups = (cols + group - 1) / group;
-  __global float *row_scale = scale_base + scale_start + row * groups;
-  __global int *row_sum = sum_base == 0 ? 0 : sum_base + sum_start + row * groups;
-#endif
+  CLQ_EMIT_PLANES(row * ((cols + group - 1) / group));
 #define GATE(i, end) clq_row_load_f32(gate, (i), (end))
 #define VALUE(i, end) \
   ((GATE(i, end) * clq_sigmoid16(GATE(i, end))) * clq_row_load_f32(up, (i), (end)))
   CLQ_EMIT_ROW(VALUE, cols, group, out, row_scale, row_sum)
 }
+
+#else
+
+#include "lib/emit_group.h"
+
+static inline float4 silu_mul_quad(const __global float *gate, const __global float *up, long i,
+                                   long end) {
+  const float4 g = clq_quad_load_f32(gate, i, end);
+  return (g * clq_sigmoid4(g)) * clq_quad_load_f32(up, i, end);
+}
+
+/* One work-group for `chunk` columns of a row: all of it, or a multiple of the group. */
+__kernel void silu_mul_group(SILU_MUL_ARGS, const long chunk) {
+  const long row = get_group_id(0);
+  const long begin = (long)get_group_id(1) * chunk;
+  const long width = min(chunk, cols - begin);
+  const __global float *gate = gate_base + gate_start + row * gate_stride + begin;
+  const __global float *up = up_base + up_start + row * up_stride + begin;
+  __global CLQ_OUT_T *out = out_base + out_start + row * out_stride + begin;
+  CLQ_EMIT_PLANES(row * ((cols + group - 1) / group) + begin / group);
+  CLQ_EMIT_SCRATCH(scratch);
+#define VALUE(i, end) silu_mul_quad(gate, up, (i), (end))
+  CLQ_EMIT_ROW_GROUP(VALUE, width, group, out, row_scale, row_sum, scratch)
+}
+
+#endif

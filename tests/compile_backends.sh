@@ -49,6 +49,31 @@ probe|spirv|-DCLQ_PROBE_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
 probe|spirv|-DCLQ_PROBE_KHR_DOT=1 -cl-std=CL3.0|OpSDot OpSUDot|
 probe|spirv|-DCLQ_PROBE_FP16=1|OpFAdd|
 probe|ir|-DCLQ_PROBE_QCOM_SUBGROUPS=1 -cl-std=CL2.0|qcom_sub_group_shuffle_xor|
+rmsnorm|sm_90|-DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 bar.sync st.shared|
+rmsnorm|sm_90|-DCLQ_X=2 -DCLQ_OUT=2|cvt.rn.f16.f32 bar.sync|
+rmsnorm|gfx1100|-DCLQ_OUT=4|s_barrier ds_store|
+rmsnorm|gfx906|-DCLQ_X=2 -DCLQ_OUT=4|s_barrier ds_write|
+rmsnorm|spirv|-DCLQ_OUT=4 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
+rmsnorm|spirv|-DCLQ_OUT=4 -DCLQ_HAS_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
+rmsnorm|ir|-DCLQ_OUT=4 -DCLQ_HAS_QCOM_SUBGROUPS=1 -cl-std=CL2.0|qcom_sub_group_shuffle_xor|
+quantize|sm_90|-DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32|
+quantize|sm_75|-DCLQ_X=2 -DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 cvt.f32.f16|
+quantize|gfx1100|-DCLQ_OUT=4|s_barrier|
+quantize|spirv|-DCLQ_OUT=4 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
+quantize|spirv|-DCLQ_OUT=4 -DCLQ_HAS_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
+silu_mul|sm_90|-DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 fma.rn.f32|
+silu_mul|sm_90||fma.rn.f32|
+silu_mul|gfx1100|-DCLQ_OUT=4|s_barrier v_fma|
+silu_mul|spirv|-DCLQ_OUT=4 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
+dequantize|sm_90|-DCLQ_OUT=2|cvt.rn.f16.f32|
+dequantize|gfx1100||v_mul_f32|
+dequantize|spirv||OpFMul|
+add|sm_90|-DCLQ_OUT=2|cvt.rn.f16.f32 cvt.f32.f16|
+add|gfx1100||v_add_f32|
+add|spirv||OpFAdd|
+embedding|sm_90|-DCLQ_W_MIN=1|fma.rn.f32 atom.|
+embedding|gfx1100|-DCLQ_W_BITS=8|global_atomic_cmpswap|
+embedding|spirv||OpAtomicCompareExchange|
 '
 
 clang=${CLQ_CLANG-}

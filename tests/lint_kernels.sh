@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # lint_kernels.sh KERNELS_CL: compiles every kernel file alone, with its default
-# macros, for the three families of device that clang knows, as OpenCL C 1.2 and
-# 3.0. Exit 77 (skipped) without a clang that is new enough, 1 if CI=true.
+# macros and as for a CPU, for the three families of device that clang knows, as
+# OpenCL C 1.2 and 3.0. Exit 77 (skipped) without a clang that is new enough, 1 if CI=true.
 set -euo pipefail
 kernels=$1
 
@@ -26,7 +26,7 @@ warnings=(-Wall -Wextra -Wdouble-promotion -Wundef -Wno-unused -Wno-unused-param
 failures=0
 for file in "${files[@]}"; do
   for standard in CL1.2 CL3.0; do
-    for target in "spir64" "nvptx64" "amdgcn -mcpu=gfx1100 -nogpulib"; do
+    for target in "spir64" "spir64 -DCLQ_ON_CPU=1" "nvptx64" "amdgcn -mcpu=gfx1100 -nogpulib"; do
       # shellcheck disable=SC2086 # a target is words
       if ! "$clang" -x cl -cl-std=$standard -target $target -I "$kernels" -fsyntax-only \
         "${warnings[@]}" "$file"; then

@@ -1,14 +1,13 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-#include "device.h"
+#include "forms.h"
 #include "ref/math.h"
 #include "ref/ref.h"
 
-enum { ROWS = 3, COLS = 53, N = ROWS * COLS };
+enum { ROWS = 3, COLS = 131, N = ROWS * COLS };
 
-Test(add, f32_and_f16_are_the_reference_bit_for_bit_also_in_place) {
-  test_device d = test_device_open(NULL);
+static void check(const test_device *d) {
   float a[N];
   float b[N];
   float expected[N];
@@ -24,12 +23,12 @@ Test(add, f32_and_f16_are_the_reference_bit_for_bit_also_in_place) {
   a[3] = NAN;
   a[4] = INFINITY;
   clqi_ref_add(a, b, N, expected);
-  test_buffer ab = test_buffer_new(&d, a, sizeof a);
-  test_buffer bb = test_buffer_new(&d, b, sizeof b);
+  test_buffer ab = test_buffer_new(d, a, sizeof a);
+  test_buffer bb = test_buffer_new(d, b, sizeof b);
   const clq_tensor at = {ab.mem, CLQ_F32, {ROWS, COLS}};
   const clq_tensor bt = {bb.mem, CLQ_F32, {ROWS, COLS}};
-  test_ok(clq_add(d.stream, &(clq_add_args){at, bt, at}));
-  test_buffer_read(&d, &ab, got);
+  test_ok(clq_add(d->stream, &(clq_add_args){at, bt, at}));
+  test_buffer_read(d, &ab, got);
   for (int i = 0; i < N; ++i) {
     cr_assert(got[i] == expected[i] || (isnan(got[i]) && isnan(expected[i])), "element %d", i);
   }
@@ -41,13 +40,13 @@ Test(add, f32_and_f16_are_the_reference_bit_for_bit_also_in_place) {
     b[i] = clqi_ref_f32_from_f16(hb[i]);
   }
   clqi_ref_add(a, b, N, expected);
-  test_buffer hab = test_buffer_new(&d, ha, sizeof ha);
-  test_buffer hbb = test_buffer_new(&d, hb, sizeof hb);
-  test_buffer hob = test_buffer_new(&d, NULL, sizeof ha);
-  test_ok(clq_add(d.stream, &(clq_add_args){{hab.mem, CLQ_F16, {ROWS, COLS}},
-                                            {hbb.mem, CLQ_F16, {ROWS, COLS}},
-                                            {hob.mem, CLQ_F16}}));
-  test_buffer_read(&d, &hob, got_half);
+  test_buffer hab = test_buffer_new(d, ha, sizeof ha);
+  test_buffer hbb = test_buffer_new(d, hb, sizeof hb);
+  test_buffer hob = test_buffer_new(d, NULL, sizeof ha);
+  test_ok(clq_add(d->stream, &(clq_add_args){{hab.mem, CLQ_F16, {ROWS, COLS}},
+                                             {hbb.mem, CLQ_F16, {ROWS, COLS}},
+                                             {hob.mem, CLQ_F16}}));
+  test_buffer_read(d, &hob, got_half);
   for (int i = 0; i < N; ++i) {
     cr_assert_eq(got_half[i], clqi_ref_f16_from_f32(expected[i]), "element %d", i);
   }
@@ -56,7 +55,13 @@ Test(add, f32_and_f16_are_the_reference_bit_for_bit_also_in_place) {
   test_buffer_free(&hab);
   test_buffer_free(&hbb);
   test_buffer_free(&hob);
-  test_device_close(&d);
+}
+
+Test(add, f32_and_f16_are_the_reference_bit_for_bit_also_in_place) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check(&f.device);
+    test_forms_saw(&f, "add", "add_rows", "add_elements");
+  }
 }
 
 Test(add, bad_arguments_are_named) {
@@ -66,7 +71,7 @@ Test(add, bad_arguments_are_named) {
   clq_tensor wrong = t;
   wrong.shape[1] = COLS - 1;
   test_fails(clq_add(d.stream, &(clq_add_args){t, wrong, t}), CLQ_INVALID_ARGUMENT,
-             "add: dimension 1 of b is 52, expected 53 (cols of a)");
+             "add: dimension 1 of b is 130, expected 131 (cols of a)");
   wrong = t;
   wrong.dtype = CLQ_F16;
   test_fails(clq_add(d.stream, &(clq_add_args){t, wrong, t}), CLQ_UNSUPPORTED, "dtype of b");

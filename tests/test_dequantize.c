@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device.h"
+#include "forms.h"
 #include "ref/math.h"
 #include "ref/ref.h"
 
@@ -56,13 +56,14 @@ static void check(const test_device *d, clq_granularity per, bool zero, bool hal
 }
 
 Test(dequantize, every_granularity_is_the_reference_bit_for_bit) {
-  test_device d = test_device_open(NULL);
-  for (int per = CLQ_PER_TENSOR; per <= CLQ_PER_GROUP; ++per) {
-    for (int bits = 0; bits < 4; ++bits) {
-      check(&d, (clq_granularity)per, (bits & 1) != 0, (bits & 2) != 0);
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (int per = CLQ_PER_TENSOR; per <= CLQ_PER_GROUP; ++per) {
+      for (int bits = 0; bits < 4; ++bits) {
+        check(&f.device, (clq_granularity)per, (bits & 1) != 0, (bits & 2) != 0);
+      }
     }
+    test_forms_saw(&f, "dequantize", "dequantize_rows", "dequantize_elements");
   }
-  test_device_close(&d);
 }
 
 Test(dequantize, undoes_quantize_to_half_a_step) {

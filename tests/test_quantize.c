@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device.h"
+#include "forms.h"
 #include "ref/math.h"
 #include "ref/ref.h"
 
-static const int64_t widths[] = {1, 7, 16, 31, 32, 33, 48, 64, 100, 129, 576, 1025};
-static const int64_t groups[] = {0, 32, 64, 128, 5, 24}; /* 0: per token */
+static const int64_t widths[] = {1, 7, 16, 31, 32, 33, 48, 64, 100, 129, 576, 2051};
+static const int64_t groups[] = {0, 32, 64, 128, 5, 24, 4, 1024, 1030}; /* 0: per token */
 enum { ROWS = 3 };
 
 /* Codes, scales and sums for one width and group, equal to the reference. */
@@ -70,14 +70,19 @@ static void check(const test_device *d, int64_t cols, int64_t group_word, bool h
   free(got_sums);
 }
 
+static void saw(const test_forms *f) {
+  test_forms_saw(f, "quantize", "quantize_rows", "quantize_group");
+}
+
 static void sweep(bool half) {
-  test_device d = test_device_open(NULL);
-  for (size_t w = 0; w < sizeof widths / sizeof widths[0]; ++w) {
-    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; ++g) {
-      check(&d, widths[w], groups[g], half);
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (size_t w = 0; w < sizeof widths / sizeof widths[0]; ++w) {
+      for (size_t g = 0; g < sizeof groups / sizeof groups[0]; ++g) {
+        check(&f.device, widths[w], groups[g], half);
+      }
     }
+    saw(&f);
   }
-  test_device_close(&d);
 }
 
 Test(quantize, f32_is_the_reference_bit_for_bit) { sweep(false); }
@@ -96,9 +101,8 @@ Test(quantize, reference_rounds_half_to_even_and_is_within_half_a_step) {
 }
 
 /* Rows of zeros, NaN and infinities, as tensor.h defines them; neighbours untouched. */
-Test(quantize, special_rows) {
+static void check_special_rows(const test_device *d) {
   enum { COLS = 40, SPECIAL_ROWS = 5 };
-  test_device d = test_device_open(NULL);
   float x[SPECIAL_ROWS][COLS] = {{0}};
   int8_t codes[SPECIAL_ROWS][COLS];
   float scales[SPECIAL_ROWS];
@@ -109,17 +113,17 @@ Test(quantize, special_rows) {
   x[2][11] = NAN;
   x[3][5] = INFINITY;
   x[3][6] = -INFINITY;
-  test_buffer xb = test_buffer_new(&d, x, sizeof x);
-  test_buffer ob = test_buffer_new(&d, NULL, sizeof codes);
-  test_buffer sb = test_buffer_new(&d, NULL, sizeof scales);
+  test_buffer xb = test_buffer_new(d, x, sizeof x);
+  test_buffer ob = test_buffer_new(d, NULL, sizeof codes);
+  test_buffer sb = test_buffer_new(d, NULL, sizeof scales);
   test_ok(clq_quantize(
-      d.stream, &(clq_quantize_args){.x = {xb.mem, CLQ_F32, {SPECIAL_ROWS, COLS}},
-                                     .out = {ob.mem,
-                                             CLQ_I8,
-                                             {SPECIAL_ROWS, COLS},
-                                             .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem}}}));
-  test_buffer_read(&d, &ob, codes);
-  test_buffer_read(&d, &sb, scales);
+      d->stream, &(clq_quantize_args){.x = {xb.mem, CLQ_F32, {SPECIAL_ROWS, COLS}},
+                                      .out = {ob.mem,
+                                              CLQ_I8,
+                                              {SPECIAL_ROWS, COLS},
+                                              .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem}}}));
+  test_buffer_read(d, &ob, codes);
+  test_buffer_read(d, &sb, scales);
   cr_assert_arr_eq(codes[0], codes[4], COLS);
   cr_assert_eq(codes[0][39], 127);
   cr_assert(scales[1] == 0.0f && isnan(scales[2]) && isinf(scales[3]));
@@ -131,5 +135,11 @@ Test(quantize, special_rows) {
   test_buffer_free(&xb);
   test_buffer_free(&ob);
   test_buffer_free(&sb);
-  test_device_close(&d);
+}
+
+Test(quantize, special_rows) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check_special_rows(&f.device);
+    saw(&f);
+  }
 }

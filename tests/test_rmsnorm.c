@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device.h"
+#include "forms.h"
 #include "ref/math.h"
 #include "ref/ref.h"
 
-static const int64_t widths[] = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 576, 769, 1025};
+static const int64_t widths[] = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 576, 769, 2051};
 enum { WIDTHS = sizeof widths / sizeof widths[0] };
 
 typedef struct shape {
@@ -29,6 +29,10 @@ static void store(float *x, void *out, size_t i, bool half) {
   } else {
     memcpy((char *)out + 4 * i, x, 4);
   }
+}
+
+static void saw(const test_forms *f) {
+  test_forms_saw(f, "rmsnorm", "rmsnorm_rows", "rmsnorm_group");
 }
 
 static void check_shape(const test_device *d, shape s) {
@@ -148,25 +152,28 @@ static void check_shape(const test_device *d, shape s) {
 }
 
 static void sweep(int64_t group, bool half) {
-  test_device d = test_device_open(NULL);
-  for (int w = 0; w < WIDTHS; ++w) {
-    for (int bits = 0; bits < 8; ++bits) {
-      check_shape(&d, (shape){.rows = 1 + w % 5,
-                              .cols = widths[w],
-                              .group = group,
-                              .half = half,
-                              .residual = (bits & 1) != 0,
-                              .gamma = (bits & 2) != 0,
-                              .strided = (bits & 4) != 0});
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (int w = 0; w < WIDTHS; ++w) {
+      for (int bits = 0; bits < 8; ++bits) {
+        check_shape(&f.device, (shape){.rows = 1 + w % 5,
+                                       .cols = widths[w],
+                                       .group = group,
+                                       .half = half,
+                                       .residual = (bits & 1) != 0,
+                                       .gamma = (bits & 2) != 0,
+                                       .strided = (bits & 4) != 0});
+      }
     }
+    saw(&f);
   }
-  test_device_close(&d);
 }
 
 Test(rmsnorm, f32_is_the_reference_bit_for_bit) { sweep(0, false); }
 Test(rmsnorm, f16_is_the_reference_bit_for_bit) { sweep(0, true); }
 Test(rmsnorm, q8_per_token_is_the_reference_bit_for_bit) { sweep(-1, false); }
 Test(rmsnorm, q8_per_group_is_the_reference_bit_for_bit) { sweep(32, false); }
+Test(rmsnorm, q8_in_large_groups_is_the_reference_bit_for_bit) { sweep(1024, false); }
+Test(rmsnorm, q8_in_odd_groups_is_the_reference_bit_for_bit) { sweep(24, false); }
 Test(rmsnorm, f16_to_q8_per_group_is_the_reference_bit_for_bit) { sweep(32, true); }
 
 Test(rmsnorm, reference_agrees_with_double) {
@@ -189,9 +196,8 @@ Test(rmsnorm, reference_agrees_with_double) {
 }
 
 /* Zero, NaN and Inf rows are as the quantization contract says; their neighbours are untouched. */
-Test(rmsnorm, special_rows) {
+static void check_special_rows(const test_device *d) {
   enum { ROWS = 5, COLS = 48 };
-  test_device d = test_device_open(NULL);
   float x[ROWS][COLS];
   int8_t codes[ROWS][COLS];
   float scales[ROWS];
@@ -204,11 +210,11 @@ Test(rmsnorm, special_rows) {
   }
   x[2][7] = NAN;
   x[3][9] = INFINITY;
-  test_buffer xb = test_buffer_new(&d, x, sizeof x);
-  test_buffer ob = test_buffer_new(&d, NULL, sizeof codes);
-  test_buffer sb = test_buffer_new(&d, NULL, sizeof scales);
-  test_buffer ub = test_buffer_new(&d, NULL, sizeof sums);
-  test_ok(clq_rmsnorm(d.stream,
+  test_buffer xb = test_buffer_new(d, x, sizeof x);
+  test_buffer ob = test_buffer_new(d, NULL, sizeof codes);
+  test_buffer sb = test_buffer_new(d, NULL, sizeof scales);
+  test_buffer ub = test_buffer_new(d, NULL, sizeof sums);
+  test_ok(clq_rmsnorm(d->stream,
                       &(clq_rmsnorm_args){
                           .x = {xb.mem, CLQ_F32, {ROWS, COLS}},
                           .out = {ob.mem,
@@ -216,9 +222,9 @@ Test(rmsnorm, special_rows) {
                                   {ROWS, COLS},
                                   .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem, .sum = ub.mem}},
                       }));
-  test_buffer_read(&d, &ob, codes);
-  test_buffer_read(&d, &sb, scales);
-  test_buffer_read(&d, &ub, sums);
+  test_buffer_read(d, &ob, codes);
+  test_buffer_read(d, &sb, scales);
+  test_buffer_read(d, &ub, sums);
   cr_assert_arr_eq(codes[0], codes[4], COLS);
   cr_assert_eq(codes[0][COLS - 1], 127);
   cr_assert(scales[1] == 0.0f && sums[1] == 0);
@@ -233,7 +239,13 @@ Test(rmsnorm, special_rows) {
   test_buffer_free(&ob);
   test_buffer_free(&sb);
   test_buffer_free(&ub);
-  test_device_close(&d);
+}
+
+Test(rmsnorm, special_rows) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check_special_rows(&f.device);
+    saw(&f);
+  }
 }
 
 Test(rmsnorm, bad_arguments_are_named) {

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "device.h"
+#include "forms.h"
 #include "ref/ref.h"
 
 static const int64_t widths[] = {1, 15, 16, 17, 32, 63, 100, 1536};
@@ -73,13 +73,15 @@ static void check(const test_device *d, int64_t cols, int64_t group) {
 }
 
 Test(silu_mul, is_the_reference_bit_for_bit) {
-  test_device d = test_device_open(NULL);
-  for (size_t w = 0; w < sizeof widths / sizeof widths[0]; ++w) {
-    check(&d, widths[w], 0);
-    check(&d, widths[w], -1);
-    check(&d, widths[w], 32);
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (size_t w = 0; w < sizeof widths / sizeof widths[0]; ++w) {
+      check(&f.device, widths[w], 0);
+      check(&f.device, widths[w], -1);
+      check(&f.device, widths[w], 32);
+      check(&f.device, widths[w], 24);
+    }
+    test_forms_saw(&f, "silu_mul", "silu_mul_rows", "silu_mul_group");
   }
-  test_device_close(&d);
 }
 
 Test(silu_mul, reference_agrees_with_double) {

@@ -25,13 +25,11 @@ static clq_status check(const clq_context *context, const void *args) {
   return clqi_check_output(NAME, &a->out, a->a.shape[0], a->a.shape[1]);
 }
 
-static bool empty(const void *args) {
-  const clq_add_args *a = args;
-  return a->a.shape[0] == 0 || a->a.shape[1] == 0;
-}
+static bool empty(const void *args) { return clqi_no_elements(&((const clq_add_args *)args)->a); }
 
 static const clqi_variant variants[] = {
-    {.name = "add_rows", .kernel = CLQI_KERNEL_add_rows},
+    {.name = "add_rows", .kernel = CLQI_KERNEL_add_rows, .needs = CLQI_BIT(CPU)},
+    {.name = "add_elements", .kernel = CLQI_KERNEL_add_elements},
 };
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
@@ -49,8 +47,8 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_i64(&l, clqi_stride(&a->b, 2, 0));
   clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
   const double elements = (double)rows * (double)cols;
-  return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL,
-                         3.0 * elements * (double)clq_dtype_bytes(a->a.dtype), elements);
+  return clqi_launch_elements(&l, v, rows, cols,
+                              3.0 * elements * (double)clq_dtype_bytes(a->a.dtype), elements);
 }
 
 const clqi_op clqi_op_add = {

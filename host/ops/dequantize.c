@@ -25,12 +25,12 @@ static clq_status check(const clq_context *context, const void *args) {
 }
 
 static bool empty(const void *args) {
-  const clq_dequantize_args *a = args;
-  return a->x.shape[0] == 0 || a->x.shape[1] == 0;
+  return clqi_no_elements(&((const clq_dequantize_args *)args)->x);
 }
 
 static const clqi_variant variants[] = {
-    {.name = "dequantize_rows", .kernel = CLQI_KERNEL_dequantize_rows},
+    {.name = "dequantize_rows", .kernel = CLQI_KERNEL_dequantize_rows, .needs = CLQI_BIT(CPU)},
+    {.name = "dequantize_elements", .kernel = CLQI_KERNEL_dequantize_elements},
 };
 
 /* Where a row's scales begin and how many columns share one. */
@@ -68,7 +68,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const double elements = (double)rows * (double)cols;
   const double bytes = elements + 4.0 * (double)clqi_scale_count(&a->x, rows, cols) +
                        clqi_emit_bytes(&a->out, rows, cols);
-  return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL, bytes, 2.0 * elements);
+  return clqi_launch_elements(&l, v, rows, cols, bytes, 2.0 * elements);
 }
 
 const clqi_op clqi_op_dequantize = {

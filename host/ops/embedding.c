@@ -33,7 +33,8 @@ static bool empty(const void *args) {
 }
 
 static const clqi_variant variants[] = {
-    {.name = "embedding_rows", .kernel = CLQI_KERNEL_embedding_rows},
+    {.name = "embedding_rows", .kernel = CLQI_KERNEL_embedding_rows, .needs = CLQI_BIT(CPU)},
+    {.name = "embedding_elements", .kernel = CLQI_KERNEL_embedding_elements},
 };
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
@@ -55,8 +56,8 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
   clqi_arg_error_word(&l);
   const double elements = (double)rows * (double)w->cols;
-  return clqi_launch_end(
-      &l, 1, (size_t[]){(size_t)rows}, NULL,
+  return clqi_launch_elements(
+      &l, v, rows, w->cols,
       clqi_weights_row_bytes(w, (double)rows) + 4.0 * (double)rows + 4.0 * elements,
       2.0 * elements);
 }

@@ -3,8 +3,16 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "runtime/checked.h"
+
 /* lib/emit.h names output types by the numbers of clq_dtype. */
 _Static_assert(CLQ_F32 == 1 && CLQ_F16 == 2 && CLQ_I8 == 4, "CLQ_OUT_* of lib/emit.h");
+
+enum {
+  GROUP = 256, /* CLQ_GROUP of lib/emit_group.h: the most work-items of a group */
+  QUAD = 4,    /* elements of one of them */
+  LINE = 64    /* work-items of a group that take an element each */
+};
 
 void clqi_options(char options[CLQI_OPTIONS_BYTES], const char *format, ...) {
   va_list args;
@@ -50,4 +58,68 @@ double clqi_emit_bytes(const clq_tensor *out, int64_t rows, int64_t cols) {
   const double planes = (out->quant.sum != NULL ? 8.0 : 4.0);
   return (double)rows * (double)cols * (double)clq_dtype_bytes(out->dtype) +
          planes * (double)clqi_scale_count(out, rows, cols);
+}
+
+static bool is_for_cpus(const clqi_variant *variant) {
+  return (variant->needs & CLQI_BIT(CPU)) != 0;
+}
+
+/* The largest power of two up to `most` that the device can run of this kernel. */
+static size_t group_size(const clqi_launch *launch, size_t most) {
+  size_t limit = 0;
+  if (launch->status != CLQ_OK ||
+      clGetKernelWorkGroupInfo(launch->kernel, launch->emitter->context->device,
+                               CL_KERNEL_WORK_GROUP_SIZE, sizeof limit, &limit,
+                               NULL) != CL_SUCCESS) {
+    return most;
+  }
+  while (most > 1 && most > limit) {
+    most /= 2;
+  }
+  return most;
+}
+
+clq_status clqi_launch_rows(clqi_launch *launch, const clqi_variant *variant, int64_t rows,
+                            double bytes, double ops) {
+  if (is_for_cpus(variant)) {
+    return clqi_launch_end(launch, 1, (size_t[]){(size_t)rows}, NULL, bytes, ops);
+  }
+  const size_t local = group_size(launch, GROUP);
+  return clqi_launch_end(launch, 1, (size_t[]){(size_t)rows * local}, (size_t[]){local}, bytes,
+                         ops);
+}
+
+/* Columns of one work-group: about a quad for each work-item, and whole groups. */
+static int64_t chunk_of(const clq_tensor *out, int64_t cols, int64_t span) {
+  switch (out->quant.per) {
+    case CLQ_PER_TOKEN: return cols;
+    case CLQ_PER_GROUP: return clqi_div_up(span, out->quant.group) * out->quant.group;
+    default: return span;
+  }
+}
+
+clq_status clqi_launch_chunks(clqi_launch *launch, const clqi_variant *variant,
+                              const clq_tensor *out, double bytes, double ops) {
+  const int64_t rows = out->shape[0];
+  const int64_t cols = out->shape[1];
+  if (is_for_cpus(variant)) {
+    return clqi_launch_rows(launch, variant, rows, bytes, ops);
+  }
+  const size_t local = group_size(launch, GROUP);
+  const int64_t chunk = chunk_of(out, cols, (int64_t)local * QUAD);
+  clqi_arg_i64(launch, chunk);
+  return clqi_launch_end(launch, 2,
+                         (size_t[]){(size_t)rows * local, (size_t)clqi_div_up(cols, chunk)},
+                         (size_t[]){local, 1}, bytes, ops);
+}
+
+clq_status clqi_launch_elements(clqi_launch *launch, const clqi_variant *variant, int64_t rows,
+                                int64_t cols, double bytes, double ops) {
+  if (is_for_cpus(variant)) {
+    return clqi_launch_rows(launch, variant, rows, bytes, ops);
+  }
+  const size_t local = group_size(launch, LINE);
+  const size_t across = (size_t)clqi_div_up(cols, (int64_t)local) * local;
+  return clqi_launch_end(launch, 2, (size_t[]){across, (size_t)rows}, (size_t[]){local, 1}, bytes,
+                         ops);
 }

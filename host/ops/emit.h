@@ -23,6 +23,26 @@ const char *clqi_emit_option(const clq_tensor *out);
 /* Elements that share a scale: the group, or cols. */
 int64_t clqi_emit_group(const clq_tensor *out, int64_t cols);
 
+/* Nothing to do? `t` is [rows, cols]. */
+static inline bool clqi_no_elements(const clq_tensor *t) {
+  return t->shape[0] == 0 || t->shape[1] == 0;
+}
+
+/* The end of a launch over rows: one work-item a row where the variant is for CPUs, else a
+ * work-group a row (lib/emit_group.h). */
+clq_status clqi_launch_rows(clqi_launch *launch, const clqi_variant *variant, int64_t rows,
+                            double bytes, double ops);
+
+/* The same where a row's groups do not depend on each other: more work-groups share a row unless
+ * `out` has one scale for it. Adds the last argument of that kernel, `const long chunk`: the
+ * columns of one work-group. */
+clq_status clqi_launch_chunks(clqi_launch *launch, const clqi_variant *variant,
+                              const clq_tensor *out, double bytes, double ops);
+
+/* The same with one work-item an element: dimension 0 counts columns, rounded up, 1 rows. */
+clq_status clqi_launch_elements(clqi_launch *launch, const clqi_variant *variant, int64_t rows,
+                                int64_t cols, double bytes, double ops);
+
 /* Bytes that the output must move, planes included. */
 double clqi_emit_bytes(const clq_tensor *out, int64_t rows, int64_t cols);
 

@@ -22,12 +22,12 @@ static clq_status check(const clq_context *context, const void *args) {
 }
 
 static bool empty(const void *args) {
-  const clq_quantize_args *a = args;
-  return a->x.shape[0] == 0 || a->x.shape[1] == 0;
+  return clqi_no_elements(&((const clq_quantize_args *)args)->x);
 }
 
 static const clqi_variant variants[] = {
-    {.name = "quantize_rows", .kernel = CLQI_KERNEL_quantize_rows},
+    {.name = "quantize_rows", .kernel = CLQI_KERNEL_quantize_rows, .needs = CLQI_BIT(CPU)},
+    {.name = "quantize_group", .kernel = CLQI_KERNEL_quantize_group},
 };
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
@@ -50,7 +50,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const double elements = (double)rows * (double)cols;
   const double bytes =
       elements * (double)clq_dtype_bytes(a->x.dtype) + clqi_emit_bytes(&a->out, rows, cols);
-  return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL, bytes, 3.0 * elements);
+  return clqi_launch_chunks(&l, v, &a->out, bytes, 3.0 * elements);
 }
 
 const clqi_op clqi_op_quantize = {

@@ -34,12 +34,12 @@ static clq_status check(const clq_context *context, const void *args) {
 }
 
 static bool empty(const void *args) {
-  const clq_rmsnorm_args *a = args;
-  return a->x.shape[0] == 0 || a->x.shape[1] == 0;
+  return clqi_no_elements(&((const clq_rmsnorm_args *)args)->x);
 }
 
 static const clqi_variant variants[] = {
-    {.name = "rmsnorm_rows", .kernel = CLQI_KERNEL_rmsnorm_rows},
+    {.name = "rmsnorm_rows", .kernel = CLQI_KERNEL_rmsnorm_rows, .needs = CLQI_BIT(CPU)},
+    {.name = "rmsnorm_group", .kernel = CLQI_KERNEL_rmsnorm_group},
 };
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
@@ -67,7 +67,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const double x_bytes = (double)clq_dtype_bytes(a->x.dtype);
   const double bytes = elements * x_bytes * (clqi_present(&a->residual) ? 3.0 : 1.0) +
                        clqi_emit_bytes(&a->out, rows, cols);
-  return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL, bytes, 4.0 * elements);
+  return clqi_launch_rows(&l, v, rows, bytes, 4.0 * elements);
 }
 
 const clqi_op clqi_op_rmsnorm = {

@@ -25,12 +25,12 @@ static clq_status check(const clq_context *context, const void *args) {
 }
 
 static bool empty(const void *args) {
-  const clq_silu_mul_args *a = args;
-  return a->gate.shape[0] == 0 || a->gate.shape[1] == 0;
+  return clqi_no_elements(&((const clq_silu_mul_args *)args)->gate);
 }
 
 static const clqi_variant variants[] = {
-    {.name = "silu_mul_rows", .kernel = CLQI_KERNEL_silu_mul_rows},
+    {.name = "silu_mul_rows", .kernel = CLQI_KERNEL_silu_mul_rows, .needs = CLQI_BIT(CPU)},
+    {.name = "silu_mul_group", .kernel = CLQI_KERNEL_silu_mul_group},
 };
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
@@ -52,7 +52,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_i64(&l, clqi_emit_group(&a->out, cols));
   const double elements = (double)rows * (double)cols;
   const double bytes = 8.0 * elements + clqi_emit_bytes(&a->out, rows, cols);
-  return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows}, NULL, bytes, 16.0 * elements);
+  return clqi_launch_chunks(&l, v, &a->out, bytes, 16.0 * elements);
 }
 
 const clqi_op clqi_op_silu_mul = {

@@ -49,6 +49,9 @@ typedef struct clqi_ref_weights {
 /* W[n, k] as f32, rounded once. */
 float clqi_ref_weight(const clqi_ref_weights *w, int64_t n, int64_t k);
 
+/* out[r] = row ids[r] of w; a row of zeros for an id that is none. Returns the number of those. */
+int64_t clqi_ref_embedding(const int32_t *ids, int64_t rows, const clqi_ref_weights *w, float *out);
+
 /* out = x W^T, one fma per element of K, ascending. */
 void clqi_ref_gemm_f32(const float *x, int64_t x_stride, int64_t rows, const clqi_ref_weights *w,
                        float *out, int64_t out_stride);

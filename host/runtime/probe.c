@@ -63,7 +63,7 @@ static const struct {
     {CLQI_TRAIT_EXACT_DIVIDE, always, "-DCLQ_PROBE_DIVIDE=1"},
     {CLQI_TRAIT_KHR_SUBGROUPS, has_subgroups, "-DCLQ_PROBE_KHR_SUBGROUPS=1 -cl-std=CL3.0"},
     {CLQI_TRAIT_INTEL_SUBGROUPS, has_intel_subgroups, "-DCLQ_PROBE_INTEL_SUBGROUPS=1"},
-    {CLQI_TRAIT_QCOM_SUBGROUPS, has_qcom_subgroups, "-DCLQ_PROBE_QCOM_SUBGROUPS=1"},
+    {CLQI_TRAIT_QCOM_SUBGROUPS, has_qcom_subgroups, "-DCLQ_PROBE_QCOM_SUBGROUPS=1 -cl-std=CL2.0"},
     {CLQI_TRAIT_FP16, has_fp16, "-DCLQ_PROBE_FP16=1"},
     {CLQI_TRAIT_KHR_INT_DOT, has_int_dot, "-DCLQ_PROBE_KHR_DOT=1 -cl-std=CL3.0"},
     {CLQI_TRAIT_NVIDIA_PTX, is_nvidia, "-DCLQ_PROBE_NVIDIA=1"},

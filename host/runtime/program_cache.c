@@ -117,15 +117,21 @@ void clqi_program_cache_stats(clqi_program_cache *cache, clq_cache_stats *stats)
   (void)pthread_mutex_unlock(&cache->lock);
 }
 
-/* Traits become macros. The language is OpenCL C 1.2, or 3.0 where a trait's built-ins need it. */
+/* OpenCL C 1.2, or what a trait's built-ins need. */
+static const char *language(const clq_context *context) {
+  if ((context->traits & (CLQI_BIT(KHR_SUBGROUPS) | CLQI_BIT(KHR_INT_DOT))) != 0) {
+    return "CL3.0";
+  }
+  return clqi_has(context, CLQI_TRAIT_QCOM_SUBGROUPS) ? "CL2.0" : "CL1.2";
+}
+
+/* Traits become macros. */
 static clq_status compose_options(const clq_context *context, const char *options,
                                   char out[MAX_OPTIONS]) {
   size_t n = 0;
-  const uint32_t new_builtins = CLQI_BIT(KHR_SUBGROUPS) | CLQI_BIT(KHR_INT_DOT);
   const bool has_std = options != NULL && strstr(options, "-cl-std=") != NULL;
   if (!has_std) {
-    const bool modern = (context->traits & new_builtins) != 0;
-    n += (size_t)snprintf(out, MAX_OPTIONS, "-cl-std=%s ", modern ? "CL3.0" : "CL1.2");
+    n += (size_t)snprintf(out, MAX_OPTIONS, "-cl-std=%s ", language(context));
   }
   if (context->rounded_division_option) {
     n += (size_t)snprintf(out + n, MAX_OPTIONS - n, "-cl-fp32-correctly-rounded-divide-sqrt ");

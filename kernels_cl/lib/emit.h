@@ -9,7 +9,10 @@
  *   CLQ_EMIT_ROW(VALUE, cols, group, out, scale, sum)
  *     out    the row's first element, of type CLQ_OUT_T
  *     group  elements that share a scale; cols for one scale a row
- *     scale  the row's first scale; sum: its first sum, or NULL */
+ *     scale  the row's first scale; sum: its first sum, or NULL
+ *
+ * In a kernel with the arguments scale and sum, CLQ_EMIT_PLANES(i) declares
+ * row_scale and row_sum at element i of those planes. */
 #ifndef CLQ_LIB_EMIT_H
 #define CLQ_LIB_EMIT_H
 
@@ -27,6 +30,10 @@
 #if CLQ_OUT == CLQ_OUT_Q8
 
 #define CLQ_OUT_T char
+
+#define CLQ_EMIT_PLANES(i)                                    \
+  __global float *row_scale = scale_base + scale_start + (i); \
+  __global int *row_sum = sum_base == 0 ? 0 : sum_base + sum_start + (i)
 
 #define CLQ_EMIT_ROW(VALUE, cols, group, out, scale, sum)                                \
   for (long clq_b = 0, clq_g = 0; clq_b < (cols); clq_b += (group), ++clq_g) {           \
@@ -62,6 +69,8 @@
   }
 
 #else
+
+#define CLQ_EMIT_PLANES(i)
 
 #if CLQ_OUT == CLQ_OUT_F32
 #define CLQ_OUT_T float

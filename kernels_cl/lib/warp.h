@@ -16,6 +16,9 @@
  *   clq_warp_reduce_add|max(x, scratch)       over the warp, to every lane
  *   clq_warp_reduce_addi|maxi(x, scratch)     the same for int
  *   clq_group_reduce_…(x, scratch)            over the work-group, to everyone
+ *   clq_segment_reduce_addi|maxi(x, n, scratch)  int; over each n neighbouring
+ *                                             work-items, to those; n a power of
+ *                                             two that divides the local size
  *
  * Contract. Every work-item of the group makes the call, at uniform top level.
  * Warps are full: the local size is a multiple of the warp's, or one warp is
@@ -145,7 +148,26 @@ static inline uint clq_warp_count(void) { return 1; }
     return scratch[0];                                                         \
   }
 
+/* CLQ_DEFINE_SEGMENT_TREE: the same in every n neighbouring work-items of the group at once. */
+#define CLQ_DEFINE_SEGMENT_TREE(T, NAME, MERGE)                                \
+  static inline T clq_segment_tree_##NAME(T x, uint n, __local T *scratch) {   \
+    const uint i = (uint)get_local_id(0);                                      \
+    scratch[i] = x;                                                            \
+    barrier(CLK_LOCAL_MEM_FENCE);                                              \
+    for (uint m = 1; m < n; m <<= 1) {                                         \
+      if ((i & (2 * m - 1)) == 0) scratch[i] = MERGE(scratch[i], scratch[i + m]); \
+      barrier(CLK_LOCAL_MEM_FENCE);                                            \
+    }                                                                          \
+    return scratch[i & ~(n - 1)];                                              \
+  }
+
 #if CLQ_WARP_LOCAL
+
+#define CLQ_DEFINE_SEGMENT(T, NAME, MERGE, XOR)                                \
+  CLQ_DEFINE_SEGMENT_TREE(T, NAME, MERGE)                                      \
+  static inline T clq_segment_reduce_##NAME(T x, uint n, __local T *scratch) { \
+    return clq_segment_tree_##NAME(x, n, scratch);                             \
+  }
 
 #define CLQ_DEFINE_REDUCE(T, NAME, MERGE, XOR, FROM)                           \
   CLQ_DEFINE_TREE(T, clq_tree_##NAME, MERGE)                                   \
@@ -165,6 +187,18 @@ static inline uint clq_warp_count(void) { return 1; }
   }
 
 #else
+
+/* By exchange while a segment lies inside a warp. */
+#define CLQ_DEFINE_SEGMENT(T, NAME, MERGE, XOR)                                \
+  CLQ_DEFINE_SEGMENT_TREE(T, NAME, MERGE)                                      \
+  static inline T clq_segment_reduce_##NAME(T x, uint n, __local T *scratch) { \
+    if ((clq_warp_size() & (n - 1)) != 0) return clq_segment_tree_##NAME(x, n, scratch); \
+    for (uint m = 1; m < n; m <<= 1) {                                         \
+      const T y = XOR(x, m);                                                   \
+      x = MERGE(x, y);                                                         \
+    }                                                                          \
+    return x;                                                                  \
+  }
 
 /* clq_warp_fold: over the first n lanes, to every lane. XOR and FROM exchange
  * a T between lanes. In a full warp of a power of two every lane ends with the
@@ -212,5 +246,7 @@ CLQ_DEFINE_REDUCE(float, add, CLQ_MERGE_ADD, clq_warp_xor, clq_warp_from)
 CLQ_DEFINE_REDUCE(float, max, fmax, clq_warp_xor, clq_warp_from)
 CLQ_DEFINE_REDUCE(int, addi, CLQ_MERGE_ADD, clq_warp_xori, clq_warp_fromi)
 CLQ_DEFINE_REDUCE(int, maxi, max, clq_warp_xori, clq_warp_fromi)
+CLQ_DEFINE_SEGMENT(int, addi, CLQ_MERGE_ADD, clq_warp_xori)
+CLQ_DEFINE_SEGMENT(int, maxi, max, clq_warp_xori)
 
 #endif

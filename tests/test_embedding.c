@@ -1,0 +1,138 @@
+/* embedding against the rows of its table, bit for bit, in every format. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+#include "ref/ref.h"
+#include "weights.h"
+
+typedef struct table {
+  clq_format format;
+  int64_t rows, cols, group;
+  bool zeros;
+} table;
+
+static const table tables[] = {
+    {CLQ_FORMAT_F32, 37, 33, 0, false},  {CLQ_FORMAT_F16, 50, 64, 0, false},
+    {CLQ_FORMAT_Q4_0, 37, 96, 0, false}, {CLQ_FORMAT_Q4_1, 16, 32, 0, false},
+    {CLQ_FORMAT_Q8_0, 17, 64, 0, false}, {CLQ_FORMAT_W4, 37, 40, 8, true},
+    {CLQ_FORMAT_W4, 3, 31, 0, false},    {CLQ_FORMAT_W8, 37, 130, 64, false},
+};
+enum { TABLES = sizeof tables / sizeof tables[0], IDS = 70, GAP = 3 };
+
+static void fill_ids(test_random *random, int32_t *ids, int64_t rows) {
+  for (int i = 0; i < IDS; ++i) {
+    ids[i] = test_random_int(random, 0, (int32_t)rows - 1);
+  }
+  ids[0] = (int32_t)rows - 1;
+  ids[IDS - 1] = 0;
+}
+
+/* Runs `count` ids with rows of the output GAP elements apart, and compares every element. */
+static void check(const test_device *d, const table *t, const int32_t *ids, int64_t count,
+                  clq_status expected_finish) {
+  test_random random = {(uint64_t)t->rows};
+  test_weights w = test_weights_new(&random, t->format, t->rows, t->cols, t->group, t->zeros);
+  clq_weights *packed = test_weights_pack(d, &w);
+  const int64_t stride = t->cols + GAP;
+  const size_t bytes = (size_t)((count - 1) * stride + t->cols) * sizeof(float);
+  float *expected = malloc((size_t)(count * t->cols) * sizeof *expected);
+  float *got = malloc(bytes);
+  const int64_t bad = clqi_ref_embedding(ids, count, &w.ref, expected);
+  cr_assert_eq(bad == 0, expected_finish == CLQ_OK);
+  test_buffer ib = test_buffer_new(d, ids, (size_t)count * sizeof *ids);
+  test_buffer ob = test_buffer_new(d, NULL, bytes);
+  test_ok(clq_embedding(
+      d->stream, &(clq_embedding_args){.ids = {ib.mem, CLQ_I32, {count}},
+                                       .weights = packed,
+                                       .out = {ob.mem, CLQ_F32, {count, t->cols}, {stride, 1}}}));
+  const clq_status finish = clq_stream_finish(d->stream);
+  cr_assert_eq(finish, expected_finish, "%s: %s", clq_format_name(t->format), clq_last_error());
+  test_buffer_read(d, &ob, got);
+  for (int64_t r = 0; r < count; ++r) {
+    cr_assert_arr_eq(got + r * stride, expected + r * t->cols, (size_t)t->cols * sizeof *got,
+                     "%s: row %lld", clq_format_name(t->format), (long long)r);
+    for (int64_t i = t->cols; r + 1 < count && i < stride; ++i) {
+      unsigned char untouched[4];
+      memset(untouched, 0xA5, 4);
+      cr_assert_arr_eq(got + r * stride + i, untouched, 4, "wrote between rows");
+    }
+  }
+  clq_weights_destroy(packed);
+  test_buffer_free(&ib);
+  test_buffer_free(&ob);
+  test_weights_free(&w);
+  free(expected);
+  free(got);
+}
+
+static void check_tables(const char *disable) {
+  test_device d = test_device_open(disable);
+  for (int i = 0; i < TABLES; ++i) {
+    int32_t ids[IDS];
+    test_random random = {(uint64_t)i + 1};
+    fill_ids(&random, ids, tables[i].rows);
+    check(&d, &tables[i], ids, IDS, CLQ_OK);
+    check(&d, &tables[i], ids + 1, 1, CLQ_OK);
+  }
+  test_device_close(&d);
+}
+
+Test(embedding, rows_of_every_format) { check_tables(NULL); }
+Test(embedding, rows_of_every_format_without_cpu_forms) { check_tables("cpu"); }
+
+Test(embedding, tiny_table) {
+  test_device d = test_device_open(NULL);
+  const int32_t ids[] = {1, 0, 2};
+  const table t = {CLQ_FORMAT_Q4_1, 3, 32, 0, false};
+  check(&d, &t, ids, 3, CLQ_OK);
+  test_device_close(&d);
+}
+
+/* The other rows are as ever, and the stream works on. */
+Test(embedding, ids_that_are_no_rows_give_zeros_and_an_error) {
+  test_device d = test_device_open(NULL);
+  static const int32_t wrong[] = {-1, 37, INT32_MAX, INT32_MIN};
+  const table t = {CLQ_FORMAT_Q8_0, 37, 64, 0, false};
+  for (int i = 0; i < 4; ++i) {
+    const int32_t ids[] = {5, wrong[i], 36};
+    check(&d, &t, ids, 3, CLQ_INVALID_ARGUMENT);
+    const int32_t good[] = {5, 36};
+    check(&d, &t, good, 2, CLQ_OK);
+  }
+  test_device_close(&d);
+}
+
+Test(embedding, refusals) {
+  test_device d = test_device_open(NULL);
+  test_random random = {3};
+  test_weights w = test_weights_new(&random, CLQ_FORMAT_Q8_0, 5, 32, 0, false);
+  clq_weights *packed = test_weights_pack(&d, &w);
+  const int32_t ids[2] = {0, 1};
+  test_buffer ib = test_buffer_new(&d, ids, sizeof ids);
+  test_buffer ob = test_buffer_new(&d, NULL, 64 * sizeof(float));
+  const clq_embedding_args good = {
+      .ids = {ib.mem, CLQ_I32, {2}}, .weights = packed, .out = {ob.mem, CLQ_F32, {2, 32}}};
+  clq_embedding_args a = good;
+  a.weights = NULL;
+  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "weights are missing");
+  a = good;
+  a.out.shape[1] = 31;
+  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "K of the weights");
+  a = good;
+  a.out.shape[0] = 3;
+  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "number of ids");
+  a = good;
+  a.ids.dtype = CLQ_F32;
+  test_fails(clq_embedding(d.stream, &a), CLQ_UNSUPPORTED, "ids");
+  a = good;
+  a.ids.shape[0] = a.out.shape[0] = 0;
+  test_ok(clq_embedding(d.stream, &a));
+  test_ok(clq_stream_finish(d.stream));
+  clq_weights_destroy(packed);
+  test_buffer_free(&ib);
+  test_buffer_free(&ob);
+  test_weights_free(&w);
+  test_device_close(&d);
+}
