@@ -20,6 +20,8 @@ typedef struct slot {
   char *options;
   slot_state state;
   cl_program program;
+  clqi_disk_key key;
+  bool unsaved; /* built from source and not on disk yet */
   clq_status failure;
   char failure_text[MAX_FAILURE];
 } slot;
@@ -89,12 +91,37 @@ static void free_slot(slot *s) {
   clqi_free(s);
 }
 
+/* Asking for a binary can cost as much as the build (pocl then compiles more), so it is done when
+ * the context goes, not before the first result. */
+static void program_to_disk(clqi_program_cache *cache, clqi_disk_key key, cl_program program) {
+  if (clqi_disk_cache_dir(cache->disk, NULL) == NULL) {
+    return;
+  }
+  size_t length = 0;
+  if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) !=
+          CL_SUCCESS ||
+      length == 0) {
+    return;
+  }
+  unsigned char *binary = clqi_malloc(length);
+  if (binary == NULL) {
+    return;
+  }
+  if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
+    clqi_disk_cache_put(cache->disk, key, binary, length);
+  }
+  clqi_free(binary);
+}
+
 void clqi_program_cache_destroy(clqi_program_cache *cache) {
   if (cache == NULL) {
     return;
   }
   for (slot *s = cache->slots; s != NULL;) {
     slot *next = s->next;
+    if (s->unsaved) {
+      program_to_disk(cache, s->key, s->program);
+    }
     free_slot(s);
     s = next;
   }
@@ -178,26 +205,6 @@ static cl_program program_from_disk(clqi_program_cache *cache, clqi_disk_key key
   return program;
 }
 
-static void program_to_disk(clqi_program_cache *cache, clqi_disk_key key, cl_program program) {
-  if (clqi_disk_cache_dir(cache->disk, NULL) == NULL) {
-    return;
-  }
-  size_t length = 0;
-  if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) !=
-          CL_SUCCESS ||
-      length == 0) {
-    return;
-  }
-  unsigned char *binary = clqi_malloc(length);
-  if (binary == NULL) {
-    return;
-  }
-  if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
-    clqi_disk_cache_put(cache->disk, key, binary, length);
-  }
-  clqi_free(binary);
-}
-
 /* Fails with the beginning of the compiler's log; sends all of it to the log topic "build". */
 static clq_status build_failure(clqi_program_cache *cache, const char *file, cl_program program,
                                 cl_int code) {
@@ -233,25 +240,23 @@ static clq_status build_from_source(clqi_program_cache *cache, const char *file,
   return CLQ_OK;
 }
 
-/* One build or load, without the slots. */
+/* One build or load, without the slots. *built: from source, under *key. */
 static clq_status obtain(clqi_program_cache *cache, const char *file, const char *options,
-                         cl_program *program) {
+                         cl_program *program, clqi_disk_key *key, bool *built) {
   char all_options[MAX_OPTIONS];
   CLQI_TRY(compose_options(cache->context, options, all_options));
   char *source = NULL;
   size_t length = 0;
   CLQI_TRY(clqi_source_load(file, &source, &length));
   const double start = now_seconds();
-  const clqi_disk_key key = program_key(cache, source, length, all_options);
+  *key = program_key(cache, source, length, all_options);
   clq_status status = CLQ_OK;
-  cl_program p = program_from_disk(cache, key, all_options);
+  cl_program p = program_from_disk(cache, *key, all_options);
   const bool loaded = p != NULL;
   if (!loaded) {
     status = build_from_source(cache, file, source, length, all_options, &p);
-    if (status == CLQ_OK) {
-      program_to_disk(cache, key, p);
-    }
   }
+  *built = status == CLQ_OK && !loaded;
   clqi_free(source);
   const double seconds = now_seconds() - start;
   clqi_log(CLQ_LOG_BUILD, "%s.cl %s in %.1f ms (%s)", file,
@@ -260,7 +265,7 @@ static clq_status obtain(clqi_program_cache *cache, const char *file, const char
                             : "built",
            1e3 * seconds, all_options);
   (void)pthread_mutex_lock(&cache->lock);
-  cache->stats.built += status == CLQ_OK && !loaded;
+  cache->stats.built += *built;
   cache->stats.loaded += loaded;
   cache->stats.build_seconds += seconds;
   (void)pthread_mutex_unlock(&cache->lock);
@@ -270,7 +275,9 @@ static clq_status obtain(clqi_program_cache *cache, const char *file, const char
 
 bool clqi_program_try(clqi_program_cache *cache, const char *file, const char *options,
                       cl_program *program) {
-  return obtain(cache, file, options, program) == CLQ_OK;
+  clqi_disk_key key;
+  bool built;
+  return obtain(cache, file, options, program, &key, &built) == CLQ_OK;
 }
 
 static slot *find_slot(clqi_program_cache *cache, const char *file, const char *options) {
@@ -332,9 +339,13 @@ clq_status clqi_program_get(clqi_program_cache *cache, const char *file, const c
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "program cache: out of memory");
   }
   cl_program built = NULL;
-  const clq_status status = obtain(cache, file, options, &built);
+  clqi_disk_key key = {{0, 0}};
+  bool unsaved = false;
+  const clq_status status = obtain(cache, file, options, &built, &key, &unsaved);
   (void)pthread_mutex_lock(&cache->lock);
   s->program = built;
+  s->key = key;
+  s->unsaved = unsaved;
   s->failure = status;
   s->state = status == CLQ_OK ? READY : FAILED;
   if (status != CLQ_OK) {

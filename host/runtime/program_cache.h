@@ -8,6 +8,7 @@
 /* dir: as clqi_disk_cache_open. */
 clq_status clqi_program_cache_create(clq_context *context, const char *dir,
                                      clqi_program_cache **cache);
+/* Writes what was built from source to disk, and releases all. */
 void clqi_program_cache_destroy(clqi_program_cache *cache);
 
 /* The program of kernels_cl/<file>.cl with these options (NULL: none), built at most once however
@@ -16,7 +17,8 @@ void clqi_program_cache_destroy(clqi_program_cache *cache);
 clq_status clqi_program_get(clqi_program_cache *cache, const char *file, const char *options,
                             cl_program *program);
 
-/* Builds without remembering in memory; a failure is only logged, not an error text. For probes. */
+/* Builds without remembering, in memory or on disk. For probes: what they answer is kept, not they.
+ */
 bool clqi_program_try(clqi_program_cache *cache, const char *file, const char *options,
                       cl_program *program);
 
