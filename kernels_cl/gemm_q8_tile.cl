@@ -34,12 +34,12 @@
 /* One row tile of one chunk: four codes of each row side by side, and what each
  * group needs of each row. */
 typedef struct x_tile {
-  int code[CLQ_CHUNK / 4][CLQ_ROWS];
-  int fix[CHUNK_GROUPS][CLQ_ROWS];    /* where the sum of products starts; with zero points: the
-                                         factor that they are subtracted with */
-  float scale[CHUNK_GROUPS][CLQ_ROWS];
-  float lift[CHUNK_GROUPS][CLQ_ROWS]; /* the minimum's factor */
-} __attribute__((aligned(64))) x_tile;
+  int8 code[CLQ_CHUNK / 4];
+  int8 fix[CHUNK_GROUPS];     /* where the sum of products starts; with zero points: the factor that
+                                 they are subtracted with */
+  float8 scale[CHUNK_GROUPS];
+  float8 lift[CHUNK_GROUPS];  /* the minimum's factor */
+} x_tile;
 
 /* t[i] = the i-th words of a[0] .. a[7]. */
 static inline void transpose8(const int8 *a, int8 *t) {
@@ -60,7 +60,7 @@ static inline void transpose8(const int8 *a, int8 *t) {
 /* Rows side by side: out[i][r] = word i of row r, for `words` words of which the first `bytes`
  * bytes are there, the rest zero. Rows behind the last one repeat it. */
 static inline void pack_rows(__global const char *p, long stride, int last, int words, int bytes,
-                             int (*out)[CLQ_ROWS]) {
+                             int8 *out) {
   const int whole = bytes / 32 * 8;
   int i = 0;
   for (; i < min(words, whole); i += 8) {
@@ -71,12 +71,12 @@ static inline void pack_rows(__global const char *p, long stride, int last, int 
     }
     transpose8(a, t);
     UNROLL for (int j = 0; j < 8; j++) {
-      vstore8(t[j], i + j, &out[0][0]);
+      out[i + j] = t[j];
     }
   }
   ONCE for (; i < words; i++) {
     ONCE for (int r = 0; r < CLQ_ROWS; r++) {
-      out[i][r] = load_codes(p + min(r, last) * stride + 4 * i, bytes - 4 * i);
+      ((int *)&out[i])[r] = load_codes(p + min(r, last) * stride + 4 * i, bytes - 4 * i);
     }
   }
 }
@@ -86,24 +86,27 @@ static inline void pack_rows(__global const char *p, long stride, int last, int 
 static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, int group,
                             __global const uint *w, __global const clq_scale *ws,
                             __global const half *wm, __global const uchar *wz, int w_ratio,
-                            float (*sums)[16]) {
+                            float16 *sums) {
   float16 c[CLQ_BLOCK];
   UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-    c[r] = vload16(0, sums[r]);
+    c[r] = sums[r];
   }
-  const int *a = &x->code[0][r0];
+  const int *a = (const int *)x->code + r0;
   long q = g0 / w_ratio * 16;
   int part = g0 % w_ratio;
   for (int g = 0; g < g1 - g0; g++) {
+    const int *fix = (const int *)&x->fix[g] + r0;
+    const float *scale = (const float *)&x->scale[g] + r0;
+    const float *lift = (const float *)&x->lift[g] + r0;
     int16 acc[CLQ_BLOCK];
 #if CLQ_W_ZERO
     const int16 zero = convert_int16(vload16(0, wz + q));
 #endif
     UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
 #if CLQ_W_ZERO
-      acc[r] = -(zero * x->fix[g][r0 + r]);
+      acc[r] = -(zero * fix[r]);
 #elif NEED_SUM
-      acc[r] = x->fix[g][r0 + r];
+      acc[r] = fix[r];
 #else
       acc[r] = 0;
 #endif
@@ -127,12 +130,12 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 #endif
     UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
 #if CLQ_X_GROUPED
-      c[r] = fma(convert_float16(acc[r]) * x->scale[g][r0 + r], s, c[r]);
+      c[r] = fma(convert_float16(acc[r]) * scale[r], s, c[r]);
 #else
       c[r] = fma(convert_float16(acc[r]), s, c[r]);
 #endif
 #if CLQ_W_MIN
-      c[r] = fma((float16)x->lift[g][r0 + r], least, c[r]);
+      c[r] = fma((float16)lift[r], least, c[r]);
 #endif
     }
     if (++part == w_ratio) {
@@ -141,7 +144,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
     }
   }
   UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-    vstore16(c[r], 0, sums[r]);
+    sums[r] = c[r];
   }
 }
 
@@ -184,28 +187,24 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         __global const char *from = plane == 0                  ? x + k0
                                     : CLQ_X_GROUPED && plane == 1 ? (__global const char *)(xs + g0)
                                                                 : (__global const char *)(x_sum + g0);
-        int(*to)[CLQ_ROWS] = plane == 0                  ? xt.code
-                             : CLQ_X_GROUPED && plane == 1 ? (int(*)[CLQ_ROWS])xt.scale
-                                                         : xt.fix;
+        int8 *to = plane == 0                    ? xt.code
+                   : CLQ_X_GROUPED && plane == 1 ? (int8 *)xt.scale
+                                                 : xt.fix;
         pack_rows(from + m * stride, stride, rows - 1 - m, words, bytes, to);
       }
 #if NEED_SUM
       ONCE for (int g = 0; g < g1 - g0; g++) {
-        int8 sum = 0;
 #if CLQ_X_SUM
-        sum = vload8(0, xt.fix[g]);
+        const int8 sum = xt.fix[g];
 #else
+        int8 sum = 0;
         const int i1 = min((g + 1) * GROUP, k1 - k0) / 4;
         ONCE for (int i = g * (GROUP / 4); i < i1; i++) {
-          sum = sum_codes(sum, vload8(0, xt.code[i]));
+          sum = sum_codes(sum, xt.code[i]);
         }
 #endif
-        vstore8(CLQ_W_ZERO ? sum : -OFFSET * sum, 0, xt.fix[g]);
-#if CLQ_X_GROUPED
-        vstore8(vload8(0, xt.scale[g]) * convert_float8(sum), 0, xt.lift[g]);
-#else
-        vstore8(convert_float8(sum), 0, xt.lift[g]);
-#endif
+        xt.fix[g] = CLQ_W_ZERO ? sum : -OFFSET * sum;
+        xt.lift[g] = CLQ_X_GROUPED ? xt.scale[g] * convert_float8(sum) : convert_float8(sum);
       }
 #endif
       for (int t = t0; t < t1; t++) {
@@ -215,21 +214,20 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         for (int r0 = 0; r0 < CLQ_ROWS && m + r0 < end; r0 += CLQ_BLOCK) {
           __global float *o = out + (m + r0) * out_stride + t * 16;
           const int live = min(end - (m + r0), CLQ_BLOCK);
-          float c[CLQ_BLOCK][16];
+          float16 c[CLQ_BLOCK];
           ONCE for (int r = 0; r < CLQ_BLOCK; r++) {
             const bool partial = g0 > 0 && r < live;
-            vstore16(partial ? clq_load_columns(o + r * out_stride, left) : (float16)0.0f, 0, c[r]);
+            c[r] = partial ? clq_load_columns(o + r * out_stride, left) : (float16)0.0f;
           }
           multiply(&xt, r0, g0, g1, k1 - k0, group, words, ws + plane, wm + plane, wz + plane,
                    w_ratio, c);
           ONCE for (int r = 0; r < live; r++) {
-            float16 v = vload16(0, c[r]);
 #if !CLQ_X_GROUPED
             if (g1 == groups) {
-              v = v * xs[m + r0 + r];
+              c[r] = c[r] * xs[m + r0 + r];
             }
 #endif
-            clq_store_columns(v, o + r * out_stride, left);
+            clq_store_columns(c[r], o + r * out_stride, left);
           }
         }
       }

@@ -1,5 +1,6 @@
 #include "ops/emit.h"
 #include "ops/op.h"
+#include "ops/weights_args.h"
 #include "quant/weights.h"
 #include "runtime/checked.h"
 
@@ -12,6 +13,7 @@ enum {
   FLOAT_CHUNK = 256,       /* the same of the float form */
   LANES = 64,              /* work-group of the lane forms */
   ITEMS_PER_UNIT = 4,      /* work-items a compute unit should get, for balance */
+  LEAST_TILES = 16,        /* of columns for a work-item, rather than fewer tiles of rows */
   MAX_ROW_TILES = 8,       /* of one work-item */
   CACHE_BYTES = 512 * 1024 /* of weights that a work-item meets again and again */
 };
@@ -84,6 +86,12 @@ static bool empty(const void *args) {
 
 /* --- choose --- */
 
+/* A tile of eight rows takes as long as about four single ones. */
+static const char *few_rows(const clq_context *context, const void *args) {
+  (void)context;
+  return ((const clq_gemm_args *)args)->x.shape[0] <= 4 ? NULL : "4 rows or fewer";
+}
+
 static const char *one_row(const clq_context *context, const void *args) {
   (void)context;
   return ((const clq_gemm_args *)args)->x.shape[0] == 1 ? NULL : "one row";
@@ -96,7 +104,7 @@ static const clqi_variant integer_variants[] = {
      CLQI_KERNEL_gemm_q8_row,
      NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
-     one_row,
+     few_rows,
      {1, 1}},
     {"gemm_q8_tile_vnni",
      CLQI_KERNEL_gemm_q8_tile,
@@ -108,7 +116,7 @@ static const clqi_variant integer_variants[] = {
      CLQI_KERNEL_gemm_q8_row,
      NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
-     one_row,
+     few_rows,
      {1, 1}},
     {"gemm_q8_tile_avx2",
      CLQI_KERNEL_gemm_q8_tile,
@@ -116,7 +124,7 @@ static const clqi_variant integer_variants[] = {
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
      NULL,
      {8, 4}},
-    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), one_row, {1, 1}},
+    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows, {1, 1}},
     {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, NULL, CLQI_BIT(CPU), NULL, {8, 4}},
     {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, NULL, 0, one_row, {1, 1}},
     {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, NULL, 0, NULL, {4, 4}},
@@ -151,7 +159,7 @@ static tiling choose_tiling(const clq_context *context, const clq_weights *w, in
   int64_t tiles = most < 1 ? 1 : most < column_tiles ? most : column_tiles;
   int64_t row_tiles = all_row_tiles < MAX_ROW_TILES ? all_row_tiles : MAX_ROW_TILES;
   while (row_tiles > 1 &&
-         clqi_div_up(all_row_tiles, row_tiles) * clqi_div_up(column_tiles, tiles) < wanted) {
+         clqi_div_up(all_row_tiles, row_tiles) * clqi_div_up(column_tiles, LEAST_TILES) < wanted) {
     row_tiles = (row_tiles + 1) / 2;
   }
   const int64_t row_blocks = clqi_div_up(all_row_tiles, row_tiles);
@@ -163,20 +171,16 @@ static tiling choose_tiling(const clq_context *context, const clq_weights *w, in
                   {(size_t)row_blocks, (size_t)clqi_div_up(column_tiles, tiles)}};
 }
 
-/* Every plane is an argument of every kernel; what the format lacks is NULL. */
-static void weight_args(clqi_launch *l, const clq_weights *w) {
-  const bool planes = w->bits < 16;
-  clqi_arg_buffer(l, w->mem, 0, 4);
-  clqi_arg_buffer(l, planes ? w->mem : NULL, w->scale_offset, clqi_weights_scale_bytes(w));
-  clqi_arg_buffer(l, w->has_min ? w->mem : NULL, w->min_offset, 2);
-  clqi_arg_buffer(l, w->has_zero ? w->mem : NULL, w->zero_offset, 1);
-}
-
-static double weight_bytes(const clq_weights *w) {
-  const double values = (double)w->rows * (double)w->cols * (double)w->bits / 8.0;
-  const double per_group =
-      (double)clqi_weights_scale_bytes(w) + (w->has_min ? 2.0 : 0.0) + (w->has_zero ? 1.0 : 0.0);
-  return values + (double)w->rows * (double)w->groups * per_group;
+/* What every kernel takes behind x. */
+static void shape_args(clqi_launch *l, const clq_gemm_args *a, int64_t group) {
+  clqi_arg_weights(l, a->weights);
+  clqi_arg_tensor(l, &a->out);
+  clqi_arg_i64(l, clqi_stride(&a->x, 2, 0));
+  clqi_arg_i64(l, clqi_stride(&a->out, 2, 0));
+  clqi_arg_i32(l, (int32_t)a->x.shape[0]);
+  clqi_arg_i32(l, (int32_t)a->weights->rows);
+  clqi_arg_i32(l, (int32_t)a->weights->cols);
+  clqi_arg_i32(l, (int32_t)group);
 }
 
 static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t global[2],
@@ -186,7 +190,8 @@ static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t gl
   const double k = (double)a->weights->cols;
   const double x_bytes = m * k * (double)clq_dtype_bytes(a->x.dtype) +
                          4.0 * (double)clqi_scale_count(&a->x, a->x.shape[0], a->x.shape[1]);
-  return clqi_launch_end(l, 2, global, local, x_bytes + weight_bytes(a->weights) + 4.0 * m * n,
+  return clqi_launch_end(l, 2, global, local,
+                         x_bytes + clqi_weights_row_bytes(a->weights, n) + 4.0 * m * n,
                          2.0 * m * n * k);
 }
 
@@ -234,24 +239,16 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
     clqi_options(more, "-DCLQ_GROUP=%d -DCLQ_CHUNK=%lld", group == X_GROUP ? X_GROUP : 0,
                  (long long)chunk);
   }
-  clqi_options(options,
-               "-DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE_F32=%d "
-               "-DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s%s",
-               (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32, grouped, sums_serve(a), more,
-               v->tile[1] == 4 && !lanes ? " -DCLQ_BLOCK=4" : "");
+  char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
+  clqi_weights_options(w, weights);
+  clqi_options(options, "%s -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s%s", weights, grouped,
+               sums_serve(a), more, v->tile[1] == 4 && !lanes ? " -DCLQ_BLOCK=4" : "");
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_scale(&l, &a->x);
   clqi_arg_sum(&l, &a->x);
-  weight_args(&l, w);
-  clqi_arg_tensor(&l, &a->out);
-  clqi_arg_i64(&l, clqi_stride(&a->x, 2, 0));
-  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
-  clqi_arg_i32(&l, (int32_t)a->x.shape[0]);
-  clqi_arg_i32(&l, (int32_t)w->rows);
-  clqi_arg_i32(&l, (int32_t)w->cols);
-  clqi_arg_i32(&l, (int32_t)group);
+  shape_args(&l, a, group);
   clqi_arg_i32(&l, (int32_t)ratio);
   if (lanes) {
     size_t global[2];
@@ -273,20 +270,13 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
       clqi_choose(emitter->context, NAME, float_variants, CLQI_COUNT(float_variants), a);
   const int64_t group = w->groups <= 1 ? w->padded_cols : w->group;
   char options[CLQI_OPTIONS_BYTES];
-  clqi_options(options,
-               "-DCLQ_ROWS=%d -DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE_F32=%d",
-               (int)v->tile[0], (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32);
+  char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
+  clqi_weights_options(w, weights);
+  clqi_options(options, "%s -DCLQ_ROWS=%d", weights, (int)v->tile[0]);
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
-  weight_args(&l, w);
-  clqi_arg_tensor(&l, &a->out);
-  clqi_arg_i64(&l, clqi_stride(&a->x, 2, 0));
-  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
-  clqi_arg_i32(&l, (int32_t)a->x.shape[0]);
-  clqi_arg_i32(&l, (int32_t)w->rows);
-  clqi_arg_i32(&l, (int32_t)w->cols);
-  clqi_arg_i32(&l, (int32_t)group);
+  shape_args(&l, a, group);
   if (v->kernel == CLQI_KERNEL_gemm_f32_lane) {
     size_t global[2];
     size_t local[2];

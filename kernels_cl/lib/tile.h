@@ -2,27 +2,28 @@
 #ifndef CLQ_LIB_TILE_H
 #define CLQ_LIB_TILE_H
 
+/* Vectors at any address of an element; vload16 and vstore16 come in pieces from some compilers. */
+typedef float clq_float16_at __attribute__((ext_vector_type(16), aligned(4)));
+
 /* `left` floats at p, or 16 if there are more; the others zero. */
 static inline float16 clq_load_columns(__global const float *p, int left) {
   if (left >= 16) {
-    return vload16(0, p);
+    return *(__global const clq_float16_at *)p;
   }
-  float v[16];
-  for (int j = 0; j < 16; j++) {
-    v[j] = j < left ? p[j] : 0.0f;
+  float16 c = 0.0f;
+  for (int j = 0; j < left; j++) {
+    ((float *)&c)[j] = p[j];
   }
-  return vload16(0, v);
+  return c;
 }
 
 static inline void clq_store_columns(float16 c, __global float *p, int left) {
   if (left >= 16) {
-    vstore16(c, 0, p);
+    *(__global clq_float16_at *)p = c;
     return;
   }
-  float v[16];
-  vstore16(c, 0, v);
   for (int j = 0; j < left; j++) {
-    p[j] = v[j];
+    p[j] = ((const float *)&c)[j];
   }
 }
 
