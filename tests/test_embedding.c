@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device.h"
+#include "forms.h"
 #include "ref/ref.h"
 #include "weights.h"
 
@@ -67,20 +67,22 @@ static void check(const test_device *d, const table *t, const int32_t *ids, int6
   free(got);
 }
 
-static void check_tables(const char *disable) {
-  test_device d = test_device_open(disable);
+static void check_tables(const test_device *d) {
   for (int i = 0; i < TABLES; ++i) {
     int32_t ids[IDS];
     test_random random = {(uint64_t)i + 1};
     fill_ids(&random, ids, tables[i].rows);
-    check(&d, &tables[i], ids, IDS, CLQ_OK);
-    check(&d, &tables[i], ids + 1, 1, CLQ_OK);
+    check(d, &tables[i], ids, IDS, CLQ_OK);
+    check(d, &tables[i], ids + 1, 1, CLQ_OK);
   }
-  test_device_close(&d);
 }
 
-Test(embedding, rows_of_every_format) { check_tables(NULL); }
-Test(embedding, rows_of_every_format_without_cpu_forms) { check_tables("cpu"); }
+Test(embedding, rows_of_every_format) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check_tables(&f.device);
+    test_forms_saw(&f, "embedding", "embedding_rows", "embedding_elements");
+  }
+}
 
 Test(embedding, tiny_table) {
   test_device d = test_device_open(NULL);
@@ -91,17 +93,21 @@ Test(embedding, tiny_table) {
 }
 
 /* The other rows are as ever, and the stream works on. */
-Test(embedding, ids_that_are_no_rows_give_zeros_and_an_error) {
-  test_device d = test_device_open(NULL);
+static void check_wrong_ids(const test_device *d) {
   static const int32_t wrong[] = {-1, 37, INT32_MAX, INT32_MIN};
   const table t = {CLQ_FORMAT_Q8_0, 37, 64, 0, false};
   for (int i = 0; i < 4; ++i) {
     const int32_t ids[] = {5, wrong[i], 36};
-    check(&d, &t, ids, 3, CLQ_INVALID_ARGUMENT);
+    check(d, &t, ids, 3, CLQ_INVALID_ARGUMENT);
     const int32_t good[] = {5, 36};
-    check(&d, &t, good, 2, CLQ_OK);
+    check(d, &t, good, 2, CLQ_OK);
   }
-  test_device_close(&d);
+}
+
+Test(embedding, tiny_ids_that_are_no_rows_give_zeros_and_an_error) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check_wrong_ids(&f.device);
+  }
 }
 
 Test(embedding, refusals) {

@@ -1,0 +1,268 @@
+/* Measures one case: ours on the wall and on the device, and, on CPUs, the
+ * machine's own loops over as many bytes, all taking turns. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "cli.h"
+
+/* One turn should last long enough for the clock and for the driver's own wake-ups. */
+static const double TURN_SECONDS = 0.002;
+enum { MOST_CALLS = 1000, MOST_TRACED = 8, LEAST_LIMIT_BYTES = 65536 };
+
+/* --- which variant --- */
+
+/* "gemm: chose gemm_q8_tile_vnni", and "gemm: tile 8 x 16" where the operator says so. */
+static void hear(void *user, clq_log_topic topic, const char *text) {
+  bench_case *c = user;
+  const char *verbose = getenv("CLQ_VERBOSE");
+  static const struct {
+    clq_log_topic topic;
+    const char *name;
+  } topics[] = {{CLQ_LOG_DISPATCH, "dispatch"},
+                {CLQ_LOG_BUILD, "build"},
+                {CLQ_LOG_EXEC, "exec"},
+                {CLQ_LOG_CACHE, "cache"}};
+  for (size_t i = 0; verbose != NULL && i < sizeof topics / sizeof topics[0]; ++i) {
+    if (topics[i].topic == topic && strstr(verbose, topics[i].name) != NULL) {
+      (void)fprintf(stderr, "clq: %s\n", text);
+    }
+  }
+  const size_t length = strlen(c->op->name);
+  if (topic != CLQ_LOG_DISPATCH || strncmp(text, c->op->name, length) != 0) {
+    return;
+  }
+  if (strncmp(text + length, ": chose ", 8) == 0) {
+    (void)snprintf(c->record.variant, sizeof c->record.variant, "%s", text + length + 8);
+  } else if (strncmp(text + length, ": tile ", 7) == 0) {
+    (void)snprintf(c->record.tile, sizeof c->record.tile, "%s", text + length + 7);
+  }
+}
+
+static void plan_case(bench_case *c, clq_plan **plan) {
+  clq_graph *graph = NULL;
+  bool good = bench_ok(c, clq_graph_create(c->session->context, &graph));
+  for (int32_t i = 0; good && i < c->calls; ++i) {
+    good = bench_ok(
+        c, clq_graph_add(graph, c->op->op, (const char *)c->args + (size_t)i * c->args_bytes));
+  }
+  if (good) {
+    (void)bench_ok(c, clq_plan_create(graph, plan));
+  }
+  clq_graph_destroy(graph);
+}
+
+/* --- turns --- */
+
+static void flush_if_cold(bench_case *c) {
+  if (c->session->cold && c->code == CLI_DONE) {
+    c->code = bench_flush_caches(c->session);
+  }
+}
+
+/* Wall seconds of one call. */
+static double wall_turn(bench_case *c, clq_plan *plan, int64_t calls) {
+  flush_if_cold(c);
+  const double began = cli_seconds();
+  for (int64_t i = 0; i < calls && c->code == CLI_DONE; ++i) {
+    (void)bench_ok(c, clq_plan_run(plan, c->session->stream));
+  }
+  (void)bench_ok(c, clq_stream_finish(c->session->stream));
+  return (cli_seconds() - began) / (double)calls;
+}
+
+/* Seconds that the device spent on one call, by the events of its launches. */
+static double device_turn(bench_case *c, clq_plan *plan, int64_t calls) {
+  clq_trace *trace = NULL;
+  clq_kernel_time times[16];
+  double seconds = 0.0;
+  if (c->code != CLI_DONE || !bench_ok(c, clq_trace_create(&trace))) {
+    return NAN;
+  }
+  for (int64_t i = 0; i < calls && c->code == CLI_DONE; ++i) {
+    flush_if_cold(c);
+    (void)bench_ok(c, clq_plan_run_traced(plan, c->session->stream, trace));
+  }
+  const int32_t kernels = clq_trace_kernels(trace, times, 16);
+  for (int32_t i = 0; i < kernels && i < 16; ++i) {
+    seconds += times[i].device_seconds;
+  }
+  clq_trace_destroy(trace);
+  return seconds / (double)calls;
+}
+
+/* Bytes per second of one of the machine's loops with the footprint of the case. */
+static double limit_turn(bench_case *c, bench_arrays *arrays, bench_loop loop) {
+  const bench_limits *l = &c->session->limits;
+  const double share = loop == BENCH_LOOP_READ ? c->record.bytes : 0.5 * c->record.bytes;
+  const double bytes = share < l->array_bytes ? share : l->array_bytes;
+  const double guess = 2.0 * bytes / l->read;
+  const double wanted = TURN_SECONDS / guess;
+  const long passes = c->session->cold || wanted < 1.0 ? 1 : wanted > 1e5 ? 100000 : (long)wanted;
+  flush_if_cold(c);
+  const double seconds = bench_loop_seconds(loop, l->threads, arrays, (size_t)bytes, passes);
+  return seconds > 0.0 ? (loop == BENCH_LOOP_READ ? bytes : 2.0 * bytes) / seconds : 0.0;
+}
+
+static bool limits_wanted(const bench_case *c) {
+  return c->session->limits.on_cpu && c->session->limits.read > 0.0 &&
+         c->record.bytes >= LEAST_LIMIT_BYTES;
+}
+
+typedef struct turns {
+  double *wall, *device, *read, *plain, *nontemporal;
+} turns;
+
+static turns turns_new(bench_case *c) {
+  const int64_t n = c->session->repetitions;
+  return (turns){.wall = bench_host(c, n, sizeof(double)),
+                 .device = bench_host(c, n, sizeof(double)),
+                 .read = bench_host(c, n, sizeof(double)),
+                 .plain = bench_host(c, n, sizeof(double)),
+                 .nontemporal = bench_host(c, n, sizeof(double))};
+}
+
+static int64_t calls_of_a_turn(bench_case *c, clq_plan *plan) {
+  if (c->session->cold) {
+    return 1;
+  }
+  (void)wall_turn(c, plan, 1);
+  const double once = wall_turn(c, plan, 1);
+  const double wanted = once > 0.0 ? TURN_SECONDS / once : MOST_CALLS;
+  const int64_t calls = wanted < 1.0 ? 1 : wanted > MOST_CALLS ? MOST_CALLS : (int64_t)wanted;
+  /* Once more, so that the first turn is no warmer or colder than the others. */
+  (void)wall_turn(c, plan, calls);
+  return calls;
+}
+
+static void summarize(bench_case *c, turns *t, size_t count) {
+  bench_record *r = &c->record;
+  const double plain = bench_median(t->plain, count);
+  const double nontemporal = bench_median(t->nontemporal, count);
+  r->repetitions = (int64_t)count;
+  r->real_ns = 1e9 * bench_median(t->wall, count);
+  r->min_ns = 1e9 * t->wall[0];
+  r->device_ns = 1e9 * bench_median(t->device, count);
+  r->read_limit = bench_median(t->read, count);
+  r->copy_limit = plain > nontemporal ? plain : nontemporal;
+}
+
+static void measure(bench_case *c, clq_plan *plan) {
+  const bool limits = limits_wanted(c);
+  bench_arrays *arrays =
+      limits ? bench_arrays_new((size_t)fmin(c->record.bytes, c->session->limits.array_bytes))
+             : NULL;
+  turns t = turns_new(c);
+  const int64_t calls = calls_of_a_turn(c, plan);
+  const int64_t traced = calls < MOST_TRACED ? calls : MOST_TRACED;
+  int64_t done = 0;
+  for (; done < c->session->repetitions && !bench_over(c); ++done) {
+    t.wall[done] = wall_turn(c, plan, calls);
+    t.device[done] = device_turn(c, plan, traced);
+    if (arrays != NULL) {
+      t.read[done] = limit_turn(c, arrays, BENCH_LOOP_READ);
+      t.plain[done] = limit_turn(c, arrays, BENCH_LOOP_COPY);
+      t.nontemporal[done] = limit_turn(c, arrays, BENCH_LOOP_COPY_NONTEMPORAL);
+    }
+  }
+  bench_arrays_free(arrays);
+  if (!bench_over(c)) {
+    summarize(c, &t, (size_t)done);
+  }
+}
+
+static void check(bench_case *c, clq_plan *plan) {
+  if (bench_over(c)) {
+    return;
+  }
+  if (c->op->reset != NULL) {
+    c->op->reset(c);
+  }
+  (void)bench_ok(c, clq_plan_run(plan, c->session->stream));
+  (void)bench_ok(c, clq_stream_finish(c->session->stream));
+  if (bench_over(c)) {
+    return;
+  }
+  c->op->check(c);
+  c->record.checked = !bench_over(c) && c->record.max_error <= c->bound;
+  if (!bench_over(c) && !c->record.checked) {
+    bench_fail(c, "%s: %s differs from the reference by %g, at most %g is allowed", c->op->name,
+               c->record.variant, c->record.max_error, c->bound);
+  }
+}
+
+static void release(bench_case *c) {
+  clq_set_log(NULL, NULL, 0);
+  clq_weights_destroy(c->weights);
+  for (int i = 0; i < c->buffer_count; ++i) {
+    (void)clReleaseMemObject(c->buffers[i]);
+  }
+  for (int i = 0; i < c->block_count; ++i) {
+    free(c->blocks[i]);
+  }
+}
+
+int bench_run(bench_session *session, const bench_op *op, const bench_value *values) {
+  bench_case c = {.session = session, .op = op, .calls = 1};
+  clq_plan *plan = NULL;
+  memcpy(c.values, values, sizeof c.values);
+  clq_set_log(hear, &c, CLQ_LOG_DISPATCH | CLQ_LOG_BUILD | CLQ_LOG_EXEC | CLQ_LOG_CACHE);
+  if (op->run != NULL) {
+    op->run(&c);
+    release(&c);
+    return c.code;
+  }
+  c.state = bench_host(&c, 1, op->state_bytes);
+  if (c.state != NULL) {
+    op->prepare(&c);
+  }
+  if (!bench_over(&c)) {
+    plan_case(&c, &plan);
+  }
+  if (!bench_over(&c)) {
+    measure(&c, plan);
+    check(&c, plan);
+  }
+  if (!bench_over(&c)) {
+    bench_emit(&c);
+  }
+  clq_plan_destroy(plan);
+  release(&c);
+  return c.code;
+}
+
+void bench_emit(bench_case *c) { bench_report_record(c); }
+
+/* --- the operators --- */
+
+#define CLQ_BENCH_OPERATORS(X) \
+  X(rmsnorm)                   \
+  X(quantize)                  \
+  X(dequantize)                \
+  X(gemm)                      \
+  X(rope)                      \
+  X(attention)                 \
+  X(softmax)                   \
+  X(silu_mul)                  \
+  X(embedding)                 \
+  X(add)                       \
+  X(plan)                      \
+  X(limits)
+
+#define CLQ_BENCH_DECLARE(name) extern const bench_op bench_op_##name;
+#define CLQ_BENCH_ENTRY(name)   &bench_op_##name,
+CLQ_BENCH_OPERATORS(CLQ_BENCH_DECLARE)
+static const bench_op *const operators[] = {CLQ_BENCH_OPERATORS(CLQ_BENCH_ENTRY) NULL};
+
+const bench_op *bench_at(size_t i) { return operators[i]; }
+
+const bench_op *bench_find(const char *name) {
+  for (size_t i = 0; operators[i] != NULL; ++i) {
+    if (strcmp(operators[i]->name, name) == 0) {
+      return operators[i];
+    }
+  }
+  return NULL;
+}

@@ -1,0 +1,84 @@
+/* A device opened for measuring, and a way to empty its caches. */
+#include <string.h>
+
+#include "bench.h"
+#include "cli.h"
+
+static const char flush_source[] =
+    "__kernel void flush_caches(__global uint4 *block, ulong n) {\n"
+    "  for (ulong i = get_global_id(0); i < n; i += get_global_size(0)) block[i] += 1u;\n"
+    "}\n";
+
+enum { FLUSH_GROUP = 64 };
+
+static size_t flush_bytes(const clq_context *context) {
+  const size_t wanted = 3 * bench_last_cache_bytes(context);
+  const uint64_t most = clq_context_info(context)->global_bytes / 16;
+  return (wanted > most ? (size_t)most : wanted) / 4096 * 4096;
+}
+
+static cl_int prepare_flush(bench_session *s) {
+  const cl_context cl = clq_context_cl(s->context);
+  const cl_device_id device = clq_context_device(s->context);
+  const size_t bytes = flush_bytes(s->context);
+  const char *text = flush_source;
+  const cl_ulong vectors = bytes / 16;
+  cl_int code = CL_SUCCESS;
+  s->flush_items = (size_t)s->device->compute_units * 16 * FLUSH_GROUP;
+  s->flush_buffer = clCreateBuffer(cl, CL_MEM_READ_WRITE, bytes, NULL, &code);
+  if (code == CL_SUCCESS) {
+    s->flush_program = clCreateProgramWithSource(cl, 1, &text, NULL, &code);
+  }
+  if (code == CL_SUCCESS) {
+    code = clBuildProgram(s->flush_program, 1, &device, "", NULL, NULL);
+  }
+  if (code == CL_SUCCESS) {
+    s->flush_kernel = clCreateKernel(s->flush_program, "flush_caches", &code);
+  }
+  if (code == CL_SUCCESS) {
+    code = clSetKernelArg(s->flush_kernel, 0, sizeof s->flush_buffer, &s->flush_buffer);
+  }
+  return code == CL_SUCCESS ? clSetKernelArg(s->flush_kernel, 1, sizeof vectors, &vectors) : code;
+}
+
+int bench_flush_caches(bench_session *session) {
+  const cl_command_queue queue = clq_stream_queue(session->stream);
+  const size_t local = FLUSH_GROUP;
+  cl_int code = CL_SUCCESS;
+  if (session->flush_kernel == NULL) {
+    code = prepare_flush(session);
+  }
+  if (code == CL_SUCCESS) {
+    code = clEnqueueNDRangeKernel(queue, session->flush_kernel, 1, NULL, &session->flush_items,
+                                  &local, 0, NULL, NULL);
+  }
+  if (code == CL_SUCCESS) {
+    code = clFinish(queue);
+  }
+  return code == CL_SUCCESS ? CLI_DONE
+                            : cli_fail("the caches cannot be emptied: OpenCL error %d", (int)code);
+}
+
+int bench_open(bench_session *session, const char *device) {
+  const clq_context_desc desc = {.device_name = device};
+  if (clq_context_create(&desc, &session->context) != CLQ_OK ||
+      clq_stream_create(session->context, NULL, &session->stream) != CLQ_OK) {
+    return cli_fail_library();
+  }
+  session->device = clq_context_info(session->context);
+  return bench_limits_measure(session->context, session->stream, &session->limits);
+}
+
+void bench_close(bench_session *session) {
+  if (session->flush_kernel != NULL) {
+    (void)clReleaseKernel(session->flush_kernel);
+  }
+  if (session->flush_program != NULL) {
+    (void)clReleaseProgram(session->flush_program);
+  }
+  if (session->flush_buffer != NULL) {
+    (void)clReleaseMemObject(session->flush_buffer);
+  }
+  clq_stream_destroy(session->stream);
+  clq_context_destroy(session->context);
+}

@@ -1,0 +1,172 @@
+/* Random weight matrices by their words: f32 f16 q4_0 q4_1 q8_0, w4 and w8 with
+ * g<n> and, for w4, z. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ref/math.h"
+
+typedef struct weights_type {
+  clq_format format; /* 0: a word of the contract that is not offered */
+  int64_t group;
+  bool zeros;
+} weights_type;
+
+/* "" or "g<n>", then "" or "z". */
+static bool parse_suffix(const char *at, weights_type *type) {
+  if (at[0] == 'g') {
+    char *end = NULL;
+    type->group = at[1] >= '1' && at[1] <= '9' ? strtol(at + 1, &end, 10) : 0;
+    if (type->group <= 0 || type->group > 1 << 20) {
+      return false;
+    }
+    at = end;
+  }
+  type->zeros = at[0] == 'z';
+  return at[type->zeros ? 1 : 0] == '\0';
+}
+
+static bool parse(const char *word, weights_type *type) {
+  static const char *const others[] = {"bf16", "q5_0", "q5_1", "q2_k",   "q3_k", "q4_k",
+                                       "q5_k", "q6_k", "q8_k", "iq4_nl", "mxfp4"};
+  *type = (weights_type){0};
+  for (int f = CLQ_FORMAT_F32; f < CLQ_FORMAT_W4; ++f) {
+    if (strcmp(word, clq_format_name((clq_format)f)) == 0) {
+      type->format = (clq_format)f;
+      return true;
+    }
+  }
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; ++i) {
+    if (strcmp(word, others[i]) == 0) {
+      return true;
+    }
+  }
+  if (word[0] != 'w' || strchr("2348", word[1]) == NULL || word[1] == '\0') {
+    return false;
+  }
+  type->format = word[1] == '4' ? CLQ_FORMAT_W4 : word[1] == '8' ? CLQ_FORMAT_W8 : 0;
+  return parse_suffix(word + 2, type);
+}
+
+bool bench_is_weights_word(const char *word) {
+  weights_type type;
+  return parse(word, &type);
+}
+
+static size_t block_bytes(clq_format format) {
+  switch (format) {
+    case CLQ_FORMAT_Q4_0: return 18;
+    case CLQ_FORMAT_Q4_1: return 20;
+    case CLQ_FORMAT_Q8_0: return 34;
+    default: return 0;
+  }
+}
+
+static void put_half(uint8_t *at, float value) {
+  const uint16_t half = clqi_ref_f16_from_f32(value);
+  at[0] = (uint8_t)(half & 255U);
+  at[1] = (uint8_t)(half >> 8);
+}
+
+static float random_scale(uint64_t *seed) {
+  return (float)(1 + (bench_random(seed) >> 22)) * 0x1p-16f;
+}
+
+static uint8_t *random_bytes(bench_case *c, int64_t count, uint64_t *seed) {
+  uint8_t *data = bench_host(c, count, 1);
+  for (int64_t i = 0; data != NULL && i < count; ++i) {
+    data[i] = (uint8_t)(bench_random(seed) >> 9);
+  }
+  return data;
+}
+
+static void *random_blocks(bench_case *c, clq_format format, int64_t blocks, uint64_t *seed) {
+  const size_t bytes = block_bytes(format);
+  uint8_t *data = random_bytes(c, blocks * (int64_t)bytes, seed);
+  for (int64_t b = 0; data != NULL && b < blocks; ++b) {
+    uint8_t *block = data + (size_t)b * bytes;
+    put_half(block, random_scale(seed));
+    if (format == CLQ_FORMAT_Q4_1) {
+      put_half(block + 2, -8.0f * random_scale(seed));
+    }
+  }
+  return data;
+}
+
+static void *random_halves(bench_case *c, int64_t count, uint64_t seed) {
+  uint16_t *data = bench_host(c, count, sizeof *data);
+  const float *floats = bench_random_floats(c, count, seed);
+  for (int64_t i = 0; data != NULL && floats != NULL && i < count; ++i) {
+    data[i] = clqi_ref_f16_from_f32(floats[i]);
+  }
+  return data;
+}
+
+static void add_planes(bench_case *c, clqi_ref_weights *w, bool zeros, uint64_t *seed) {
+  const int64_t count = w->rows * ((w->cols + w->group - 1) / w->group);
+  float *scales = bench_host(c, count, sizeof *scales);
+  uint8_t *zero = zeros ? bench_host(c, count, 1) : NULL;
+  for (int64_t i = 0; c->code == 0 && i < count; ++i) {
+    scales[i] = random_scale(seed);
+    if (zero != NULL) {
+      zero[i] = (uint8_t)(bench_random(seed) % 16U);
+    }
+  }
+  w->scales = scales;
+  w->zeros = zero;
+}
+
+static void pack(bench_case *c, const clqi_ref_weights *w, int64_t group) {
+  const clq_weights_part part = {
+      .data = w->data, .scales = w->scales, .zeros = w->zeros, .rows = w->rows};
+  const clq_weights_desc desc = {
+      .format = w->format, .cols = w->cols, .group = group, .parts = &part, .part_count = 1};
+  (void)bench_ok(c, clq_weights_pack(c->session->context, &desc, &c->weights));
+}
+
+clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, int64_t cols) {
+  weights_type type;
+  uint64_t seed = 7;
+  if (!parse(word, &type) || type.format == 0 || (type.zeros && type.format != CLQ_FORMAT_W4)) {
+    bench_fail(c, "%s: weights of '%s' are not offered", c->op->name, word);
+    return (clqi_ref_weights){0};
+  }
+  if (block_bytes(type.format) != 0 && cols % 32 != 0) {
+    bench_fail(c, "%s: %lld columns, a multiple of 32 is needed for %s", c->op->name,
+               (long long)cols, word);
+    return (clqi_ref_weights){0};
+  }
+  clqi_ref_weights w = {.format = type.format, .rows = rows, .cols = cols};
+  switch (type.format) {
+    case CLQ_FORMAT_F32: w.data = bench_random_floats(c, rows * cols, seed); break;
+    case CLQ_FORMAT_F16: w.data = random_halves(c, rows * cols, seed); break;
+    case CLQ_FORMAT_W4:
+    case CLQ_FORMAT_W8:
+      w.group = type.group == 0 ? cols : type.group;
+      w.data =
+          random_bytes(c, rows * (type.format == CLQ_FORMAT_W4 ? (cols + 1) / 2 : cols), &seed);
+      add_planes(c, &w, type.zeros, &seed);
+      break;
+    default: w.data = random_blocks(c, type.format, rows * cols / 32, &seed);
+  }
+  if (c->code == 0) {
+    pack(c, &w, type.group);
+  }
+  return w;
+}
+
+double bench_weights_bytes(const clqi_ref_weights *w, double rows) {
+  const double elements = rows * (double)w->cols;
+  if (w->format == CLQ_FORMAT_F32 || w->format == CLQ_FORMAT_F16) {
+    return elements * (w->format == CLQ_FORMAT_F32 ? 4.0 : 2.0);
+  }
+  if (block_bytes(w->format) != 0) {
+    return elements / 32.0 * (double)block_bytes(w->format);
+  }
+  const int64_t row_groups = (w->cols + w->group - 1) / w->group;
+  const double groups = rows * (double)row_groups;
+  return elements * (w->format == CLQ_FORMAT_W4 ? 0.5 : 1.0) +
+         groups * (w->zeros != NULL ? 5.0 : 4.0);
+}

@@ -1,0 +1,255 @@
+/* clq bench, run as a program on small shapes: the records' keys, order and contents. That answers
+ * are checked is the bench's own doing: a wrong one ends it with code 1. */
+#include <cjson/cJSON.h>
+#include <criterion/criterion.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "command.h"
+
+enum { MOST_WORDS = 24 };
+
+#define bench(...) run((const char *const[MOST_WORDS]){CLQ_TEST_CLI, "bench", __VA_ARGS__, NULL})
+
+static command_result run(const char *const *argv) { return command_run(argv, NULL, NULL); }
+
+static void expect_refusal(command_result result, int code, const char *part) {
+  cr_assert_eq(result.code, code, "%d: %s", result.code, result.err);
+  cr_assert_str_empty(result.out);
+  cr_assert_not_null(strstr(result.err, part), "'%s' is not in: %s", part, result.err);
+  command_free(&result);
+}
+
+static cJSON *expect_json(command_result result) {
+  cr_assert_eq(result.code, 0, "%s", result.err);
+  cJSON *json = cJSON_Parse(result.out);
+  cr_assert(cJSON_IsObject(json), "%s", result.out);
+  command_free(&result);
+  return json;
+}
+
+static const cJSON *item(const cJSON *json, const char *key) {
+  const cJSON *found = cJSON_GetObjectItemCaseSensitive(json, key);
+  cr_assert_not_null(found, "%s", key);
+  return found;
+}
+
+static double number(const cJSON *json, const char *key) {
+  cr_assert(cJSON_IsNumber(item(json, key)), "%s", key);
+  return item(json, key)->valuedouble;
+}
+
+static const char *text(const cJSON *json, const char *key) {
+  cr_assert(cJSON_IsString(item(json, key)), "%s", key);
+  return item(json, key)->valuestring;
+}
+
+static int keys(const cJSON *record) {
+  int count = 0;
+  for (const cJSON *at = record->child; at != NULL; at = at->next) {
+    cr_assert(cJSON_GetObjectItemCaseSensitive(record, at->string) == at, "'%s' is there twice",
+              at->string);
+    ++count;
+  }
+  return count;
+}
+
+/* What every record of an operator has. */
+static void check_record(const cJSON *r, const char *op, const char *cache) {
+  const size_t length = strlen(op);
+  cr_assert_eq(strncmp(text(r, "name"), op, length), 0);
+  cr_assert_eq(strncmp(text(r, "run_name"), op, length), 0);
+  cr_assert_str_eq(text(r, "aggregate_name"), "median");
+  cr_assert_str_eq(text(r, "time_unit"), "ns");
+  cr_assert_str_eq(text(r, "cache"), cache);
+  cr_assert_eq(strncmp(text(r, "variant"), op, length), 0, "%s", text(r, "variant"));
+  cr_assert(cJSON_IsTrue(item(r, "checked")));
+  cr_assert_geq(number(r, "max_error"), 0.0);
+  cr_assert_gt(number(r, "device_time"), 0.0);
+  cr_assert_gt(number(r, "min_time"), 0.0);
+  cr_assert_geq(number(r, "real_time"), number(r, "min_time"));
+  cr_assert_gt(number(r, "bytes"), 0.0);
+  cr_assert_gt(number(r, "ops"), 0.0);
+  cr_assert_float_eq(number(r, "bytes_per_second"),
+                     1e9 * number(r, "bytes") / number(r, "real_time"),
+                     1e-6 * number(r, "bytes_per_second"));
+  cr_assert_float_eq(number(r, "ops_per_second"), 1e9 * number(r, "ops") / number(r, "real_time"),
+                     1e-6 * number(r, "ops_per_second"));
+  (void)item(r, "tile");
+  cr_assert_gt(keys(r), 20);
+}
+
+static void check_context(const cJSON *json) {
+  const cJSON *c = item(json, "context");
+  const char *const texts[] = {"date", "host", "device", "driver", "clq_version", "git_revision"};
+  const char *const numbers[] = {"threads", "read_bytes_per_second", "copy_bytes_per_second",
+                                 "fp32_flops_per_second", "int8_ops_per_second"};
+  cr_assert_eq(number(json, "schema_version"), 1.0);
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; ++i) {
+    cr_assert_str_not_empty(text(c, texts[i]), "%s", texts[i]);
+  }
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; ++i) {
+    cr_assert_gt(number(c, numbers[i]), 0.0, "%s", numbers[i]);
+  }
+  cr_assert(cJSON_IsArray(item(c, "cpu_features")));
+}
+
+static void check_single(command_result result, const char *op) {
+  cJSON *json = expect_json(result);
+  check_context(json);
+  cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
+  check_record(cJSON_GetArrayItem(item(json, "benchmarks"), 0), op, "warm");
+  cJSON_Delete(json);
+}
+
+Test(bench, row_operators) {
+  check_single(bench("rmsnorm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
+               "rmsnorm");
+  check_single(bench("rmsnorm", "--rows", "33", "--cols", "64", "--dtype", "f16", "--residual",
+                     "--out", "q8g32", "--reps", "2", "-o", "json"),
+               "rmsnorm");
+  check_single(bench("quantize", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
+               "quantize");
+  check_single(bench("dequantize", "--rows", "5", "--cols", "64", "--reps", "2", "--dtype", "f16",
+                     "--acts", "q8g32", "-o", "json"),
+               "dequantize");
+  check_single(
+      bench("silu_mul", "--rows", "5", "--cols", "64", "--reps", "2", "--out", "q8", "-o", "json"),
+      "silu_mul");
+  check_single(bench("add", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"), "add");
+  check_single(bench("embedding", "--rows", "5", "--cols", "64", "--n", "90", "--weights", "q4_1",
+                     "--reps", "2", "-o", "json"),
+               "embedding");
+  check_single(bench("softmax", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
+               "softmax");
+  check_single(bench("softmax", "--rows", "5", "--cols", "64", "--dtype", "q8", "--out", "u8",
+                     "--reps", "2", "-o", "json"),
+               "softmax");
+}
+
+Test(bench, products_and_attention) {
+  check_single(bench("gemm", "--m", "3", "--n", "40", "--k", "64", "--weights", "w4g32z", "--acts",
+                     "q8g32", "--reps", "2", "-o", "json"),
+               "gemm");
+  check_single(bench("gemm", "--m", "3", "--n", "40", "--k", "64", "--weights", "f16", "--acts",
+                     "f32", "--reps", "2", "-o", "json"),
+               "gemm");
+  check_single(bench("rope", "--rows", "5", "--heads", "4", "--kv-heads", "2", "--head-dim", "32",
+                     "--reps", "2", "-o", "json"),
+               "rope");
+  check_single(bench("attention", "--batch", "2", "--heads", "4", "--kv-heads", "2", "--head-dim",
+                     "32", "--queries", "3", "--keys", "37", "--reps", "2", "-o", "json"),
+               "attention");
+}
+
+/* Four combinations; the last word changes fastest; --cold is said in each record. */
+Test(bench, sweeps_in_the_order_given) {
+  static const double expected[][2] = {{2, 64}, {2, 32}, {1, 64}, {1, 32}};
+  cJSON *json = expect_json(bench("gemm", "--k", "64,32", "--m", "2,1", "--n", "16", "--weights",
+                                  "q8_0", "--cold", "--reps", "1", "-o", "json"));
+  const cJSON *list = item(json, "benchmarks");
+  cr_assert_eq(cJSON_GetArraySize(list), 4);
+  for (int i = 0; i < 4; ++i) {
+    const cJSON *r = cJSON_GetArrayItem(list, i);
+    check_record(r, "gemm", "cold");
+    cr_assert_eq(number(r, "m"), expected[i][0]);
+    cr_assert_eq(number(r, "k"), expected[i][1]);
+    cr_assert_eq(number(r, "n"), 16.0);
+    cr_assert_eq(number(r, "ops"), 2.0 * 16.0 * expected[i][0] * expected[i][1]);
+    cr_assert_str_eq(text(r, "weights"), "q8_0");
+    cr_assert_not_null(strstr(text(r, "name"), "/cold_median"));
+  }
+  cJSON_Delete(json);
+}
+
+Test(bench, plan_and_limits) {
+  cJSON *json = expect_json(bench("plan", "--nodes", "7,20", "--reps", "2", "-o", "json"));
+  const cJSON *list = item(json, "benchmarks");
+  cr_assert_eq(cJSON_GetArraySize(list), 2);
+  for (int i = 0; i < 2; ++i) {
+    const cJSON *r = cJSON_GetArrayItem(list, i);
+    cr_assert_eq(number(r, "nodes"), i == 0 ? 7.0 : 20.0);
+    cr_assert_gt(number(r, "plan_time"), 0.0);
+    cr_assert_gt(number(r, "driver_time"), 0.0);
+    cr_assert(cJSON_IsNumber(item(r, "overhead_per_node")));
+    cr_assert(cJSON_IsTrue(item(r, "checked")));
+  }
+  cJSON_Delete(json);
+  json = expect_json(bench("limits", "-o", "json"));
+  check_context(json);
+  cr_assert_geq(cJSON_GetArraySize(item(json, "benchmarks")), 4);
+  cJSON_Delete(json);
+}
+
+static int lines(const char *at) {
+  int count = 0;
+  for (; (at = strchr(at, '\n')) != NULL; ++at) {
+    ++count;
+  }
+  return count;
+}
+
+static int commas(const char *at, size_t length) {
+  int count = 0;
+  for (size_t i = 0; i < length; ++i) {
+    count += at[i] == ',';
+  }
+  return count;
+}
+
+Test(bench, tables) {
+  command_result r = bench("add", "--rows", "1,2,3", "--cols", "8", "--reps", "1", "-o", "csv");
+  cr_assert_eq(r.code, 0, "%s", r.err);
+  cr_assert_eq(lines(r.out), 4, "%s", r.out);
+  const size_t header = strcspn(r.out, "\n");
+  const char *second = r.out + header + 1;
+  cr_assert_eq(commas(r.out, header), commas(second, strcspn(second, "\n")));
+  command_free(&r);
+  r = bench("add", "--rows", "1,2,3", "--cols", "8", "--reps", "1");
+  cr_assert_eq(r.code, 0, "%s", r.err);
+  cr_assert_eq(lines(r.out), 5, "%s", r.out);
+  cr_assert_eq(r.out[0], '|');
+  command_free(&r);
+}
+
+Test(bench, misuse) {
+  expect_refusal(bench("rmsnrm"), 2, "did you mean 'rmsnorm'");
+  expect_refusal(bench("--reps", "3"), 2, "which operator");
+  expect_refusal(bench("gemm", "add"), 2, "one operator at a time");
+  expect_refusal(bench("gemm", "--rows", "3"), 2, "gemm takes no --rows");
+  expect_refusal(bench("gemm", "--m", "0"), 2, "--m");
+  expect_refusal(bench("gemm", "--m", ""), 2, "--m");
+  expect_refusal(bench("gemm", "--acts", "q9"), 2, "--acts");
+  expect_refusal(bench("gemm", "--weights", "w4x"), 2, "--weights");
+  expect_refusal(bench("gemm", "--out", "f64"), 2, "--out");
+  expect_refusal(bench("softmax", "--lut", "u8"), 2, "--lut");
+  expect_refusal(bench("gemm", "--peer", "x"), 2, "--peer");
+  expect_refusal(bench("gemm", "--reps", "0"), 2, "--reps");
+}
+
+/* In JSON nothing is printed but whole objects. */
+Test(bench, what_is_not_offered_fails_with_the_reason) {
+  expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--weights", "w3", "-o", "json"), 1, "w3");
+  expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--acts", "f16", "-o", "json"), 1, "f16");
+  expect_refusal(bench("gemm", "--n", "8", "--k", "33", "--weights", "q4_0", "-o", "json"), 1,
+                 "multiple of 32");
+  expect_refusal(bench("softmax", "--rows", "4", "--lut", "q30", "-o", "json"), 1, "q30");
+  expect_refusal(bench("attention", "--keys", "4", "--kv", "q8", "-o", "json"), 1, "q8");
+  expect_refusal(bench("attention", "--keys", "4", "--queries", "5", "-o", "json"), 1, "queries");
+}
+
+/* SIGINT ends it cleanly with what was produced. */
+Test(bench, interrupt) {
+  command c =
+      command_start((const char *const[]){CLQ_TEST_CLI, "bench", "add", "--rows", "64", "--cols",
+                                          "64", "--reps", "100000", "-o", "json", NULL},
+                    NULL, NULL);
+  const struct timespec pause = {.tv_sec = 2};
+  (void)nanosleep(&pause, NULL);
+  cr_assert_eq(kill(c.process, SIGINT), 0);
+  cJSON *json = expect_json(command_wait(&c));
+  cr_assert(cJSON_IsArray(item(json, "benchmarks")));
+  cJSON_Delete(json);
+}
