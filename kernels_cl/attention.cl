@@ -71,8 +71,8 @@ static inline float clq_score_origin(float m) { return m == -CLQ_INF ? 0.0f : m;
 static inline float clq_merge(float m0, float m1, float *a, float *b) {
   float m = m1 > m0 ? m1 : m0;
   float origin = clq_score_origin(m);
-  *a = clq_exp(m0 - origin);
-  *b = clq_exp(m1 - origin);
+  *a = clq_exp_down(m0 - origin);
+  *b = clq_exp_down(m1 - origin);
   return m;
 }
 
@@ -135,7 +135,7 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
     barrier(CLK_LOCAL_MEM_FENCE);
     const float chunk_m = clq_fold_max16(vload16(0, lanes));
     const float origin = clq_score_origin(chunk_m);
-    for (int j = lid; j < CLQ_CHUNK; j += CLQ_GROUP) weights[j] = clq_exp(weights[j] - origin);
+    for (int j = lid; j < CLQ_CHUNK; j += CLQ_GROUP) weights[j] = clq_exp_down(weights[j] - origin);
     barrier(CLK_LOCAL_MEM_FENCE);
     if (lid < 16) {
       float sum = 0.0f;
@@ -167,8 +167,8 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
     float s;
     int total = clq_quant_group32(vload16(2 * g, sums) * inverse, vload16(2 * g + 1, sums) * inverse,
                                   &q0, &q1, &s);
-    vstore16(q0, 2 * g, to);
-    vstore16(q1, 2 * g + 1, to);
+    clq_store_i8(q0, to + 32 * g);
+    clq_store_i8(q1, to + 32 * g + 16);
     out_scale[groups + g] = s;
     if (out_sum_base) out_sum[groups + g] = total;
   }
@@ -309,7 +309,7 @@ static inline float clq_line_weights(float *scores, int count, float *m) {
   float origin = clq_score_origin(*m);
   float16 sum = (float16)0.0f;
   for (int i = 0; i <= last; i++) {
-    float16 p = clq_exp16(vload16(i, scores) - origin);
+    float16 p = clq_exp_down16(vload16(i, scores) - origin);
     vstore16(p, i, scores);
     sum += p;
   }
@@ -323,8 +323,8 @@ static inline void clq_store_line(const float16 *sums, float inverse, __global C
     char16 q0, q1;
     float s;
     int total = clq_quant_group32(sums[2 * g] * inverse, sums[2 * g + 1] * inverse, &q0, &q1, &s);
-    vstore16(q0, 2 * g, out);
-    vstore16(q1, 2 * g + 1, out);
+    clq_store_i8(q0, out + 32 * g);
+    clq_store_i8(q1, out + 32 * g + 16);
     out_scale[g] = s;
     if (out_sum) out_sum[g] = total;
   }

@@ -1,6 +1,6 @@
 /* Softmax of rows, f32 or int8.
  *
- * f32:   s = x * step (step: the caller's scale);  m = max s;  e = exp(s - m)
+ * f32:   m = max x (min x for a negative scale);  e = exp(fma(x, scale, -(m * scale)))
  * int8:  the difference D = max - code is 0 .. 255, so exp comes from a table that is exact for
  *        the dequantized logits up to the rounding of its entries. With step = x's scale * the
  *        caller's scale:  e = high[D / 16] * low[D % 16],  high[a] = exp(-16 a * step),
@@ -38,9 +38,10 @@ typedef float out_t;
 /* A row of -inf has no largest element to count from: its exponentials are then 0, not NaN. */
 static inline float origin_of(float m) { return m == -CLQ_INF ? 0.0f : m; }
 
-/* What exponentials are multiplied by; 0 for a row of -inf. */
-static inline float factor_of(float sum) {
-  return sum == 0.0f ? 0.0f : clq_div(CLQ_OUT == 5 ? 256.0f : 1.0f, sum);
+/* What exponentials are multiplied by; 0 for a row of -inf, whose m that is. */
+static inline float factor_of(float m, float sum) {
+  const float factor = clq_div(CLQ_OUT == 5 ? 256.0f : 1.0f, sum);
+  return m == -CLQ_INF && sum == 0.0f ? 0.0f : factor;
 }
 
 /* out_scale: one f32 that receives 1/256, or NULL. */
@@ -88,19 +89,21 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_f32
   const int lid = (int)get_local_id(0);
   x += (long)get_group_id(0) * x_row;
   out += (long)get_group_id(0) * out_row;
-  float m = -CLQ_INF;
+  const float sign = scale < 0.0f ? -1.0f : 1.0f;
+  float most = -CLQ_INF;
   for (long i = lid; i < cols; i += CLQ_GROUP) {
-    const float s = x[i] * scale;
-    m = s > m ? s : m;
+    const float v = x[i] * sign;
+    most = v > most ? v : most;
   }
-  const float origin = origin_of(group_max(m, lid, scratch));
+  const float m = group_max(most, lid, scratch) * (sign * scale);
+  const float origin = origin_of(m);
   float sum = 0.0f;
   for (long i = lid; i < cols; i += CLQ_GROUP) {
-    const float e = clq_exp(x[i] * scale - origin);
+    const float e = clq_exp_down(fma(x[i], scale, -origin));
     out[i] = e;
     sum += e;
   }
-  const float factor = factor_of(group_sum(sum, lid, scratch));
+  const float factor = factor_of(m, group_sum(sum, lid, scratch));
   for (long i = lid; i < cols; i += CLQ_GROUP) {
     out[i] *= factor;
   }
@@ -138,7 +141,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_i8_
   for (long i = lid; i < cols; i += CLQ_GROUP) {
     sum += table[top - x[i]];
   }
-  const float factor = factor_of(group_sum(sum, lid, scratch));
+  const float factor = factor_of(0.0f, group_sum(sum, lid, scratch));
   for (long i = lid; i < cols; i += CLQ_GROUP) {
     const float p = table[top - x[i]] * factor;
 #if CLQ_OUT == 5
@@ -169,38 +172,57 @@ static inline float sum_of(const float16 *lanes) {
 
 #if CLQ_X == 1
 
-static inline void softmax_f32_row(const __global float *x, __global float *out, long cols,
-                                   float scale) {
+static inline float largest_of(const __global float *x, long cols) {
   const long whole = cols & ~63L;
   float16 m0 = (float16)(-CLQ_INF), m1 = m0, m2 = m0, m3 = m0;
   for (long i = 0; i < whole; i += 64) {
-    m0 = larger(m0, vload16(0, x + i) * scale);
-    m1 = larger(m1, vload16(1, x + i) * scale);
-    m2 = larger(m2, vload16(2, x + i) * scale);
-    m3 = larger(m3, vload16(3, x + i) * scale);
+    m0 = larger(m0, vload16(0, x + i));
+    m1 = larger(m1, vload16(1, x + i));
+    m2 = larger(m2, vload16(2, x + i));
+    m3 = larger(m3, vload16(3, x + i));
   }
   for (long i = whole; i < cols; i += 16) {
-    const float16 s = clq_row_load_f32(x, i, cols) * scale;
-    m0 = larger(m0, LANES < (int16)(int)min(cols - i, 16L) ? s : (float16)(-CLQ_INF));
+    const float16 v = clq_row_load_f32(x, i, cols);
+    m0 = larger(m0, LANES < (int16)(int)min(cols - i, 16L) ? v : (float16)(-CLQ_INF));
   }
-  const float origin = origin_of(clq_fold_max16(larger(larger(m0, m1), larger(m2, m3))));
+  return clq_fold_max16(larger(larger(m0, m1), larger(m2, m3)));
+}
 
+static inline float smallest_of(const __global float *x, long cols) {
+  float m = CLQ_INF;
+  for (long i = 0; i < cols; i++) {
+    m = x[i] < m ? x[i] : m;
+  }
+  return m;
+}
+
+static inline void softmax_f32_row(const __global float *x, __global float *out, long cols,
+                                   float scale) {
+  const float m = (scale < 0.0f ? smallest_of(x, cols) : largest_of(x, cols)) * scale;
+  const float16 origin = (float16)origin_of(m);
+  const long whole = cols & ~63L;
   float16 lanes[4] = {(float16)0.0f, (float16)0.0f, (float16)0.0f, (float16)0.0f};
   for (long i = 0; i < whole; i += 64) {
     __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
-      const float16 e = clq_exp16(vload16(j, x + i) * scale - origin);
+      const float16 e = clq_exp_down16(fma(vload16(j, x + i), (float16)scale, -origin));
       vstore16(e, j, out + i);
       lanes[j] += e;
     }
   }
   for (long i = whole; i < cols; i += 16) {
-    const float16 s = clq_row_load_f32(x, i, cols) * scale - origin;
-    const float16 e = clq_exp16(LANES < (int16)(int)min(cols - i, 16L) ? s : (float16)(-CLQ_INF));
+    const float16 s = fma(clq_row_load_f32(x, i, cols), (float16)scale, -origin);
+    const float16 outside = (float16)(-CLQ_INF);
+    const float16 e = clq_exp_down16(LANES < (int16)(int)min(cols - i, 16L) ? s : outside);
     clq_row_store_f32(e, out, i, cols);
     lanes[(i - whole) >> 4] += e;
   }
-  const float factor = factor_of(sum_of(lanes));
-  for (long i = 0; i < cols; i += 16) {
+  const float factor = factor_of(m, sum_of(lanes));
+  for (long i = 0; i < whole; i += 64) {
+    __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
+      vstore16(vload16(j, out + i) * factor, j, out + i);
+    }
+  }
+  for (long i = whole; i < cols; i += 16) {
     clq_row_store_f32(clq_row_load_f32(out, i, cols) * factor, out, i, cols);
   }
 }
@@ -224,6 +246,7 @@ typedef struct exp_table {
   float16 low;
 } exp_table;
 
+/* from[lane % 16]. */
 #if CLQ_HAS_X86_AVX512
 static inline float16 pick(float16 from, int16 lane) {
   float16 r;
@@ -232,7 +255,7 @@ static inline float16 pick(float16 from, int16 lane) {
 }
 #else
 static inline float16 pick(float16 from, int16 lane) {
-  return shuffle(from, as_uint16(lane));
+  return shuffle(from, as_uint16(lane & 15));
 }
 #endif
 
@@ -257,27 +280,44 @@ static inline char16 load_codes(const __global char *x, long i, long end) {
 
 static inline float16 exp_codes(const exp_table *t, char16 codes, int top) {
   const int16 difference = top - convert_int16(codes);
-  return pick(t->high, difference >> 4) * pick(t->low, difference & 15);
+  return pick(t->high, difference >> 4) * pick(t->low, difference);
 }
 
-static inline void store_out(float16 p, __global out_t *out, long i, long end) {
+/* p as it is stored; a u8 from the low bits of p + 1.5 * 2^23, for p in [0, 256]. */
 #if CLQ_OUT == 5
-  clq_row_store_i8(as_char16(convert_uchar16(clq_round_sat16(p, 0.0f, 255.0f))),
-                   (__global char *)out, i, end);
-#else
-  clq_row_store_f32(p, out, i, end);
-#endif
+typedef uchar16 out16;
+static inline out16 output(float16 p) {
+  p = p > (float16)255.0f ? (float16)255.0f : p;
+  return convert_uchar16(as_int16(p + 0x1.8p+23f) & 255);
 }
+static inline void store_whole(out16 v, __global out_t *out) {
+  clq_store_i8(as_char16(v), (__global char *)out);
+}
+static inline void store_part(out16 v, __global out_t *out, long i, long end) {
+  clq_row_store_i8(as_char16(v), (__global char *)out, i, end);
+}
+#else
+typedef float16 out16;
+static inline out16 output(float16 p) { return p; }
+static inline void store_whole(out16 v, __global out_t *out) { vstore16(v, 0, out); }
+static inline void store_part(out16 v, __global out_t *out, long i, long end) {
+  clq_row_store_f32(v, out, i, end);
+}
+#endif
 
 static inline void softmax_i8_row(const __global char *x, __global out_t *out, long cols,
                                   const exp_table *t) {
   char16 most = (char16)-128;
-  for (long i = 0; i < cols; i += 16) {
+  const long whole = cols & ~63L;
+  for (long i = 0; i < whole; i += 64) {
+    most = max(max(most, max(vload16(0, x + i), vload16(1, x + i))),
+               max(vload16(2, x + i), vload16(3, x + i)));
+  }
+  for (long i = whole; i < cols; i += 16) {
     most = max(most, load_codes(x, i, cols));
   }
   const int top = clq_fold_max16i(convert_int16(most));
 
-  const long whole = cols & ~63L;
   float16 lanes[4] = {(float16)0.0f, (float16)0.0f, (float16)0.0f, (float16)0.0f};
   for (long i = 0; i < whole; i += 64) {
     __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
@@ -289,9 +329,23 @@ static inline void softmax_i8_row(const __global char *x, __global out_t *out, l
     const float16 none = (float16)0.0f;
     lanes[(i - whole) >> 4] += LANES < (int16)(int)min(cols - i, 16L) ? e : none;
   }
-  const float factor = factor_of(sum_of(lanes));
-  for (long i = 0; i < cols; i += 16) {
-    store_out(exp_codes(t, load_codes(x, i, cols), top) * factor, out, i, cols);
+  const float sum = sum_of(lanes);
+  const float factor = factor_of(0.0f, sum);
+#if CLQ_OUT == 5
+  if (sum != sum) {
+    for (long i = 0; i < cols; i++) {
+      out[i] = 0;
+    }
+    return;
+  }
+#endif
+  for (long i = 0; i < whole; i += 64) {
+    __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
+      store_whole(output(exp_codes(t, vload16(j, x + i), top) * factor), out + i + 16 * j);
+    }
+  }
+  for (long i = whole; i < cols; i += 16) {
+    store_part(output(exp_codes(t, load_codes(x, i, cols), top) * factor), out, i, cols);
   }
 }
 

@@ -29,22 +29,25 @@ static float fold(const float lanes[LANES]) {
   return a + b;
 }
 
-static float factor_of(float sum, float one) { return sum == 0.0f ? 0.0f : clqi_ref_div(one, sum); }
+/* m is -inf for a row of nothing else, which gives zeros. */
+static float factor_of(float m, float sum, float one) {
+  return m == -INFINITY && sum == 0.0f ? 0.0f : clqi_ref_div(one, sum);
+}
 
 void clqi_ref_softmax_f32(const float *x, int64_t cols, float scale, float *out) {
-  float largest = -INFINITY;
+  float most = -INFINITY;
   for (int64_t i = 0; i < cols; ++i) {
-    const float s = x[i] * scale;
-    largest = s > largest ? s : largest;
+    const float v = scale < 0.0f ? -x[i] : x[i];
+    most = v > most ? v : most;
   }
-  const float origin = largest == -INFINITY ? 0.0f : largest;
+  const float m = (scale < 0.0f ? -most : most) * scale;
+  const float origin = m == -INFINITY ? 0.0f : m;
   float lanes[LANES] = {0};
   for (int64_t i = 0; i < cols; ++i) {
-    const float s = x[i] * scale;
-    out[i] = clqi_ref_exp(s - origin);
+    out[i] = clqi_ref_exp(fmaf(x[i], scale, -origin));
     lanes[i % LANES] += out[i];
   }
-  const float factor = factor_of(fold(lanes), 1.0f);
+  const float factor = factor_of(m, fold(lanes), 1.0f);
   for (int64_t i = 0; i < cols; ++i) {
     out[i] *= factor;
   }
@@ -77,7 +80,7 @@ static void make_table(row_table *t, const int8_t *x, int64_t cols, float step) 
 void clqi_ref_softmax_i8_f32(const int8_t *x, int64_t cols, float step, float *out) {
   row_table t;
   make_table(&t, x, cols, step);
-  const float factor = factor_of(t.sum, 1.0f);
+  const float factor = factor_of(0.0f, t.sum, 1.0f);
   for (int64_t i = 0; i < cols; ++i) {
     out[i] = t.exp[t.largest - x[i]] * factor;
   }
@@ -86,7 +89,7 @@ void clqi_ref_softmax_i8_f32(const int8_t *x, int64_t cols, float step, float *o
 void clqi_ref_softmax_i8_u8(const int8_t *x, int64_t cols, float step, uint8_t *out) {
   row_table t;
   make_table(&t, x, cols, step);
-  const float factor = factor_of(t.sum, 256.0f);
+  const float factor = factor_of(0.0f, t.sum, 256.0f);
   for (int64_t i = 0; i < cols; ++i) {
     const float p = t.exp[t.largest - x[i]] * factor;
     out[i] = isnan(p) ? 0 : (uint8_t)rintf(p < 255.0f ? p : 255.0f);

@@ -53,9 +53,18 @@ static inline void clq_row_store_f16(float16 x, __global half *p, long i, long e
   }
 }
 
+/* p[0 .. 15] = x. pocl makes 16 single stores of a vstore16 of bytes, which costs more than
+ * computing them; a packed structure has no alignment either and is stored at once. */
+typedef struct __attribute__((packed)) clq_packed_i8 {
+  char16 v;
+} clq_packed_i8;
+static inline void clq_store_i8(char16 x, __global char *p) {
+  ((__global clq_packed_i8 *)p)->v = x;
+}
+
 static inline void clq_row_store_i8(char16 x, __global char *p, long i, long end) {
   if (i + 16 <= end) {
-    vstore16(x, 0, p + i);
+    clq_store_i8(x, p + i);
     return;
   }
   char v[16];
