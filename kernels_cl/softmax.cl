@@ -205,7 +205,7 @@ static inline void softmax_f32_row(const __global float *x, __global float *out,
   for (long i = 0; i < whole; i += 64) {
     __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
       const float16 e = clq_exp_down16(fma(vload16(j, x + i), (float16)scale, -origin));
-      vstore16(e, j, out + i);
+      clq_store_f32(e, out + i + 16 * j);
       lanes[j] += e;
     }
   }
@@ -219,7 +219,7 @@ static inline void softmax_f32_row(const __global float *x, __global float *out,
   const float factor = factor_of(m, sum_of(lanes));
   for (long i = 0; i < whole; i += 64) {
     __attribute__((opencl_unroll_hint(4))) for (int j = 0; j < 4; j++) {
-      vstore16(vload16(j, out + i) * factor, j, out + i);
+      clq_store_f32(vload16(j, out + i) * factor, out + i + 16 * j);
     }
   }
   for (long i = whole; i < cols; i += 16) {
@@ -299,7 +299,7 @@ static inline void store_part(out16 v, __global out_t *out, long i, long end) {
 #else
 typedef float16 out16;
 static inline out16 output(float16 p) { return p; }
-static inline void store_whole(out16 v, __global out_t *out) { vstore16(v, 0, out); }
+static inline void store_whole(out16 v, __global out_t *out) { clq_store_f32(v, out); }
 static inline void store_part(out16 v, __global out_t *out, long i, long end) {
   clq_row_store_f32(v, out, i, end);
 }

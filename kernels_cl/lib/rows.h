@@ -29,9 +29,24 @@ static inline float16 clq_row_load_f16(const __global half *p, long i, long end)
   return vload16(0, v);
 }
 
+/* p[0 .. 15] = x. pocl takes a vstore16 apart, one of bytes into 16 stores that cost more than
+ * computing them; a packed structure needs no alignment either and is stored at once. */
+typedef struct __attribute__((packed)) clq_packed_f32 {
+  float16 v;
+} clq_packed_f32;
+typedef struct __attribute__((packed)) clq_packed_i8 {
+  char16 v;
+} clq_packed_i8;
+static inline void clq_store_f32(float16 x, __global float *p) {
+  ((__global clq_packed_f32 *)p)->v = x;
+}
+static inline void clq_store_i8(char16 x, __global char *p) {
+  ((__global clq_packed_i8 *)p)->v = x;
+}
+
 static inline void clq_row_store_f32(float16 x, __global float *p, long i, long end) {
   if (i + 16 <= end) {
-    vstore16(x, 0, p + i);
+    clq_store_f32(x, p + i);
     return;
   }
   float v[16];
@@ -51,15 +66,6 @@ static inline void clq_row_store_f16(float16 x, __global half *p, long i, long e
   for (int k = 0; i + k < end; ++k) {
     vstore_half_rte(v[k], i + k, p);
   }
-}
-
-/* p[0 .. 15] = x. pocl makes 16 single stores of a vstore16 of bytes, which costs more than
- * computing them; a packed structure has no alignment either and is stored at once. */
-typedef struct __attribute__((packed)) clq_packed_i8 {
-  char16 v;
-} clq_packed_i8;
-static inline void clq_store_i8(char16 x, __global char *p) {
-  ((__global clq_packed_i8 *)p)->v = x;
 }
 
 static inline void clq_row_store_i8(char16 x, __global char *p, long i, long end) {
