@@ -57,7 +57,7 @@ static void check(const test_device *d) {
   test_buffer_free(&hob);
 }
 
-Test(add, f32_and_f16_are_the_reference_bit_for_bit_also_in_place) {
+Test(add, tiny_f32_and_f16_are_the_reference_bit_for_bit_also_in_place) {
   for (test_forms f = {0}; test_forms_next(&f);) {
     check(&f.device);
     test_forms_saw(&f, "add", "add_rows", "add_elements");

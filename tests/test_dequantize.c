@@ -55,7 +55,7 @@ static void check(const test_device *d, clq_granularity per, bool zero, bool hal
   test_buffer_free(&ob);
 }
 
-Test(dequantize, every_granularity_is_the_reference_bit_for_bit) {
+Test(dequantize, tiny_rows_of_every_granularity_is_the_reference_bit_for_bit) {
   for (test_forms f = {0}; test_forms_next(&f);) {
     for (int per = CLQ_PER_TENSOR; per <= CLQ_PER_GROUP; ++per) {
       for (int bits = 0; bits < 4; ++bits) {

@@ -1,5 +1,6 @@
 /* embedding against the rows of its table, bit for bit, in every format. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@ static const table tables[] = {
     {CLQ_FORMAT_F32, 37, 33, 0, false},  {CLQ_FORMAT_F16, 50, 64, 0, false},
     {CLQ_FORMAT_Q4_0, 37, 96, 0, false}, {CLQ_FORMAT_Q4_1, 16, 32, 0, false},
     {CLQ_FORMAT_Q8_0, 17, 64, 0, false}, {CLQ_FORMAT_W4, 37, 40, 8, true},
-    {CLQ_FORMAT_W4, 3, 31, 0, false},    {CLQ_FORMAT_W8, 37, 130, 64, false},
+    {CLQ_FORMAT_W4, 3, 31, 0, false},    {CLQ_FORMAT_W4, 20, 67, 0, true},
+    {CLQ_FORMAT_W8, 33, 67, 0, false},   {CLQ_FORMAT_W8, 37, 130, 64, false},
 };
 enum { TABLES = sizeof tables / sizeof tables[0], IDS = 70, GAP = 3 };
 
@@ -29,7 +31,8 @@ static void fill_ids(test_random *random, int32_t *ids, int64_t rows) {
   ids[IDS - 1] = 0;
 }
 
-/* Runs `count` ids with rows of the output GAP elements apart, and compares every element. */
+/* Runs `count` ids with rows of the output GAP elements apart, and compares every element. Where
+ * an error is expected, it must name ids[1]. */
 static void check(const test_device *d, const table *t, const int32_t *ids, int64_t count,
                   clq_status expected_finish) {
   test_random random = {(uint64_t)t->rows};
@@ -47,8 +50,11 @@ static void check(const test_device *d, const table *t, const int32_t *ids, int6
       d->stream, &(clq_embedding_args){.ids = {ib.mem, CLQ_I32, {count}},
                                        .weights = packed,
                                        .out = {ob.mem, CLQ_F32, {count, t->cols}, {stride, 1}}}));
-  const clq_status finish = clq_stream_finish(d->stream);
-  cr_assert_eq(finish, expected_finish, "%s: %s", clq_format_name(t->format), clq_last_error());
+  if (expected_finish != CLQ_OK) {
+    char sentence[64];
+    (void)snprintf(sentence, sizeof sentence, "embedding: id %d is not a row", (int)ids[1]);
+    test_fails(clq_stream_finish(d->stream), expected_finish, sentence);
+  }
   test_buffer_read(d, &ob, got);
   for (int64_t r = 0; r < count; ++r) {
     cr_assert_arr_eq(got + r * stride, expected + r * t->cols, (size_t)t->cols * sizeof *got,
@@ -85,11 +91,11 @@ Test(embedding, rows_of_every_format) {
 }
 
 Test(embedding, tiny_table) {
-  test_device d = test_device_open(NULL);
   const int32_t ids[] = {1, 0, 2};
   const table t = {CLQ_FORMAT_Q4_1, 3, 32, 0, false};
-  check(&d, &t, ids, 3, CLQ_OK);
-  test_device_close(&d);
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check(&f.device, &t, ids, 3, CLQ_OK);
+  }
 }
 
 /* The other rows are as ever, and the stream works on. */
@@ -107,6 +113,7 @@ static void check_wrong_ids(const test_device *d) {
 Test(embedding, tiny_ids_that_are_no_rows_give_zeros_and_an_error) {
   for (test_forms f = {0}; test_forms_next(&f);) {
     check_wrong_ids(&f.device);
+    test_forms_saw(&f, "embedding", "embedding_rows", "embedding_elements");
   }
 }
 
@@ -123,6 +130,15 @@ Test(embedding, refusals) {
   clq_embedding_args a = good;
   a.weights = NULL;
   test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "weights are missing");
+  test_device other = test_device_open(NULL);
+  clq_weights *foreign = test_weights_pack(&other, &w);
+  a.weights = foreign;
+  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "another context");
+  clq_weights_destroy(foreign);
+  test_device_close(&other);
+  a = good;
+  a.out.dtype = CLQ_F16;
+  test_fails(clq_embedding(d.stream, &a), CLQ_UNSUPPORTED, "dtype of out is f16, offered: f32");
   a = good;
   a.out.shape[1] = 31;
   test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "K of the weights");

@@ -88,6 +88,15 @@ static void sweep(bool half) {
 Test(quantize, f32_is_the_reference_bit_for_bit) { sweep(false); }
 Test(quantize, f16_is_the_reference_bit_for_bit) { sweep(true); }
 
+Test(quantize, tiny_shapes_in_every_form) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check(&f.device, 1100, 0, false);
+    check(&f.device, 1100, 32, false);
+    check(&f.device, 70, 24, false);
+    saw(&f);
+  }
+}
+
 /* Half a step rounds to the even code, and +-absmax is +-127. */
 Test(quantize, reference_rounds_half_to_even_and_is_within_half_a_step) {
   float x[8] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, -127.0f};

@@ -176,6 +176,20 @@ Test(rmsnorm, q8_in_large_groups_is_the_reference_bit_for_bit) { sweep(1024, fal
 Test(rmsnorm, q8_in_odd_groups_is_the_reference_bit_for_bit) { sweep(24, false); }
 Test(rmsnorm, f16_to_q8_per_group_is_the_reference_bit_for_bit) { sweep(32, true); }
 
+Test(rmsnorm, tiny_shapes_in_every_form) {
+  static const shape shapes[] = {
+      {2, 33, 0, true, true, true, true},    {1, 2051, 0, false, true, true, false},
+      {2, 70, -1, true, true, true, true},   {1, 2051, 1024, false, true, true, false},
+      {2, 100, 32, false, true, true, true}, {1, 100, 24, true, true, true, false},
+  };
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; ++i) {
+      check_shape(&f.device, shapes[i]);
+    }
+    saw(&f);
+  }
+}
+
 Test(rmsnorm, reference_agrees_with_double) {
   enum { COLS = 769 };
   float x[COLS];

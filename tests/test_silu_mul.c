@@ -8,6 +8,10 @@
 static const int64_t widths[] = {1, 15, 16, 17, 32, 63, 100, 1536};
 enum { ROWS = 3 };
 
+static void saw(const test_forms *f) {
+  test_forms_saw(f, "silu_mul", "silu_mul_rows", "silu_mul_group");
+}
+
 /* gate and up are the halves of one buffer, as a merged GEMM leaves them. */
 static void check(const test_device *d, int64_t cols, int64_t group) {
   const size_t n = (size_t)(ROWS * cols);
@@ -51,14 +55,18 @@ static void check(const test_device *d, int64_t cols, int64_t group) {
     int8_t *codes = malloc(n);
     float *scales = malloc(sb.bytes);
     int32_t *sums = malloc(ub.bytes);
+    float *got_scales = malloc(sb.bytes);
     int32_t *got_sums = malloc(ub.bytes);
     clqi_ref_quantize(expected, ROWS, cols, span, codes, scales, sums);
+    test_buffer_read(d, &sb, got_scales);
     test_buffer_read(d, &ub, got_sums);
     cr_assert_arr_eq(got, codes, n, "cols %lld", (long long)cols);
+    cr_assert_arr_eq(got_scales, scales, sb.bytes);
     cr_assert_arr_eq(got_sums, sums, ub.bytes);
     free(codes);
     free(scales);
     free(sums);
+    free(got_scales);
     free(got_sums);
   }
   test_buffer_free(&xb);
@@ -80,7 +88,17 @@ Test(silu_mul, is_the_reference_bit_for_bit) {
       check(&f.device, widths[w], 32);
       check(&f.device, widths[w], 24);
     }
-    test_forms_saw(&f, "silu_mul", "silu_mul_rows", "silu_mul_group");
+    saw(&f);
+  }
+}
+
+Test(silu_mul, tiny_shapes_in_every_form) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check(&f.device, 1100, 0);
+    check(&f.device, 70, -1);
+    check(&f.device, 70, 32);
+    check(&f.device, 70, 24);
+    saw(&f);
   }
 }
 

@@ -10,6 +10,7 @@ _Static_assert(CLQ_F32 == 1 && CLQ_F16 == 2 && CLQ_I8 == 4, "CLQ_OUT_* of lib/em
 
 enum {
   GROUP = 256, /* CLQ_GROUP of lib/emit_group.h: the most work-items of a group */
+  LEAST = 32,  /* the fewest: one for each lane of a sum */
   QUAD = 4,    /* elements of one of them */
   LINE = 64    /* work-items of a group that take an element each */
 };
@@ -64,7 +65,7 @@ static bool is_for_cpus(const clqi_variant *variant) {
   return (variant->needs & CLQI_BIT(CPU)) != 0;
 }
 
-/* The largest power of two up to `most` that the device can run of this kernel. */
+/* The largest power of two from LEAST to `most` that the device can run of this kernel. */
 static size_t group_size(const clqi_launch *launch, size_t most) {
   size_t limit = 0;
   if (launch->status != CLQ_OK ||
@@ -73,7 +74,7 @@ static size_t group_size(const clqi_launch *launch, size_t most) {
                                NULL) != CL_SUCCESS) {
     return most;
   }
-  while (most > 1 && most > limit) {
+  while (most > LEAST && most > limit) {
     most /= 2;
   }
   return most;

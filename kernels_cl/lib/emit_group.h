@@ -7,7 +7,7 @@
  *   CLQ_EMIT_ROW_GROUP(VALUE, cols, group, out, scale, sum, scratch)
  *     out .. sum as CLQ_EMIT_ROW; every work-item of the group comes here
  *
- * The local size is a power of two, at most CLQ_GROUP; no result depends on it. */
+ * The local size is a power of two, from 32 to CLQ_GROUP; no result depends on it. */
 #ifndef CLQ_LIB_EMIT_GROUP_H
 #define CLQ_LIB_EMIT_GROUP_H
 
@@ -33,8 +33,8 @@ static inline void clq_emit_planes(__global float *scale, __global int *sum, lon
 }
 
 /* Three ways, by what shares a scale: a row, or a group that fills the
- * work-group, is taken by all work-items together; a power of two by neighbours,
- * whose values stay in registers; anything else by one work-item. */
+ * work-group, is taken by all work-items together; a power of two (it divides what
+ * they take at once) by neighbours, whose values stay in registers; anything else by one work-item. */
 #define CLQ_EMIT_ROW_GROUP(VALUE, cols, group, out, scale, sum, scratch)                   \
   {                                                                                        \
     const long clq_lid = (long)get_local_id(0);                                            \
@@ -61,7 +61,7 @@ static inline void clq_emit_planes(__global float *scale, __global int *sum, lon
           clq_emit_planes((scale), (sum), clq_g, clq_bits, clq_sum);                       \
         }                                                                                  \
       }                                                                                    \
-    } else if (clq_group >= 4 && (clq_group & (clq_group - 1)) == 0) {                     \
+    } else if (clq_group >= 4 && 4 * clq_items % clq_group == 0) {                         \
       const uint clq_n = (uint)clq_group / 4;                                              \
       for (long clq_b = 0; clq_b < clq_cols; clq_b += 4 * clq_items) {                     \
         const long clq_i = clq_b + 4 * clq_lid;                                            \
