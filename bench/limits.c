@@ -31,20 +31,19 @@ double bench_limits_copy(const bench_limits *limits) {
 }
 
 size_t bench_last_cache_bytes(const clq_context *context) {
-  size_t largest = 8U << 20;
+  const size_t least = 8U << 20;
+  cl_ulong cache = 0;
+  long bytes = 0;
 #if defined(_SC_LEVEL3_CACHE_SIZE)
   if (strcmp(clq_context_info(context)->type, "cpu") == 0) {
-    const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    largest = bytes > 0 && (size_t)bytes > largest ? (size_t)bytes : largest;
+    bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
   }
 #endif
-  cl_ulong cache = 0;
-  if (clGetDeviceInfo(clq_context_device(context), CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, sizeof cache,
-                      &cache, NULL) == CL_SUCCESS &&
-      cache > largest) {
-    largest = (size_t)cache;
+  if (bytes <= 0 && clGetDeviceInfo(clq_context_device(context), CL_DEVICE_GLOBAL_MEM_CACHE_SIZE,
+                                    sizeof cache, &cache, NULL) == CL_SUCCESS) {
+    bytes = (long)cache;
   }
-  return largest;
+  return bytes > (long)least ? (size_t)bytes : least;
 }
 
 /* Well past the last cache, but no more than a sixteenth of the memory. */
@@ -58,15 +57,20 @@ static size_t array_bytes(const clq_context *context) {
   return (size_t)bytes / 4096 * 4096;
 }
 
-/* Passes of arithmetic that take some milliseconds. */
+/* Passes of arithmetic that take some milliseconds, also when this thread was interrupted while
+ * they were tried. */
 static long calibrate(bench_loop loop, int threads) {
   long passes = 16;
-  while (passes < (1L << 24)) {
+  for (int long_enough = 0; long_enough < 3 && passes < (1L << 24);) {
     const double seconds = (double)passes * bench_loop_seconds(loop, threads, NULL, 0, passes);
-    if (seconds > 0.004 || seconds <= 0.0) {
+    if (seconds <= 0.0) {
       break;
     }
-    passes *= 2;
+    if (seconds > 0.004) {
+      ++long_enough;
+    } else {
+      passes *= 2;
+    }
   }
   return passes;
 }

@@ -21,6 +21,27 @@ enum { PASS = 1024 };
 #define UNROLLED _Pragma("GCC unroll 32")
 #endif
 
+/* The compiler's own sum of lanes is signed, and overflows. */
+WIDE static unsigned sum_512(__m512i x) {
+  unsigned lanes[16];
+  unsigned sum = 0;
+  _mm512_storeu_si512(lanes, x);
+  for (int i = 0; i < 16; ++i) {
+    sum += lanes[i];
+  }
+  return sum;
+}
+
+NARROW static unsigned sum_256(__m256i x) {
+  unsigned lanes[8];
+  unsigned sum = 0;
+  _mm256_storeu_si256((__m256i *)(void *)lanes, x);
+  for (int i = 0; i < 8; ++i) {
+    sum += lanes[i];
+  }
+  return sum;
+}
+
 /* --- memory --- */
 
 WIDE static unsigned read_512(void *to, const void *from, size_t bytes) {
@@ -41,7 +62,7 @@ WIDE static unsigned read_512(void *to, const void *from, size_t bytes) {
   for (int i = 1; i < 8; ++i) {
     a[0] = _mm512_add_epi32(a[0], a[i]);
   }
-  return (unsigned)_mm512_reduce_add_epi32(a[0]);
+  return sum_512(a[0]);
 }
 
 WIDE static unsigned copy_512(void *to, const void *from, size_t bytes) {
@@ -88,7 +109,7 @@ NARROW static unsigned read_256(void *to, const void *from, size_t bytes) {
   for (int i = 1; i < 8; ++i) {
     a[0] = _mm256_add_epi32(a[0], a[i]);
   }
-  return (unsigned)_mm256_extract_epi32(a[0], 0) + (unsigned)_mm256_extract_epi32(a[0], 7);
+  return sum_256(a[0]);
 }
 
 NARROW static unsigned copy_256(void *to, const void *from, size_t bytes) {
@@ -182,7 +203,7 @@ VNNI static float int8_vnni(long passes) {
   for (int i = 1; i < WIDE_SUMS; ++i) {
     a[0] = _mm512_add_epi32(a[0], a[i]);
   }
-  return (float)_mm512_reduce_add_epi32(a[0]);
+  return (float)sum_512(a[0]);
 }
 
 enum { PLAIN_SUMS = 8 };
@@ -209,7 +230,7 @@ NARROW static float int8_plain_256(long passes) {
   for (int i = 1; i < PLAIN_SUMS; ++i) {
     a[0] = _mm256_add_epi32(a[0], a[i]);
   }
-  return (float)_mm256_extract_epi32(a[0], 0);
+  return (float)sum_256(a[0]);
 }
 
 /* Weights of 4 bits: 15 * 127 * 2 per pair, so four of them fit int16; two are taken. */
@@ -237,7 +258,7 @@ NARROW static float int8_pairs_256(long passes) {
   for (int i = 1; i < PLAIN_SUMS; ++i) {
     a[0] = _mm256_add_epi32(a[0], a[i]);
   }
-  return (float)_mm256_extract_epi32(a[0], 0);
+  return (float)sum_256(a[0]);
 }
 
 /* --- choice --- */

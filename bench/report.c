@@ -107,7 +107,7 @@ static void collect(fields *f, const bench_case *c, char run[NAME_BYTES],
   add_number(f, "repetitions", (double)r->repetitions, false);
   add_words(f, c);
   add_text(f, "variant", r->variant[0] != '\0' ? r->variant : NULL, true);
-  add_text(f, "tile", r->tile[0] != '\0' ? r->tile : NULL, false);
+  add_text(f, "tile", r->tile[0] != '\0' ? r->tile : NULL, true);
   add_text(f, "cache", c->session->cold ? "cold" : "warm", true);
   add_number(f, "real_time", r->real_ns, true);
   add_number(f, "device_time", r->device_ns, true);

@@ -253,5 +253,9 @@ const clqi_variant *clqi_choose(const clq_context *context, const char *op,
     clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: needs %s", op, table[i].name, why);
   }
   clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", op, chosen->name);
+  if (chosen->tile[0] != 0) {
+    clqi_log(CLQ_LOG_DISPATCH, "%s: tile %d x %d", op, (int)chosen->tile[0],
+             (int)(chosen->tile[1] == 0 ? 1 : chosen->tile[1]));
+  }
   return chosen;
 }
