@@ -181,6 +181,9 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
 
 #define CLQ_SCORE_STRIDE (CLQ_CHUNK + 16) // apart in L1's sets
 
+// As clq_store_f32, into private memory.
+static inline void clq_store_private(float16 x, float *p) { ((clq_packed_f32 *)p)->v = x; }
+
 // Scores of N blocks of 16 keys from `k`, for all lines of the tile.
 #define CLQ_DEFINE_SCORES(N)                                                   \
   static inline void clq_scores##N(const __global cache_t *k,                \
@@ -199,13 +202,14 @@ void attention_rows(CLQ_ATTENTION_ARGS) {
       for (int t = 0; t < CLQ_LINES; t++)                                      \
         __attribute__((opencl_unroll_hint(N)))                                 \
         for (int n = 0; n < N; n++)                                            \
-          acc[t][n] = fma((float16)query[d * CLQ_LINES + t], key[n], acc[t][n]); \
+          acc[t][n] = fma((float16)query[t * CLQ_HEAD_DIM + d], key[n],        \
+                          acc[t][n]);                                          \
     }                                                                          \
     __attribute__((opencl_unroll_hint(CLQ_LINES)))                             \
     for (int t = 0; t < CLQ_LINES; t++)                                        \
       __attribute__((opencl_unroll_hint(N)))                                   \
       for (int n = 0; n < N; n++)                                              \
-        vstore16(acc[t][n], 0, scores + t * CLQ_SCORE_STRIDE + 16 * n);        \
+        clq_store_private(acc[t][n], scores + t * CLQ_SCORE_STRIDE + 16 * n);  \
   }
 
 // N vectors of the weighted sum of values, keys [0, all) for every line.
@@ -299,7 +303,7 @@ static inline float clq_line_weights(float *scores, int count, float *m) {
   int last = (count - 1) >> 4;
   float16 tail = vload16(last, scores);
   tail = CLQ_LANES < (int16)(count - 16 * last) ? tail : (float16)(-CLQ_INF);
-  vstore16(tail, last, scores);
+  clq_store_private(tail, scores + 16 * last);
   float16 top = tail;
   for (int i = 0; i < last; i++) {
     float16 s = vload16(i, scores);
@@ -310,7 +314,7 @@ static inline float clq_line_weights(float *scores, int count, float *m) {
   float16 sum = (float16)0.0f;
   for (int i = 0; i <= last; i++) {
     float16 p = clq_exp_down16(vload16(i, scores) - origin);
-    vstore16(p, i, scores);
+    clq_store_private(p, scores + 16 * i);
     sum += p;
   }
   return clq_fold_add16(sum);
@@ -329,7 +333,7 @@ static inline void clq_store_line(const float16 *sums, float inverse, __global C
     if (out_sum) out_sum[g] = total;
   }
 #else
-  for (int n = 0; n < CLQ_DIM_VECTORS; n++) vstore16(sums[n] * inverse, n, out);
+  for (int n = 0; n < CLQ_DIM_VECTORS; n++) clq_store_f32(sums[n] * inverse, out + 16 * n);
 #endif
 }
 
@@ -362,7 +366,9 @@ void attention_tile(CLQ_ATTENTION_ARGS) {
     long line = min(first_line + t, lines - 1);
     long row = line / group;
     const __global float *from = q + row * q_row + (kv * group + line % group) * q_head;
-    for (int d = 0; d < CLQ_HEAD_DIM; d++) query[d * CLQ_LINES + t] = from[d] * scale;
+    for (int n = 0; n < CLQ_DIM_VECTORS; n++) {
+      clq_store_private(vload16(n, from) * scale, query + t * CLQ_HEAD_DIM + 16 * n);
+    }
     long count = past + row + 1;
     if (past < 0 || count > capacity) {
       clq_device_error(error_word, CLQ_ERROR_POSITION, (int)(past + row));
