@@ -54,7 +54,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
   const long m = (long)get_global_id(0);
   __global const char *row = x + m * x_stride;
 
-  int code[CLQ_CHUNK / 4] __attribute__((aligned(64)));
+  int code[X_WORDS(CLQ_CHUNK)] __attribute__((aligned(64)));
   int sum[CHUNK_GROUPS];
   float scale[CHUNK_GROUPS];
 
@@ -85,6 +85,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
 #endif
     }
 
+#if WIDE
+    for (i = words - 1; i >= 0; i--) {
+      const char4 codes = as_char4(code[i]);
+      code[2 * i] = as_int(convert_short2(codes.even));
+      code[2 * i + 1] = as_int(convert_short2(codes.odd));
+    }
+#endif
+
     for (int t = t0; t < t1; t++) {
       const int left = cols - t * 16;
       __global float *o = out + m * out_stride + t * 16;
@@ -94,27 +102,35 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
       float16 c = g0 > 0 ? clq_load_columns(o, left) : (float16)0.0f;
       const int *a = code;
       for (int g = 0; g < g1 - g0; g++) {
-        /* Two chains, so that one need not wait for the other. */
 #if CLQ_W_ZERO
-        int16 even = -(convert_int16(vload16(0, wz + q)) * sum[g]);
+        int16 acc = -(convert_int16(vload16(0, wz + q)) * sum[g]);
 #else
-        int16 even = -OFFSET * sum[g];
+        int16 acc = -OFFSET * sum[g];
 #endif
-        int16 odd = 0;
         const int end = CLQ_GROUP ? CLQ_GROUP : min(GROUP, k1 - k0 - g * GROUP);
-        for (int e = 0; e < end; e += 8) {
-          uint16 lo, hi;
-          load_weights(b, &lo, &hi);
-          even = dot_step(even, lo, a);
-          odd = dot_step(odd, hi, a + 1);
-          b += WORDS_PER_8;
-          a += 2;
+        for (int block = 0; block < end; block += BLOCK_K) {
+          /* A chain for each step, so that none need wait for another. */
+          columns part[STEPS];
+          UNROLL for (int s = 0; s < STEPS; s++) {
+            part[s] = NO_COLUMNS;
+          }
+          const int block_end = min(end, block + BLOCK_K);
+          for (int k = block; k < block_end; k += 8) {
+            UNROLL for (int s = 0; s < STEPS; s++) {
+              part[s] = step(part[s], step_weights(b, s), a + s);
+            }
+            b += W_WORDS_PER_8;
+            a += STEPS;
+          }
+          UNROLL for (int s = 0; s < STEPS; s++) {
+            acc += steps_sum(part[s]);
+          }
         }
         const float16 s = clq_load_scale16(ws + q);
 #if CLQ_X_GROUPED
-        c = fma(convert_float16(even + odd) * scale[g], s, c);
+        c = fma(convert_float16(acc) * scale[g], s, c);
 #else
-        c = fma(convert_float16(even + odd), s, c);
+        c = fma(convert_float16(acc), s, c);
 #endif
 #if CLQ_W_MIN && CLQ_X_GROUPED
         c = fma((float16)(scale[g] * (float)sum[g]), clq_load_half16(0, wm + q), c);

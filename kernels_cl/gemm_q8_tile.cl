@@ -34,7 +34,7 @@
 /* One row tile of one chunk: four codes of each row side by side, and what each
  * group needs of each row. */
 typedef struct x_tile {
-  int8 code[CLQ_CHUNK / 4];
+  int8 code[X_WORDS(CLQ_CHUNK)];
   int8 fix[CHUNK_GROUPS];     /* where the sum of products starts; with zero points: the factor that
                                  they are subtracted with */
   float8 scale[CHUNK_GROUPS];
@@ -112,17 +112,31 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 #endif
     }
     const int end = CLQ_GROUP ? CLQ_GROUP : min(GROUP, depth - g * GROUP);
-    ONCE for (int k = 0; k < end; k += 8) {
-      uint16 lo, hi;
-      load_weights(w, &lo, &hi);
+    ONCE for (int block = 0; block < end; block += HALVES ? BLOCK_K : end) {
+#if HALVES
+      columns part[CLQ_BLOCK];
       UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-        acc[r] = dot_step(acc[r], lo, a + r);
+        part[r] = NO_COLUMNS;
       }
+#else
+      columns *part = acc;
+#endif
+      const int block_end = HALVES ? min(end, block + BLOCK_K) : end;
+      ONCE for (int k = block; k < block_end; k += 8) {
+        UNROLL for (int s = 0; s < STEPS; s++) {
+          const columns v = step_weights(w, s);
+          UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+            part[r] = step(part[r], v, a + s * CLQ_ROWS + r);
+          }
+        }
+        a += STEPS * CLQ_ROWS;
+        w += W_WORDS_PER_8;
+      }
+#if HALVES
       UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-        acc[r] = dot_step(acc[r], hi, a + CLQ_ROWS + r);
+        acc[r] += steps_sum(part[r]);
       }
-      a += 2 * CLQ_ROWS;
-      w += WORDS_PER_8;
+#endif
     }
     const float16 s = clq_load_scale16(ws + q);
 #if CLQ_W_MIN
@@ -205,6 +219,13 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
 #endif
         xt.fix[g] = CLQ_W_ZERO ? sum : -OFFSET * sum;
         xt.lift[g] = CLQ_X_GROUPED ? xt.scale[g] * convert_float8(sum) : convert_float8(sum);
+      }
+#endif
+#if WIDE
+      for (int i = (k1 - k0) / 4 - 1; i >= 0; i--) {
+        const short16 codes = as_short16(xt.code[i]);
+        xt.code[2 * i] = as_int8((codes << (short)8) >> (short)8);
+        xt.code[2 * i + 1] = as_int8(codes >> (short)8);
       }
 #endif
       for (int t = t0; t < t1; t++) {

@@ -105,14 +105,14 @@ static inline int clq_dot4_u8s8(uint a, uint b, int c) {
 /* Per lane: low halves multiplied + high halves multiplied, as int16 pairs. */
 static inline int8 clq_avx2_madd16(int8 a, int8 b) {
   int8 r;
-  __asm__("vpmaddwd %2, %1, %0" : "=x"(r) : "x"(a), "xm"(b));
+  __asm__("vpmaddwd %2, %1, %0" : "=x"(r) : "x"(a), "x"(b));
   return r;
 }
 
 /* Byte pairs u8(w) * s8(a) added and saturated to int16. */
 static inline int8 clq_avx2_madd8(int8 w, int8 a) {
   int8 r;
-  __asm__("vpmaddubsw %2, %1, %0" : "=x"(r) : "x"(w), "xm"(a));
+  __asm__("vpmaddubsw %2, %1, %0" : "=x"(r) : "x"(w), "x"(a));
   return r;
 }
 

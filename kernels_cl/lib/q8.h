@@ -22,10 +22,21 @@
 #define GROUP group
 #endif
 
-/* The weights enter the product unsigned, off by OFFSET; OFFSET * sum(x) is
- * taken off before the products are added. */
+/* How the products are taken:
+ *   VNNI   vpdpbusd on four codes
+ *   PAIRS  AVX2, 4-bit weights: pairs are added in int16 for BLOCK_K elements
+ *          (8 * 2 * 15 * 128 = 30720), then widened
+ *   WIDE   AVX2, 8-bit weights: both sides widened to int16, where no pair can
+ *          saturate; even and odd codes of x lie apart
+ *   else   the compiler's vectors */
+#define PAIRS (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_BITS == 4)
+#define WIDE (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_BITS == 8)
+#define BLOCK_K 32
+
+/* Where weights enter the product unsigned they are off by OFFSET;
+ * OFFSET * sum(x) is taken off before the products are added. */
 #if CLQ_W_BITS == 8
-#define OFFSET 128
+#define OFFSET (WIDE ? 0 : 128)
 #else
 #define OFFSET CLQ_W_OFFSET
 #endif
@@ -34,30 +45,74 @@
 #define UNROLL __attribute__((opencl_unroll_hint))
 #define ONCE __attribute__((opencl_unroll_hint(1))) /* compiling takes part in the first token */
 
-/* acc + u8(w) * s8(*a), *a being four codes of one row for all 16 columns. */
-static inline int16 dot_step(int16 acc, uint16 w, const int *a) {
-#if CLQ_DOT_VNNI
-  __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*a));
-  return acc;
-#elif CLQ_W_BITS == 4
-  return clq_dot4x16_u7s8(acc, w, *a);
+/* Eight elements of K take STEPS steps, each with one word of x for each row. */
+#define STEPS (WIDE ? 4 : 2)
+#define X_WORDS(elements) ((elements) / 8 * STEPS)
+#define W_WORDS_PER_8 (16 * 8 / CLQ_W_PER_WORD) /* of a tile of weights */
+
+/* Sixteen columns of weights, or of sums of products. AVX2 has vectors of eight: keeping the
+ * halves apart saves taking vectors of sixteen to pieces where the compiler has those too. */
+#define HALVES (PAIRS || WIDE)
+#if HALVES
+typedef struct columns {
+  int8 lo, hi;
+} columns;
 #else
-  return clq_dot4x16_u8s8(acc, w, *a);
+typedef int16 columns;
+#endif
+
+/* The weights of step s of the eight elements at w. */
+static inline columns step_weights(__global const uint *w, int s) {
+#if PAIRS
+  const int8 mask = 0x0f0f0f0f;
+  const uint8 lo = vload8(0, w), hi = vload8(1, w);
+  return (columns){as_int8(lo >> (4 * s)) & mask, as_int8(hi >> (4 * s)) & mask};
+#elif WIDE
+  const short16 lo = as_short16(vload8(s / 2 * 2, w)), hi = as_short16(vload8(s / 2 * 2 + 1, w));
+  const short16 eight = 8;
+  return s % 2 ? (columns){as_int8(lo >> eight), as_int8(hi >> eight)}
+               : (columns){as_int8((lo << eight) >> eight), as_int8((hi << eight) >> eight)};
+#elif CLQ_W_BITS == 4
+  return as_int16((vload16(0, w) >> (4 * s)) & 0x0f0f0f0fu);
+#else
+  return as_int16(vload16(s, w) ^ 0x80808080u);
 #endif
 }
 
-/* The words of eight elements of K, four in each result, unsigned. */
-static inline void load_weights(__global const uint *w, uint16 *lo, uint16 *hi) {
-#if CLQ_W_BITS == 4
-  const uint16 b = vload16(0, w);
-  *lo = b & 0x0f0f0f0fu;
-  *hi = (b >> 4) & 0x0f0f0f0fu;
+/* acc + the step's products with the word *a of a row. */
+static inline columns step(columns acc, columns w, const int *a) {
+#if CLQ_DOT_VNNI
+  __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*a));
+  return acc;
+#elif PAIRS
+  const int8 x = *a;
+  return (columns){as_int8(as_short16(acc.lo) + as_short16(clq_avx2_madd8(w.lo, x))),
+                   as_int8(as_short16(acc.hi) + as_short16(clq_avx2_madd8(w.hi, x)))};
+#elif WIDE
+  const int8 x = *a;
+  return (columns){acc.lo + clq_avx2_madd16(w.lo, x), acc.hi + clq_avx2_madd16(w.hi, x)};
 #else
-  *lo = vload16(0, w) ^ 0x80808080u;
-  *hi = vload16(1, w) ^ 0x80808080u;
+  return clq_dot4x16_u8s8(acc, as_uint16(w), *a);
 #endif
 }
-#define WORDS_PER_8 (16 * 8 / CLQ_W_PER_WORD) /* how far that is in a tile */
+
+/* The int32 sums behind what up to BLOCK_K elements of steps from zero left. */
+static inline int16 steps_sum(columns acc) {
+#if PAIRS
+  const int8 ones = 0x00010001;
+  return (int16)(clq_avx2_madd16(acc.lo, ones), clq_avx2_madd16(acc.hi, ones));
+#elif WIDE
+  return (int16)(acc.lo, acc.hi);
+#else
+  return acc;
+#endif
+}
+
+#if HALVES
+#define NO_COLUMNS ((columns){0, 0})
+#else
+#define NO_COLUMNS ((columns)0)
+#endif
 
 /* Four codes at p, those at and behind `left` zero. */
 static inline int load_codes(__global const char *p, int left) {
