@@ -208,6 +208,25 @@ Test(attention, rows_up_to_70_keys) {
   }
 }
 
+/* Small enough for a simulated device. */
+Test(attention, tiny_sequences) {
+  static const model small[] = {{3, 1, 32, CLQ_F16}, {2, 2, 16, CLQ_F32}};
+  test_device d = test_device_open(NULL);
+  for (size_t m = 0; m < sizeof small / sizeof small[0]; ++m) {
+    sequence s = sequence_new(small[m], 19);
+    float *all = run(&d, &s, 0, s.length);
+    float *last = run(&d, &s, s.length - 1, 1);
+    for (int64_t row = 0; row < s.length; ++row) {
+      check_row(&s, row, all + row * s.m.heads * s.m.head_dim);
+    }
+    check_row(&s, s.length - 1, last);
+    free(all);
+    free(last);
+    sequence_free(&s);
+  }
+  test_device_close(&d);
+}
+
 /* Around one chunk of keys, two and four: prefill, parts of it, and single rows agree. */
 Test(attention, lengths_around_chunks) {
   static const int64_t lengths[] = {255, 256, 257, 511, 512, 513, 1025};

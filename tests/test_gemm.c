@@ -332,6 +332,24 @@ static void sweep_floats(const char *disable, const char *row, const char *tile)
 Test(gemm, float_tiles) { sweep_floats(NULL, "gemm_f32_row", "gemm_f32_tile"); }
 Test(gemm, float_lanes) { sweep_floats("cpu", "gemm_f32_lane_row", "gemm_f32_lane"); }
 
+/* Small enough for a simulated device. */
+Test(gemm, tiny_shapes) {
+  static const form forms[] = {
+      {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false}, {CLQ_FORMAT_Q8_0, X_TOKEN, 0, false},
+      {CLQ_FORMAT_W4, X_TOKEN, 40, true},     {CLQ_FORMAT_Q4_0, X_F32, 0, false},
+      {CLQ_FORMAT_F16, X_F32, 0, false},
+  };
+  test_device d = test_device_open(NULL);
+  test_random random = {17};
+  for (size_t i = 0; i < COUNT(forms); ++i) {
+    for (int64_t m = 1; m <= 9; m += 4) {
+      const product p = of_form(&forms[i], m, 19, 77);
+      check(&d, &p, &random);
+    }
+  }
+  test_device_close(&d);
+}
+
 /* Codes at their limits, and every product of the same sign: the largest sums there are. */
 Test(gemm, extreme_codes) {
   test_device d = test_device_open(NULL);
