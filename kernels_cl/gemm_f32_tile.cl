@@ -11,12 +11,12 @@
 #include "lib/weights.h"
 
 #ifndef CLQ_ROWS
-#define CLQ_ROWS 8
+#define CLQ_ROWS 8 /* 8, or 1: a form without tiles of rows */
 #endif
 #ifndef CLQ_ROW_TILES
-#define CLQ_ROW_TILES 8 /* most row tiles of a work-item */
+#define CLQ_ROW_TILES 16 /* most row tiles of a work-item */
 #endif
-#define CHUNK 256 /* elements of K whose weights lie unpacked */
+#define CHUNK 512 /* elements of K whose weights lie unpacked */
 #define COLUMN_TILES 4 /* side by side when there is one row: independent chains */
 
 #if CLQ_W_BITS == 32
@@ -26,8 +26,6 @@ typedef half clq_stored;
 #else
 typedef uint clq_stored;
 #endif
-
-#define UNROLL __attribute__((opencl_unroll_hint))
 
 /* One tile of 16 columns while K passes. */
 typedef struct tile_cursor {
@@ -71,6 +69,22 @@ static inline void next_weights(tile_cursor *t, float16 *v) {
   }
 #endif
   t->w += 16;
+}
+
+/* sums += x W: x is [depth][rows of the tile]. */
+static inline void multiply(const float *x, const float16 *w, int depth, float16 *sums) {
+  float16 c[CLQ_TILE_ROWS];
+  UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+    c[r] = sums[r];
+  }
+  for (int k = 0; k < depth; k++) {
+    UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+      c[r] = fma((float16)x[k * CLQ_TILE_ROWS + r], w[k], c[r]);
+    }
+  }
+  UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+    sums[r] = c[r];
+  }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
@@ -136,17 +150,15 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
     }
   }
 #else
-  float xp[CLQ_ROW_TILES][CHUNK][CLQ_ROWS] __attribute__((aligned(64)));
+  int8 xp[CLQ_ROW_TILES][CHUNK]; /* bits of f32: element k of the tile's rows */
   float16 panel[CHUNK];
+  const int end = min(first + row_tiles * CLQ_TILE_ROWS, rows);
   for (int k0 = 0; k0 < depth; k0 += CHUNK) {
     const int k1 = min(k0 + CHUNK, depth);
-    for (int i = 0; i < row_tiles; i++) {
-      for (int r = 0; r < CLQ_ROWS; r++) {
-        __global const float *row = x + (long)min(first + i * CLQ_ROWS + r, rows - 1) * x_stride;
-        for (int k = k0; k < k1; k++) {
-          xp[i][k - k0][r] = row[k];
-        }
-      }
+    ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
+      const long m = first + i * CLQ_TILE_ROWS;
+      clq_pack_rows((__global const char *)(x + m * x_stride + k0), 4 * x_stride, rows - 1 - (int)m,
+                    k1 - k0, 4 * (k1 - k0), xp[i]);
     }
     for (int t = t0; t < t1; t++) {
       tile_cursor cursor;
@@ -156,7 +168,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
       cursor.wm = wm + plane;
       cursor.wz = wz + plane;
       int left = 0;
-      for (int k = k0; k < k1; k += CLQ_STEP) {
+      ONCE for (int k = k0; k < k1; k += CLQ_STEP) {
 #if CLQ_W_BITS < 16
         if (left == 0) {
           next_group(&cursor);
@@ -166,24 +178,18 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
 #endif
         next_weights(&cursor, &panel[k - k0]);
       }
-      for (int i = 0; i < row_tiles; i++) {
-        const int m0 = first + i * CLQ_ROWS;
-        const int live = min(rows - m0, CLQ_ROWS);
+      ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
+        const int m0 = first + i * CLQ_TILE_ROWS;
+        const int live = min(end - m0, CLQ_TILE_ROWS);
         __global float *o = out + (long)m0 * out_stride + t * 16;
-        float16 c[CLQ_ROWS];
-        UNROLL for (int r = 0; r < CLQ_ROWS; r++) {
-          c[r] = k0 > 0 && r < live ? clq_load_columns(o + r * out_stride, cols - t * 16)
-                                    : (float16)0.0f;
+        float16 sums[CLQ_TILE_ROWS];
+        ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+          const bool partial = k0 > 0 && r < live;
+          sums[r] = partial ? clq_load_columns(o + r * out_stride, cols - t * 16) : (float16)0.0f;
         }
-        for (int k = 0; k < k1 - k0; k++) {
-          UNROLL for (int r = 0; r < CLQ_ROWS; r++) {
-            c[r] = fma((float16)xp[i][k][r], panel[k], c[r]);
-          }
-        }
-        UNROLL for (int r = 0; r < CLQ_ROWS; r++) {
-          if (r < live) {
-            clq_store_columns(c[r], o + r * out_stride, cols - t * 16);
-          }
+        multiply((const float *)xp[i], panel, k1 - k0, sums);
+        ONCE for (int r = 0; r < live; r++) {
+          clq_store_columns(sums[r], o + r * out_stride, cols - t * 16);
         }
       }
     }

@@ -70,7 +70,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
       vstore8((int8)(as_int4(vload16(0, p)), as_int4(vload16(1, p))), 0, code + i);
     }
     ONCE for (; i < words; i++) {
-      code[i] = load_codes(row + k0 + 4 * i, depth - k0 - 4 * i);
+      code[i] = clq_load_bytes(row + k0 + 4 * i, depth - k0 - 4 * i);
     }
     ONCE for (int g = 0; g < g1 - g0; g++) {
 #if NEED_SUM && CLQ_X_SUM

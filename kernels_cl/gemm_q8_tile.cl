@@ -1,5 +1,5 @@
 /* out[M, N] = x[M, K] * W[N, K]^T with int8 activations, for CPUs: one
- * work-item computes `row_tiles` tiles of CLQ_ROWS rows by `tiles` tiles of 16
+ * work-item computes `row_tiles` tiles of CLQ_TILE_ROWS rows by `tiles` tiles of 16
  * columns with wide vectors. Launch: (row blocks, column blocks), work-groups
  * of one.
  *
@@ -23,7 +23,6 @@
 #ifndef CLQ_CHUNK
 #define CLQ_CHUNK 2048 /* most elements of K in a chunk, a multiple of 32, at least the group */
 #endif
-#define CLQ_ROWS 8 /* rows of a tile */
 
 #if CLQ_GROUP
 #define CHUNK_GROUPS (CLQ_CHUNK / CLQ_GROUP)
@@ -40,46 +39,6 @@ typedef struct x_tile {
   float8 scale[CHUNK_GROUPS];
   float8 lift[CHUNK_GROUPS];  /* the minimum's factor */
 } x_tile;
-
-/* t[i] = the i-th words of a[0] .. a[7]. */
-static inline void transpose8(const int8 *a, int8 *t) {
-  const long8 p = as_long8((int16)(a[0], a[1]).s08192a3b4c5d6e7f);
-  const long8 q = as_long8((int16)(a[2], a[3]).s08192a3b4c5d6e7f);
-  const long8 r = as_long8((int16)(a[4], a[5]).s08192a3b4c5d6e7f);
-  const long8 s = as_long8((int16)(a[6], a[7]).s08192a3b4c5d6e7f);
-  UNROLL for (int h = 0; h < 2; h++) {
-    const long4 p4 = h ? p.hi : p.lo, q4 = h ? q.hi : q.lo;
-    const long4 r4 = h ? r.hi : r.lo, s4 = h ? s.hi : s.lo;
-    t[4 * h] = as_int8((long4)(p4.s0, q4.s0, r4.s0, s4.s0));
-    t[4 * h + 1] = as_int8((long4)(p4.s1, q4.s1, r4.s1, s4.s1));
-    t[4 * h + 2] = as_int8((long4)(p4.s2, q4.s2, r4.s2, s4.s2));
-    t[4 * h + 3] = as_int8((long4)(p4.s3, q4.s3, r4.s3, s4.s3));
-  }
-}
-
-/* Rows side by side: out[i][r] = word i of row r, for `words` words of which the first `bytes`
- * bytes are there, the rest zero. Rows behind the last one repeat it. */
-static inline void pack_rows(__global const char *p, long stride, int last, int words, int bytes,
-                             int8 *out) {
-  const int whole = bytes / 32 * 8;
-  int i = 0;
-  for (; i < min(words, whole); i += 8) {
-    int8 a[8], t[8];
-    UNROLL for (int r = 0; r < 8; r++) {
-      __global const char *row = p + min(r, last) * stride + 4 * i;
-      a[r] = (int8)(as_int4(vload16(0, row)), as_int4(vload16(1, row)));
-    }
-    transpose8(a, t);
-    UNROLL for (int j = 0; j < 8; j++) {
-      out[i + j] = t[j];
-    }
-  }
-  ONCE for (; i < words; i++) {
-    ONCE for (int r = 0; r < CLQ_ROWS; r++) {
-      ((int *)&out[i])[r] = load_codes(p + min(r, last) * stride + 4 * i, bytes - 4 * i);
-    }
-  }
-}
 
 /* c += x * W for the groups g0 .. g1 - 1, `depth` elements in all: CLQ_BLOCK rows from row r0 of
  * the tile on, 16 columns. */
@@ -126,10 +85,10 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
         UNROLL for (int s = 0; s < STEPS; s++) {
           const columns v = step_weights(w, s);
           UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-            part[r] = step(part[r], v, a + s * CLQ_ROWS + r);
+            part[r] = step(part[r], v, a + s * CLQ_TILE_ROWS + r);
           }
         }
-        a += STEPS * CLQ_ROWS;
+        a += STEPS * CLQ_TILE_ROWS;
         w += W_WORDS_PER_8;
       }
 #if HALVES
@@ -183,8 +142,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
   const int chunk_groups = CLQ_CHUNK / GROUP;
   const int t0 = (int)get_global_id(1) * tiles;
   const int t1 = min(t0 + tiles, (cols + 15) / 16);
-  const int first = (int)get_global_id(0) * row_tiles * CLQ_ROWS;
-  const int end = min(first + row_tiles * CLQ_ROWS, rows);
+  const int first = (int)get_global_id(0) * row_tiles * CLQ_TILE_ROWS;
+  const int end = min(first + row_tiles * CLQ_TILE_ROWS, rows);
 
   x_tile xt;
 
@@ -192,7 +151,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
     const int g1 = min(g0 + chunk_groups, groups);
     const int k0 = g0 * GROUP;
     const int k1 = min(g1 * GROUP, padded);
-    for (int m = first; m < end; m += CLQ_ROWS) {
+    for (int m = first; m < end; m += CLQ_TILE_ROWS) {
       /* Codes, scales and sums, in a loop so that they share the code that packs them. */
       ONCE for (int plane = 0; plane <= CLQ_X_GROUPED + (NEED_SUM && CLQ_X_SUM); plane++) {
         const int words = plane == 0 ? (k1 - k0) / 4 : g1 - g0;
@@ -204,7 +163,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         int8 *to = plane == 0                    ? xt.code
                    : CLQ_X_GROUPED && plane == 1 ? (int8 *)xt.scale
                                                  : xt.fix;
-        pack_rows(from + m * stride, stride, rows - 1 - m, words, bytes, to);
+        clq_pack_rows(from + m * stride, stride, rows - 1 - m, words, bytes, to);
       }
 #if NEED_SUM
       ONCE for (int g = 0; g < g1 - g0; g++) {
@@ -232,7 +191,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         const int left = cols - t * 16;
         const long plane = (long)t * w_groups * 16;
         __global const uint *words = w + ((long)t * padded + k0) / CLQ_W_PER_WORD * 16;
-        for (int r0 = 0; r0 < CLQ_ROWS && m + r0 < end; r0 += CLQ_BLOCK) {
+        for (int r0 = 0; r0 < CLQ_TILE_ROWS && m + r0 < end; r0 += CLQ_BLOCK) {
           __global float *o = out + (m + r0) * out_stride + t * 16;
           const int live = min(end - (m + r0), CLQ_BLOCK);
           float16 c[CLQ_BLOCK];

@@ -7,14 +7,15 @@
 static const char NAME[] = "gemm";
 
 enum {
-  X_GROUP = 32,            /* the one group of activations that is offered */
-  MAX_GROUP = 32768,       /* codes of 8 bits times codes of 8 bits, summed in int32 */
-  CHUNK = 2048,            /* elements of K that a CPU form holds; more if a group is longer */
-  FLOAT_CHUNK = 256,       /* the same of the float form */
-  LANES = 64,              /* work-group of the lane forms */
-  ITEMS_PER_UNIT = 4,      /* work-items a compute unit should get, for balance */
-  LEAST_TILES = 16,        /* of columns for a work-item, rather than fewer tiles of rows */
-  MAX_ROW_TILES = 8,       /* of one work-item */
+  X_GROUP = 32,       /* the one group of activations that is offered */
+  MAX_GROUP = 32768,  /* codes of 8 bits times codes of 8 bits, summed in int32 */
+  CHUNK = 2048,       /* elements of K that a CPU form holds; more if a group is longer */
+  FLOAT_CHUNK = 512,  /* the same of the float form */
+  LANES = 64,         /* work-group of the lane forms */
+  ITEMS_PER_UNIT = 4, /* work-items a compute unit should get, for balance */
+  LEAST_TILES = 16,   /* of columns for a work-item, rather than fewer tiles of rows */
+  ROW_TILES = 8,      /* most tiles of rows of a work-item */
+  FLOAT_ROW_TILES = 16,
   CACHE_BYTES = 512 * 1024 /* of weights that a work-item meets again and again */
 };
 
@@ -150,14 +151,14 @@ typedef struct tiling {
  * x serves all its columns. No more than fit the second cache, where one row tile after the other
  * meets the same weights. */
 static tiling choose_tiling(const clq_context *context, const clq_weights *w, int64_t rows,
-                            int32_t tile_rows, int64_t chunk) {
+                            int32_t tile_rows, int64_t most_row_tiles, int64_t chunk) {
   const int64_t wanted = (int64_t)context->info.compute_units * ITEMS_PER_UNIT;
   const int64_t all_row_tiles = clqi_div_up(rows, tile_rows);
   const int64_t column_tiles = clqi_div_up(w->rows, CLQI_TILE);
   const int64_t depth = chunk < w->padded_cols ? chunk : w->padded_cols;
   const int64_t most = (int64_t)CACHE_BYTES / (depth * CLQI_TILE * w->bits / 8);
   int64_t tiles = most < 1 ? 1 : most < column_tiles ? most : column_tiles;
-  int64_t row_tiles = all_row_tiles < MAX_ROW_TILES ? all_row_tiles : MAX_ROW_TILES;
+  int64_t row_tiles = all_row_tiles < most_row_tiles ? all_row_tiles : most_row_tiles;
   while (row_tiles > 1 &&
          clqi_div_up(all_row_tiles, row_tiles) * clqi_div_up(column_tiles, LEAST_TILES) < wanted) {
     row_tiles = (row_tiles + 1) / 2;
@@ -256,7 +257,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
     lane_range(a, v->tile[0], global, local);
     return finish(&l, a, global, local);
   }
-  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], chunk);
+  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], ROW_TILES, chunk);
   clqi_arg_i32(&l, t.tiles);
   if (v->kernel == CLQI_KERNEL_gemm_q8_tile) {
     clqi_arg_i32(&l, t.row_tiles);
@@ -283,7 +284,8 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
     lane_range(a, v->tile[0], global, local);
     return finish(&l, a, global, local);
   }
-  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], FLOAT_CHUNK);
+  const tiling t =
+      choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], FLOAT_ROW_TILES, FLOAT_CHUNK);
   clqi_arg_i32(&l, t.tiles);
   clqi_arg_i32(&l, t.row_tiles);
   return finish(&l, a, t.global, NULL);

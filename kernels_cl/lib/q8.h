@@ -4,6 +4,7 @@
 #define CLQ_LIB_Q8_H
 
 #include "lib/dot.h"
+#include "lib/tile.h"
 #include "lib/weights.h"
 
 #ifndef CLQ_X_GROUPED
@@ -41,9 +42,6 @@
 #define OFFSET CLQ_W_OFFSET
 #endif
 #define NEED_SUM (OFFSET || CLQ_W_ZERO || CLQ_W_MIN)
-
-#define UNROLL __attribute__((opencl_unroll_hint))
-#define ONCE __attribute__((opencl_unroll_hint(1))) /* compiling takes part in the first token */
 
 /* Eight elements of K take STEPS steps, each with one word of x for each row. */
 #define STEPS (WIDE ? 4 : 2)
@@ -113,18 +111,6 @@ static inline int16 steps_sum(columns acc) {
 #else
 #define NO_COLUMNS ((columns)0)
 #endif
-
-/* Four codes at p, those at and behind `left` zero. */
-static inline int load_codes(__global const char *p, int left) {
-  if (left >= 4) {
-    return as_int(vload4(0, p));
-  }
-  int v = 0;
-  for (int j = 0; j < left; j++) {
-    v |= (int)(uchar)p[j] << (8 * j);
-  }
-  return v;
-}
 
 /* acc[i] + the four codes of v[i]. */
 static inline int8 sum_codes(int8 acc, int8 v) {
