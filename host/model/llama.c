@@ -1,13 +1,13 @@
 #include "model/llama.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "io/gguf.h"
 #include "model/tokenizer.h"
 #include "runtime/buffer.h"
-#include "runtime/checked.h"
+#include "runtime/clock.h"
 #include "runtime/memory.h"
 
 enum { MAX_LAYERS = 1024, MAX_EXTENT = 1 << 24 };
@@ -18,12 +18,6 @@ typedef struct loader {
   clq_model *model;
   size_t used;
 } loader;
-
-static double now_seconds(void) {
-  struct timespec t;
-  (void)clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static const struct {
   const char *name;
@@ -179,6 +173,13 @@ static clq_status load_rope_factors(loader *l) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "model: out of memory");
   }
   memcpy(l->model->rope_factors, data, tensor->bytes);
+  for (int64_t i = 0; i < l->model->rope_dims / 2; ++i) {
+    const float factor = l->model->rope_factors[i];
+    if (!isfinite(factor) || factor <= 0.0f) {
+      return clqi_fail(CLQ_BAD_FILE, "%s: rope_freqs.weight holds %g, expected positive numbers",
+                       clqi_gguf_name(l->file), (double)factor);
+    }
+  }
   return CLQ_OK;
 }
 
@@ -268,15 +269,18 @@ static clq_status read_rope(const clqi_gguf *file, clq_model *m) {
   const bool none =
       scaling.length == 0 || (scaling.length == 4 && !memcmp(scaling.data, "none", 4));
   const bool linear = scaling.length == 6 && !memcmp(scaling.data, "linear", 6);
+  /* A factor without a type is linear scaling, as older files write it. */
+  const bool scaled = linear || (scaling.length == 0 && factor != 1.0f);
   if (!none && !linear) {
     return refuse(file, "this llama.rope.scaling.type (only none and linear)");
   }
-  if (!(base > 1.0f) || !(factor > 0.0f) || m->rope_dims % 2 != 0) {
+  if (!isfinite(base) || base <= 1.0f || !isfinite(factor) || factor <= 0.0f ||
+      m->rope_dims % 2 != 0) {
     return clqi_fail(CLQ_BAD_FILE, "%s: llama.rope: base %g, factor %g, %lld dimensions",
                      clqi_gguf_name(file), (double)base, (double)factor, (long long)m->rope_dims);
   }
   m->rope_base = (double)base;
-  m->rope_divisor = linear ? (double)factor : 1.0;
+  m->rope_divisor = scaled ? (double)factor : 1.0;
   return CLQ_OK;
 }
 
@@ -297,6 +301,10 @@ static clq_status read_shape(const clqi_gguf *file, clq_model *m) {
                          &value_length));
   CLQI_TRY(clqi_gguf_get_i64_or(file, "llama.expert_count", 0, &experts));
   CLQI_TRY(clqi_gguf_get_f32(file, "llama.attention.layer_norm_rms_epsilon", &m->eps));
+  if (!isfinite(m->eps) || m->eps < 0.0f) {
+    return clqi_fail(CLQ_BAD_FILE, "%s: llama.attention.layer_norm_rms_epsilon is %g",
+                     clqi_gguf_name(file), (double)m->eps);
+  }
   if (experts != 0) {
     return refuse(file, "a mixture of experts");
   }
@@ -336,7 +344,7 @@ static clq_status load(loader *l) {
 clq_status clq_model_load(clq_context *context, const char *path, clq_model **model) {
   CLQI_REQUIRE(context != NULL && path != NULL && model != NULL,
                "model: context, path and result must not be NULL");
-  const double start = now_seconds();
+  const double start = clqi_now_seconds();
   clq_status status = CLQ_OK;
   clqi_gguf *file = NULL;
   clq_model *m = clqi_calloc(1, sizeof *m);
@@ -347,7 +355,7 @@ clq_status clq_model_load(clq_context *context, const char *path, clq_model **mo
   CLQI_TRY_CLEAN(clqi_gguf_open(path, &file));
   loader l = {.file = file, .model = m};
   CLQI_TRY_CLEAN(load(&l));
-  m->info.load_seconds = now_seconds() - start;
+  m->info.load_seconds = clqi_now_seconds() - start;
   *model = m;
   m = NULL;
 cleanup:

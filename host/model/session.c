@@ -1,18 +1,20 @@
 #include <clquant/model.h>
 
 #include <string.h>
-#include <time.h>
 
 #include "model/decoder.h"
+#include "ops/kv_cache.h"
 #include "ops/rope_table.h"
 #include "runtime/buffer.h"
 #include "runtime/checked.h"
+#include "runtime/clock.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
+#include "runtime/stream.h"
 
 /* Rows of one pass. More rows only cost memory; logits of every row cost rows * vocabulary * 4
  * bytes, hence fewer of those. */
-enum { MAX_ROWS = 512, MAX_LOGIT_ROWS = 32, KEY_BLOCK = 16, MAX_PLANS = 8 };
+enum { MAX_ROWS = 512, MAX_LOGIT_ROWS = 32, MAX_PLANS = 8 };
 
 /* A compiled pass. */
 typedef struct pass {
@@ -33,16 +35,12 @@ struct clq_session {
   int64_t position;
   pass passes[MAX_PLANS];
   uint64_t clock;
-  cl_mem arena; /* the largest that a plan needed so far; owned by that plan */
+  cl_mem arena;            /* the largest that a plan needed so far; retained */
+  cl_int inputs[MAX_ROWS]; /* ids and position on their way to the device */
+  cl_int position_input;
   clq_trace *trace;
   clq_session_stats stats;
 };
-
-static double now_seconds(void) {
-  struct timespec t;
-  (void)clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static clq_status out_of_memory(void) {
   return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "session: out of memory");
@@ -99,10 +97,7 @@ static clq_status create_buffers(clq_session *s) {
 
 /* ---------------------------------------------------------------- passes */
 
-static void drop_pass(clq_session *s, pass *p) {
-  if (p->plan != NULL && clq_plan_arena(p->plan) == s->arena) {
-    s->arena = NULL;
-  }
+static void drop_pass(pass *p) {
   clq_plan_destroy(p->plan);
   *p = (pass){.rows = 0};
 }
@@ -114,7 +109,7 @@ static clq_status reserve_logits(clq_session *s, int64_t rows) {
   }
   for (int i = 0; i < MAX_PLANS; ++i) {
     if (s->passes[i].wanted != CLQ_LOGITS_NONE) {
-      drop_pass(s, &s->passes[i]);
+      drop_pass(&s->passes[i]);
     }
   }
   clqi_buffer_release(s->io.logits);
@@ -129,28 +124,32 @@ static clq_status reserve_logits(clq_session *s, int64_t rows) {
 static clq_status compile(clq_session *s, int64_t rows, clq_logits_wanted wanted, clq_plan **plan) {
   clq_status status = CLQ_OK;
   clq_graph *graph = NULL;
-  const double start = now_seconds();
+  const double start = clqi_now_seconds();
   CLQI_TRY_CLEAN(clq_graph_create(s->model->context, &graph));
   CLQI_TRY_CLEAN(clqi_decoder_record(graph, s->model, &s->io, s->acts, rows, wanted));
   CLQI_TRY_CLEAN(clq_plan_create_in(graph, s->arena, plan));
-  s->stats.build_seconds += now_seconds() - start;
+  s->stats.build_seconds += clqi_now_seconds() - start;
 cleanup:
   clq_graph_destroy(graph);
   return status;
 }
 
-static void note_stats(clq_session *s, const pass *p) {
+/* The plans of a session run one after the other, so they share the largest arena. */
+static clq_status keep_largest_arena(clq_session *s, const pass *p) {
   clq_plan_stats stats;
   clq_plan_get_stats(p->plan, &stats);
   if (stats.arena_bytes > s->stats.arena_bytes) {
+    CLQI_TRY(clqi_buffer_retain(clq_plan_arena(p->plan)));
+    clqi_buffer_release(s->arena);
+    s->arena = clq_plan_arena(p->plan);
     s->stats.arena_bytes = stats.arena_bytes;
     s->stats.arena_naive_bytes = stats.naive_bytes;
     s->stats.arena_lower_bound_bytes = stats.lower_bound_bytes;
-    s->arena = clq_plan_arena(p->plan);
   }
   if (p->rows == 1 && p->wanted == CLQ_LOGITS_LAST) {
     s->stats.launches = stats.launches;
   }
+  return CLQ_OK;
 }
 
 /* The compiled pass for this shape; the longest unused one makes room. */
@@ -167,49 +166,51 @@ static clq_status find_pass(clq_session *s, int64_t rows, clq_logits_wanted want
       oldest = p;
     }
   }
-  drop_pass(s, oldest);
+  drop_pass(oldest);
   CLQI_TRY(compile(s, rows, wanted, &oldest->plan));
   oldest->rows = rows;
   oldest->wanted = wanted;
   oldest->last_use = ++s->clock;
-  note_stats(s, oldest);
   *out = oldest;
-  return CLQ_OK;
+  return keep_largest_arena(s, oldest);
 }
 
 /* ---------------------------------------------------------------- running */
 
 static clq_status write_inputs(clq_session *s, const int32_t *ids, int64_t rows) {
-  const cl_command_queue queue = clq_stream_queue(s->stream);
-  const cl_int position = (cl_int)s->position;
-  CLQI_TRY(clqi_cl(clEnqueueWriteBuffer(queue, s->io.ids, CL_TRUE, 0, (size_t)rows * sizeof *ids,
-                                        ids, 0, NULL, NULL),
-                   "clEnqueueWriteBuffer"));
-  return clqi_cl(clEnqueueWriteBuffer(queue, s->io.position, CL_TRUE, 0, sizeof position, &position,
-                                      0, NULL, NULL),
-                 "clEnqueueWriteBuffer");
+  const size_t bytes = (size_t)rows * sizeof *ids;
+  memcpy(s->inputs, ids, bytes);
+  s->position_input = (cl_int)s->position;
+  CLQI_TRY(clqi_stream_write(s->stream, s->io.ids, bytes, s->inputs));
+  return clqi_stream_write(s->stream, s->io.position, sizeof s->position_input, &s->position_input);
 }
 
 static clq_status read_logits(clq_session *s, int64_t rows, float *logits) {
   const size_t bytes = (size_t)(rows * s->model->info.vocabulary) * sizeof(float);
-  return clqi_cl(clEnqueueReadBuffer(clq_stream_queue(s->stream), s->io.logits, CL_TRUE, 0, bytes,
-                                     logits, 0, NULL, NULL),
-                 "clEnqueueReadBuffer");
+  return clqi_stream_read(s->stream, s->io.logits, bytes, logits);
 }
 
+/* Runs and waits. What moves between host and device does so in the stream's order, so that there
+ * is one wait a pass. */
 static clq_status run_pass(clq_session *s, const int32_t *ids, int64_t rows,
                            clq_logits_wanted wanted, float *logits) {
   pass *p = NULL;
   const int64_t logit_rows = wanted == CLQ_LOGITS_ALL ? rows : wanted == CLQ_LOGITS_LAST;
   CLQI_TRY(reserve_logits(s, logit_rows));
   CLQI_TRY(find_pass(s, rows, wanted, &p));
-  CLQI_TRY(write_inputs(s, ids, rows));
-  CLQI_TRY(s->trace == NULL ? clq_plan_run(p->plan, s->stream)
-                            : clq_plan_run_traced(p->plan, s->stream, s->trace));
-  CLQI_TRY(logit_rows > 0 ? read_logits(s, logit_rows, logits) : CLQ_OK);
-  CLQI_TRY(clq_stream_finish(s->stream));
-  s->position += rows;
-  return CLQ_OK;
+  clq_status status = write_inputs(s, ids, rows);
+  if (status == CLQ_OK) {
+    status = s->trace == NULL ? clq_plan_run(p->plan, s->stream)
+                              : clq_plan_run_traced(p->plan, s->stream, s->trace);
+  }
+  if (status == CLQ_OK && logit_rows > 0) {
+    status = read_logits(s, logit_rows, logits);
+  }
+  /* After an error too: nothing may still read inputs or write logits. */
+  const clq_status finished = clq_stream_finish(s->stream);
+  status = status == CLQ_OK ? finished : status;
+  s->position += status == CLQ_OK ? rows : 0;
+  return status;
 }
 
 static clq_status check_eval(const clq_session *s, const int32_t *ids, int64_t count,
@@ -280,7 +281,7 @@ clq_status clq_session_create(clq_model *model, clq_stream *stream, const clq_se
   s->acts = desc->acts == 0 ? CLQ_ACTS_Q8G32 : desc->acts;
   s->io.kv = desc->kv == 0 ? CLQ_F16 : desc->kv;
   s->io.context = desc->context == 0 ? model->info.context : desc->context;
-  s->io.capacity = clqi_div_up(s->io.context, KEY_BLOCK) * KEY_BLOCK;
+  s->io.capacity = clqi_div_up(s->io.context, CLQI_KEY_BLOCK) * CLQI_KEY_BLOCK;
   if (stream == NULL) {
     CLQI_TRY_CLEAN(clq_stream_create(model->context, NULL, &s->own_stream));
     s->stream = s->own_stream;
@@ -298,7 +299,7 @@ void clq_session_destroy(clq_session *session) {
     return;
   }
   for (int i = 0; i < MAX_PLANS; ++i) {
-    drop_pass(session, &session->passes[i]);
+    drop_pass(&session->passes[i]);
   }
   for (int64_t i = 0; session->caches != NULL && i < 2 * session->model->info.layers; ++i) {
     clqi_buffer_release(session->caches[i]);
@@ -307,6 +308,7 @@ void clq_session_destroy(clq_session *session) {
   clqi_buffer_release(session->io.position);
   clqi_buffer_release(session->io.table);
   clqi_buffer_release(session->io.logits);
+  clqi_buffer_release(session->arena);
   clq_stream_destroy(session->own_stream);
   clqi_free(session->caches);
   clqi_free(session);

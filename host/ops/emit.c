@@ -39,6 +39,11 @@ clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows
   CLQI_TRY(clqi_check_extent(op, "out", out, 0, rows, "rows of the input"));
   CLQI_TRY(clqi_check_extent(op, "out", out, 1, cols, "cols of the input"));
   CLQI_TRY(clqi_check_quant(op, "out", out, CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP), 0));
+  if (out->dtype == CLQ_I8 && clqi_emit_group(out, cols) > INT32_MAX / 127) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "%s: %lld codes share a scale, whose sum may not fit an int32", op,
+                     (long long)clqi_emit_group(out, cols));
+  }
   CLQI_REQUIRE(out->quant.zero == NULL, "%s: out is symmetric; its zero plane must be absent", op);
   return CLQ_OK;
 }

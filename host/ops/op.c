@@ -81,6 +81,11 @@ clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *
     CLQI_REQUIRE(t->stride[d] >= 0, "%s: stride %d of %s is %lld", op, d, arg,
                  (long long)t->stride[d]);
   }
+  const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8;
+  CLQI_REQUIRE(codes || t->quant.per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
+               clq_dtype_name(t->dtype));
+  CLQI_REQUIRE(t->quant.per != CLQ_PER_GROUP || t->quant.group > 0, "%s: the group of %s is %d", op,
+               arg, (int)t->quant.group);
   const size_t bytes = clq_dtype_bytes(t->dtype);
   CLQI_REQUIRE(t->offset % bytes == 0,
                "%s: the offset of %s is %llu bytes, expected a multiple of %zu", op, arg,
@@ -109,8 +114,6 @@ clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t
                             int32_t group_fixed) {
   const clq_quant *q = &t->quant;
   if (t->dtype != CLQ_I8 && t->dtype != CLQ_U8) {
-    CLQI_REQUIRE(q->per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
-                 clq_dtype_name(t->dtype));
     return CLQ_OK;
   }
   CLQI_REQUIRE(q->per != 0, "%s: %s is %s, so quant.per must say what shares a scale", op, arg,
@@ -124,7 +127,6 @@ clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t
                    q->sum_offset % sizeof(cl_int) == 0,
                "%s: the planes of %s must lie at multiples of 4 bytes", op, arg);
   if (q->per == CLQ_PER_GROUP) {
-    CLQI_REQUIRE(q->group > 0, "%s: the group of %s is %d", op, arg, (int)q->group);
     if (group_fixed != 0 && q->group != group_fixed) {
       return clqi_fail(CLQ_UNSUPPORTED, "%s: the group of %s is %d, offered: %d", op, arg,
                        (int)q->group, (int)group_fixed);
@@ -214,9 +216,12 @@ clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *
 clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) {
   CLQI_REQUIRE(stream != NULL && args != NULL, "%s: stream and arguments must not be NULL",
                op->name);
+  CLQI_REQUIRE(op->args_bytes <= MAX_ARGS_BYTES, "%s: its arguments take %zu bytes", op->name,
+               op->args_bytes);
   _Alignas(16) char copy[MAX_ARGS_BYTES];
   memcpy(copy, args, op->args_bytes);
   clqi_emitter *emitter = clqi_stream_emitter(stream);
+  CLQI_TRY(clqi_context_usable(emitter->context));
   for (size_t i = 0; i < op->field_count; ++i) {
     CLQI_REQUIRE(clqi_field_const(&op->fields[i], copy)->value == 0,
                  "%s: %s is an edge of a graph; an immediate call needs a buffer", op->name,

@@ -5,6 +5,7 @@
 #include "runtime/checked.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
+#include "runtime/queue.h"
 
 enum { PLANE_ALIGNMENT = 128 };
 
@@ -128,8 +129,7 @@ typedef struct mapping {
 static clq_status map(const clq_weights *w, cl_map_flags flags, mapping *m) {
   cl_int code;
   *m = (mapping){.mem = w->mem};
-  m->queue = clCreateCommandQueueWithProperties(w->context->cl, w->context->device, NULL, &code);
-  CLQI_TRY(clqi_cl(code, "clCreateCommandQueueWithProperties"));
+  CLQI_TRY(clqi_queue_create(w->context, 0, &m->queue));
   m->base = clEnqueueMapBuffer(m->queue, w->mem, CL_TRUE, flags, 0, w->bytes, 0, NULL, NULL, &code);
   return clqi_cl(code, "clEnqueueMapBuffer");
 }

@@ -40,9 +40,23 @@ static void context_platform_error(const char *text, const void *data, size_t by
   clqi_log(CLQ_LOG_EXEC, "driver: %s", text);
 }
 
+static clq_status check_device_of(cl_context adopted, cl_device_id device) {
+  cl_device_id devices[CLQI_MAX_DEVICES];
+  size_t bytes = 0;
+  CLQI_TRY(clqi_cl(clGetContextInfo(adopted, CL_CONTEXT_DEVICES, sizeof devices, devices, &bytes),
+                   "clGetContextInfo"));
+  for (size_t i = 0; i < bytes / sizeof devices[0]; ++i) {
+    if (devices[i] == device) {
+      return CLQ_OK;
+    }
+  }
+  return clqi_fail(CLQ_INVALID_ARGUMENT, "context: cl_context does not hold the given device");
+}
+
 static clq_status adopt_or_create(clq_context *context, const clq_context_desc *desc) {
   if (desc->cl_context != NULL) {
     CLQI_REQUIRE(desc->device != NULL, "context: device must be given with cl_context");
+    CLQI_TRY(check_device_of(desc->cl_context, desc->device));
   }
   if (desc->device != NULL) {
     CLQI_TRY(clqi_device_describe(desc->device, &context->info));
@@ -102,11 +116,6 @@ clq_status clq_context_create(const clq_context_desc *desc, clq_context **contex
   clq_status status = CLQ_OK;
   CLQI_TRY_CLEAN(adopt_or_create(c, desc));
   c->rounded_division_option = offers_rounded_division(c->device);
-  cl_int code = CL_SUCCESS;
-  static const cl_int no_error[CLQI_ERROR_WORDS];
-  c->error_word = clCreateBuffer(c->cl, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, sizeof no_error,
-                                 (void *)(uintptr_t)no_error, &code);
-  CLQI_TRY_CLEAN(clqi_cl(code, "clCreateBuffer"));
   CLQI_TRY_CLEAN(clqi_program_cache_create(c, desc->cache_dir, &c->programs));
   CLQI_TRY_CLEAN(clqi_probe_all(c));
   CLQI_TRY_CLEAN(disable_traits(c, desc->disable));
@@ -117,14 +126,24 @@ cleanup:
   return status;
 }
 
+clq_status clqi_context_note(clq_context *context, clq_status status) {
+  if (status == CLQ_DEVICE_LOST) {
+    atomic_store(&context->lost, true);
+  }
+  return status;
+}
+
+clq_status clqi_context_usable(const clq_context *context) {
+  return atomic_load(&context->lost)
+             ? clqi_fail(CLQ_DEVICE_LOST, "the device of this context was lost; create a new one")
+             : CLQ_OK;
+}
+
 void clq_context_destroy(clq_context *context) {
   if (context == NULL) {
     return;
   }
   clqi_program_cache_destroy(context->programs);
-  if (context->error_word != NULL) {
-    (void)clReleaseMemObject(context->error_word);
-  }
   if (context->cl != NULL) {
     (void)clReleaseContext(context->cl);
   }

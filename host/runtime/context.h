@@ -2,6 +2,7 @@
 #ifndef CLQI_RUNTIME_CONTEXT_H
 #define CLQI_RUNTIME_CONTEXT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -40,13 +41,19 @@ struct clq_context {
   clq_device_info info;
   uint32_t traits;
   bool rounded_division_option; /* -cl-fp32-correctly-rounded-divide-sqrt is taken */
-  cl_mem error_word;            /* i32 [CLQI_ERROR_WORDS], shared by all streams */
+  atomic_bool lost;             /* sticky: see clqi_context_usable */
   clqi_program_cache *programs;
 };
 
 static inline bool clqi_has(const clq_context *context, clqi_trait trait) {
   return ((context->traits >> trait) & 1U) != 0;
 }
+
+/* Remembers a CLQ_DEVICE_LOST; returns the status. */
+clq_status clqi_context_note(clq_context *context, clq_status status);
+/* CLQ_DEVICE_LOST once that has been seen, else CLQ_OK. Asked at the start of every call that
+ * works on the device. */
+clq_status clqi_context_usable(const clq_context *context);
 
 /* CLQ_DEVICE_ERROR (or _LOST, _OUT_OF_DEVICE_MEMORY) for an OpenCL code other than CL_SUCCESS,
  * naming the call; CLQ_OK for CL_SUCCESS. */

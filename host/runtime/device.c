@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/memory.h"
-
 enum { MAX_PLATFORMS = 16 };
 
 const char *clqi_cl_name(cl_int code) {
@@ -76,24 +74,15 @@ clq_status clqi_cl(cl_int code, const char *call) {
 }
 
 void clqi_device_string(cl_device_id device, cl_device_info property, char *out, size_t bytes) {
-  size_t needed = 0;
-  out[0] = '\0';
-  if (clGetDeviceInfo(device, property, 0, NULL, &needed) != CL_SUCCESS || needed == 0) {
-    return;
+  char text[CLQI_DEVICE_TEXT_BYTES] = "";
+  if (clGetDeviceInfo(device, property, sizeof text - 1, text, NULL) != CL_SUCCESS) {
+    text[0] = '\0';
   }
-  char *text = clqi_malloc(needed + 1);
-  if (text == NULL) {
-    return;
-  }
-  if (clGetDeviceInfo(device, property, needed, text, NULL) == CL_SUCCESS) {
-    text[needed] = '\0';
-    (void)snprintf(out, bytes, "%s", text);
-  }
-  clqi_free(text);
+  (void)snprintf(out, bytes, "%s", text);
 }
 
 bool clqi_device_has_extension(cl_device_id device, const char *name) {
-  char list[8192];
+  char list[CLQI_DEVICE_TEXT_BYTES];
   clqi_device_string(device, CL_DEVICE_EXTENSIONS, list, sizeof list);
   const size_t n = strlen(name);
   for (const char *p = strstr(list, name); p != NULL; p = strstr(p + n, name)) {

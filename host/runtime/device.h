@@ -4,7 +4,7 @@
 
 #include "runtime/context.h"
 
-enum { CLQI_MAX_DEVICES = 64 };
+enum { CLQI_MAX_DEVICES = 64, CLQI_DEVICE_TEXT_BYTES = 16384 };
 
 /* The device that `name` (index or part of a name, case ignored) means; NULL: CLQ_DEVICE, else
  * the first. */
@@ -13,7 +13,8 @@ clq_status clqi_device_select(const char *name, clq_device_info *info);
 /* Fills info for one device; index is left alone. */
 clq_status clqi_device_describe(cl_device_id device, clq_device_info *info);
 
-/* A string property into a caller's buffer, always terminated; "" if the driver fails. */
+/* A string property into a caller's buffer, always terminated, cut if it is
+ * longer; "" if the driver fails or the text is beyond CLQI_DEVICE_TEXT_BYTES. */
 void clqi_device_string(cl_device_id device, cl_device_info property, char *out, size_t bytes);
 
 /* True if the extension list names it as a whole word. */

@@ -62,8 +62,8 @@ static void check_folder(clqi_disk_cache *cache) {
     turn_off(cache, "the cache path is not a folder", cache->dir);
   } else if (info.st_uid != geteuid()) {
     turn_off(cache, "the cache folder belongs to another user", cache->dir);
-  } else if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    turn_off(cache, "the cache folder is writable by others (chmod 700 it)", cache->dir);
+  } else if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    turn_off(cache, "the cache folder is open to others (chmod 700 it)", cache->dir);
   } else if (access(cache->dir, R_OK | W_OK | X_OK) != 0) {
     turn_off(cache, "the cache folder is not writable", cache->dir);
   }

@@ -17,7 +17,8 @@ typedef struct clqi_emitter clqi_emitter;
 
 struct clqi_emitter {
   clq_context *context;
-  cl_mem error_word; /* i32 [CLQI_ERROR_WORDS]: what kernels found in their data */
+  cl_mem error_word;    /* i32 [CLQI_ERROR_WORDS]: what kernels found in their data */
+  bool error_word_used; /* a kernel was given it */
   /* A kernel that this emitter may set arguments on; owned by the emitter. */
   clq_status (*kernel)(clqi_emitter *self, clqi_kernel_id id, const char *options, cl_kernel *out);
   /* Takes a finished launch: enqueues or records it. */

@@ -1,6 +1,3 @@
-/* clCreateCommandQueue is the call that every driver from 1.2 on has. */
-#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
-
 #include "runtime/probe.h"
 
 #include <string.h>
@@ -11,6 +8,7 @@
 #include "runtime/memory.h"
 #include "runtime/probe_expect.h"
 #include "runtime/program_cache.h"
+#include "runtime/queue.h"
 #include "runtime/source.h"
 
 static bool is_cpu(const clq_context *context) { return strcmp(context->info.type, "cpu") == 0; }
@@ -75,10 +73,8 @@ static const struct {
 };
 enum { PROBE_COUNT = sizeof probes / sizeof probes[0] };
 
-/* A probe is a program of its own: what it tries may not even parse elsewhere. Its binary is not
- * worth keeping, because its answer is kept. */
-
-/* Runs the program's kernel `probe` once; false if the driver refuses anything. */
+/* Runs the program's kernel `probe` once; false if the driver refuses anything. (A probe is a
+ * program of its own, because what it tries may not even parse elsewhere.) */
 static bool run_probe(const clq_context *context, cl_program program,
                       const uint32_t in[CLQI_PROBE_WORDS], uint32_t out[CLQI_PROBE_WORDS]) {
   enum { BYTES = CLQI_PROBE_WORDS * sizeof(uint32_t) };
@@ -89,8 +85,8 @@ static bool run_probe(const clq_context *context, cl_program program,
   cl_mem target = NULL;
   cl_kernel kernel = NULL;
   bool ran = false;
-  cl_command_queue queue = clCreateCommandQueue(context->cl, context->device, 0, &code);
-  if (code != CL_SUCCESS) {
+  cl_command_queue queue = NULL;
+  if (clqi_queue_create(context, 0, &queue) != CLQ_OK) {
     return false;
   }
   source = clCreateBuffer(context->cl, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, BYTES,
@@ -123,11 +119,15 @@ cleanup:
   return ran;
 }
 
-static bool passes(clq_context *context, clqi_trait trait, const char *options) {
+typedef enum answer { NO, YES, CANNOT_TELL } answer;
+
+/* NO only where the compiler refused the source or the numbers were wrong. */
+static answer try_trait(clq_context *context, clqi_trait trait, const char *options) {
   cl_program program = NULL;
-  if (!clqi_program_try(context->programs, "probe", options, &program)) {
+  const clq_status status = clqi_program_try(context->programs, "probe", options, &program);
+  if (status != CLQ_OK) {
     clqi_log(CLQ_LOG_DISPATCH, "probe %s: does not build", clqi_trait_name(trait));
-    return false;
+    return status == CLQ_BUILD_FAILED ? NO : CANNOT_TELL;
   }
   uint32_t in[CLQI_PROBE_WORDS];
   uint32_t out[CLQI_PROBE_WORDS];
@@ -141,7 +141,7 @@ static bool passes(clq_context *context, clqi_trait trait, const char *options) 
            : ran ? "gave wrong numbers"
                  : "did not run");
   (void)clReleaseProgram(program);
-  return right;
+  return right ? YES : ran ? NO : CANNOT_TELL;
 }
 
 static clq_status probe_key(clq_context *context, clqi_disk_key *key) {
@@ -155,25 +155,47 @@ static clq_status probe_key(clq_context *context, clqi_disk_key *key) {
   return CLQ_OK;
 }
 
+/* What the disk cache keeps. Even a clear NO may have a passing reason (two processes in one
+ * driver's cache, a full disk), so it is believed only when it has come several times. */
+typedef struct probe_record {
+  uint32_t traits;
+  uint32_t runs;
+} probe_record;
+
+enum { BELIEVED_AFTER = 3 };
+
+static probe_record recall(clqi_disk_cache *disk, clqi_disk_key key) {
+  probe_record record = {0, 0};
+  void *blob = NULL;
+  size_t length = 0;
+  if (clqi_disk_cache_get(disk, key, &blob, &length) && length == sizeof record) {
+    memcpy(&record, blob, sizeof record);
+  }
+  clqi_free(blob);
+  return record;
+}
+
 clq_status clqi_probe_all(clq_context *context) {
   clqi_disk_cache *disk = clqi_program_cache_disk(context->programs);
   clqi_disk_key key;
   CLQI_TRY(probe_key(context, &key));
-  void *blob = NULL;
-  size_t length = 0;
-  uint32_t traits = is_cpu(context) ? CLQI_BIT(CPU) : 0;
-  const bool known = clqi_disk_cache_get(disk, key, &blob, &length) && length == sizeof traits;
-  if (known) {
-    memcpy(&traits, blob, sizeof traits);
-  } else {
-    for (int i = 0; i < PROBE_COUNT; ++i) {
-      if (probes[i].plausible(context) && passes(context, probes[i].trait, probes[i].options)) {
-        traits |= 1U << probes[i].trait;
-      }
+  probe_record record = recall(disk, key);
+  bool news = record.runs == 0;
+  bool certain = true;
+  record.traits |= is_cpu(context) ? CLQI_BIT(CPU) : 0;
+  for (int i = 0; i < PROBE_COUNT && record.runs < BELIEVED_AFTER; ++i) {
+    const uint32_t bit = 1U << probes[i].trait;
+    if ((record.traits & bit) == 0 && probes[i].plausible(context)) {
+      const answer a = try_trait(context, probes[i].trait, probes[i].options);
+      news = true;
+      certain = certain && a != CANNOT_TELL;
+      record.traits |= a == YES ? bit : 0;
     }
-    clqi_disk_cache_put(disk, key, &traits, sizeof traits);
   }
-  clqi_free(blob);
-  context->traits = traits;
+  if (news && certain) {
+    ++record.runs;
+    clqi_disk_cache_put(disk, key, &record, sizeof record);
+  }
+  context->traits = record.traits;
   return CLQ_OK;
 }

@@ -4,8 +4,8 @@
 
 #include "runtime/context.h"
 
-/* Sets context->traits, from the disk cache where it knows this device. Fails only when the host
- * is out of memory or the device cannot run anything. */
+/* Sets context->traits, from the disk cache where it knows this device. A probe that cannot be
+ * tried leaves its trait out, this time. CLQ_OUT_OF_HOST_MEMORY. */
 clq_status clqi_probe_all(clq_context *context);
 
 #endif

@@ -3,9 +3,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <xxhash.h>
 
+#include "runtime/clock.h"
 #include "runtime/cpu.h"
 #include "runtime/memory.h"
 #include "runtime/source.h"
@@ -35,12 +35,6 @@ struct clqi_program_cache {
   slot *slots;
   clq_cache_stats stats;
 };
-
-static double now_seconds(void) {
-  struct timespec t;
-  (void)clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static uint64_t hash_device(const clq_context *context) {
   char cpu[256] = "";
@@ -248,7 +242,7 @@ static clq_status obtain(clqi_program_cache *cache, const char *file, const char
   char *source = NULL;
   size_t length = 0;
   CLQI_TRY(clqi_source_load(file, &source, &length));
-  const double start = now_seconds();
+  const double start = clqi_now_seconds();
   *key = program_key(cache, source, length, all_options);
   clq_status status = CLQ_OK;
   cl_program p = program_from_disk(cache, *key, all_options);
@@ -258,7 +252,7 @@ static clq_status obtain(clqi_program_cache *cache, const char *file, const char
   }
   *built = status == CLQ_OK && !loaded;
   clqi_free(source);
-  const double seconds = now_seconds() - start;
+  const double seconds = clqi_now_seconds() - start;
   clqi_log(CLQ_LOG_BUILD, "%s.cl %s in %.1f ms (%s)", file,
            status != CLQ_OK ? "failed"
            : loaded         ? "loaded"
@@ -273,11 +267,11 @@ static clq_status obtain(clqi_program_cache *cache, const char *file, const char
   return status;
 }
 
-bool clqi_program_try(clqi_program_cache *cache, const char *file, const char *options,
-                      cl_program *program) {
+clq_status clqi_program_try(clqi_program_cache *cache, const char *file, const char *options,
+                            cl_program *program) {
   clqi_disk_key key;
   bool built;
-  return obtain(cache, file, options, program, &key, &built) == CLQ_OK;
+  return obtain(cache, file, options, program, &key, &built);
 }
 
 static slot *find_slot(clqi_program_cache *cache, const char *file, const char *options) {

@@ -19,8 +19,8 @@ clq_status clqi_program_get(clqi_program_cache *cache, const char *file, const c
 
 /* Builds without remembering, in memory or on disk. For probes: what they answer is kept, not they.
  */
-bool clqi_program_try(clqi_program_cache *cache, const char *file, const char *options,
-                      cl_program *program);
+clq_status clqi_program_try(clqi_program_cache *cache, const char *file, const char *options,
+                            cl_program *program);
 
 clqi_disk_cache *clqi_program_cache_disk(clqi_program_cache *cache);
 /* Hash over everything that makes a binary valid: device, driver, CPU, library. */

@@ -1,12 +1,13 @@
-/* clCreateCommandQueue is the call that every driver from 1.2 on has. */
-#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
-
 #include "runtime/stream.h"
 
 #include <string.h>
 
+#include "runtime/buffer.h"
 #include "runtime/memory.h"
 #include "runtime/program_cache.h"
+#include "runtime/queue.h"
+
+enum { INITIAL_WATCHED = 16 };
 
 typedef struct kernel_slot {
   struct kernel_slot *next;
@@ -15,10 +16,19 @@ typedef struct kernel_slot {
   cl_kernel kernel;
 } kernel_slot;
 
+/* An error word that kernels of this stream may have written. */
+typedef struct watched_word {
+  cl_mem buffer; /* retained */
+  cl_int value[CLQI_ERROR_WORDS];
+} watched_word;
+
 struct clq_stream {
   clqi_emitter emitter; /* first, so that an emitter of a stream is the stream */
   cl_command_queue queue;
-  kernel_slot *kernels; /* most recently used first */
+  kernel_slot *kernels;  /* most recently used first */
+  watched_word *watched; /* read by the next finish; the first is the stream's own */
+  size_t watched_count;
+  size_t watched_capacity;
 };
 
 clq_status clqi_kernel_create(clq_context *context, clqi_kernel_id id, const char *options,
@@ -79,7 +89,8 @@ clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl
   const cl_int code = clEnqueueNDRangeKernel(stream->queue, launch->kernel, launch->dims, NULL,
                                              launch->global, launch->local, 0, NULL, event);
   if (code != CL_SUCCESS) {
-    const clq_status status = clqi_cl(code, "clEnqueueNDRangeKernel");
+    const clq_status status =
+        clqi_context_note(stream->emitter.context, clqi_cl(code, "clEnqueueNDRangeKernel"));
     return clqi_fail_prefix(status, "kernel %s", clqi_kernel_name(launch->id));
   }
   return CLQ_OK;
@@ -116,37 +127,46 @@ clq_status clq_stream_create(clq_context *context, cl_command_queue queue, clq_s
   if (s == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "stream: out of memory");
   }
-  s->emitter = (clqi_emitter){.context = context,
-                              .error_word = context->error_word,
-                              .kernel = stream_kernel,
-                              .take = stream_take};
+  s->emitter = (clqi_emitter){.context = context, .kernel = stream_kernel, .take = stream_take};
   clq_status status = CLQ_OK;
+  CLQI_TRY_CLEAN(clqi_error_word_create(context, &s->emitter.error_word));
+  CLQI_TRY_CLEAN(clqi_stream_watch(s, s->emitter.error_word));
   if (queue != NULL) {
     CLQI_TRY_CLEAN(adopt_queue(context, queue));
     s->queue = queue;
   } else {
-    cl_int code = CL_SUCCESS;
-    s->queue = clCreateCommandQueue(context->cl, context->device, CL_QUEUE_PROFILING_ENABLE, &code);
-    CLQI_TRY_CLEAN(clqi_cl(code, "clCreateCommandQueue"));
+    CLQI_TRY_CLEAN(clqi_queue_create(context, CL_QUEUE_PROFILING_ENABLE, &s->queue));
   }
   *stream = s;
-  return CLQ_OK;
+  s = NULL;
 cleanup:
-  clqi_free(s);
+  clq_stream_destroy(s);
   return status;
+}
+
+/* Forgets all but the first `keep`. */
+static void unwatch(clq_stream *stream, size_t keep) {
+  while (stream->watched_count > keep) {
+    clqi_buffer_release(stream->watched[--stream->watched_count].buffer);
+  }
 }
 
 void clq_stream_destroy(clq_stream *stream) {
   if (stream == NULL) {
     return;
   }
-  (void)clFinish(stream->queue);
+  if (stream->queue != NULL) {
+    (void)clFinish(stream->queue);
+    (void)clReleaseCommandQueue(stream->queue);
+  }
   for (kernel_slot *slot = stream->kernels; slot != NULL;) {
     kernel_slot *next = slot->next;
     free_kernel(slot);
     slot = next;
   }
-  (void)clReleaseCommandQueue(stream->queue);
+  unwatch(stream, 0);
+  clqi_buffer_release(stream->emitter.error_word);
+  clqi_free(stream->watched);
   clqi_free(stream);
 }
 
@@ -157,34 +177,85 @@ clq_status clqi_stream_flush(clq_stream *stream) {
   return clqi_cl(clFlush(stream->queue), "clFlush");
 }
 
-/* Reports and clears what kernels found in their data. */
-static clq_status check_error_word(clq_stream *stream) {
-  cl_int word[CLQI_ERROR_WORDS];
-  CLQI_TRY(clqi_cl(clEnqueueReadBuffer(stream->queue, stream->emitter.error_word, CL_TRUE, 0,
-                                       sizeof word, word, 0, NULL, NULL),
-                   "clEnqueueReadBuffer"));
-  if (word[0] == CLQI_DEVICE_ERROR_NONE) {
-    return CLQ_OK;
-  }
+clq_status clqi_error_word_create(const clq_context *context, cl_mem *buffer) {
   static const cl_int none[CLQI_ERROR_WORDS];
-  CLQI_TRY(clqi_cl(clEnqueueWriteBuffer(stream->queue, stream->emitter.error_word, CL_TRUE, 0,
-                                        sizeof none, none, 0, NULL, NULL),
-                   "clEnqueueWriteBuffer"));
+  return clqi_buffer_create_from(context, none, sizeof none, buffer);
+}
+
+clq_status clqi_stream_watch(clq_stream *stream, cl_mem error_word) {
+  for (size_t i = 0; i < stream->watched_count; ++i) {
+    if (stream->watched[i].buffer == error_word) {
+      return CLQ_OK;
+    }
+  }
+  if (stream->watched_count == stream->watched_capacity) {
+    const size_t capacity = 2 * stream->watched_capacity + INITIAL_WATCHED;
+    watched_word *grown = clqi_realloc(stream->watched, capacity, sizeof *grown);
+    if (grown == NULL) {
+      return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "stream: out of memory");
+    }
+    stream->watched = grown;
+    stream->watched_capacity = capacity;
+  }
+  CLQI_TRY(clqi_buffer_retain(error_word));
+  stream->watched[stream->watched_count++] = (watched_word){.buffer = error_word};
+  return CLQ_OK;
+}
+
+static clq_status describe_device_error(const cl_int word[CLQI_ERROR_WORDS]) {
   switch ((clqi_device_error)word[0]) {
+    case CLQI_DEVICE_ERROR_NONE: return CLQ_OK;
     case CLQI_DEVICE_ERROR_EMBEDDING_ID:
       return clqi_fail(CLQ_INVALID_ARGUMENT, "embedding: id %d is not a row of the table", word[1]);
     case CLQI_DEVICE_ERROR_POSITION:
       return clqi_fail(CLQ_INVALID_ARGUMENT,
                        "position %d is outside the RoPE table or the KV cache", word[1]);
-    case CLQI_DEVICE_ERROR_NONE: break;
   }
   return clqi_fail(CLQ_DEVICE_ERROR, "a kernel reported the unknown error %d", word[0]);
 }
 
+/* Waits, and reports and clears what kernels found in their data. */
+static clq_status finish(clq_stream *stream) {
+  static const cl_int none[CLQI_ERROR_WORDS];
+  for (size_t i = stream->emitter.error_word_used ? 0 : 1; i < stream->watched_count; ++i) {
+    watched_word *w = &stream->watched[i];
+    CLQI_TRY(clqi_cl(clEnqueueReadBuffer(stream->queue, w->buffer, CL_FALSE, 0, sizeof w->value,
+                                         w->value, 0, NULL, NULL),
+                     "clEnqueueReadBuffer"));
+  }
+  CLQI_TRY(clqi_cl(clFinish(stream->queue), "clFinish"));
+  clq_status status = CLQ_OK;
+  for (size_t i = 0; i < stream->watched_count; ++i) {
+    watched_word *w = &stream->watched[i];
+    if (w->value[0] == CLQI_DEVICE_ERROR_NONE) {
+      continue;
+    }
+    status = status == CLQ_OK ? describe_device_error(w->value) : status;
+    w->value[0] = CLQI_DEVICE_ERROR_NONE;
+    CLQI_TRY(clqi_cl(clEnqueueWriteBuffer(stream->queue, w->buffer, CL_TRUE, 0, sizeof none, none,
+                                          0, NULL, NULL),
+                     "clEnqueueWriteBuffer"));
+  }
+  stream->emitter.error_word_used = false;
+  unwatch(stream, 1);
+  return status;
+}
+
 clq_status clq_stream_finish(clq_stream *stream) {
   CLQI_REQUIRE(stream != NULL, "stream: NULL");
-  CLQI_TRY(clqi_cl(clFinish(stream->queue), "clFinish"));
-  return check_error_word(stream);
+  return clqi_context_note(stream->emitter.context, finish(stream));
+}
+
+clq_status clqi_stream_write(clq_stream *stream, cl_mem buffer, size_t bytes, const void *data) {
+  return clqi_cl(
+      clEnqueueWriteBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL, NULL),
+      "clEnqueueWriteBuffer");
+}
+
+clq_status clqi_stream_read(clq_stream *stream, cl_mem buffer, size_t bytes, void *data) {
+  return clqi_cl(
+      clEnqueueReadBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL, NULL),
+      "clEnqueueReadBuffer");
 }
 
 clq_status clq_stream_wait(clq_stream *stream, cl_event event) {

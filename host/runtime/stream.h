@@ -13,6 +13,15 @@ clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl
 /* Pushes enqueued work to the device without waiting. */
 clq_status clqi_stream_flush(clq_stream *stream);
 
+/* The bytes move in the stream's order; data must stay until the stream has finished. */
+clq_status clqi_stream_write(clq_stream *stream, cl_mem buffer, size_t bytes, const void *data);
+clq_status clqi_stream_read(clq_stream *stream, cl_mem buffer, size_t bytes, void *data);
+
+/* A new error word, without an error. */
+clq_status clqi_error_word_create(const clq_context *context, cl_mem *buffer);
+/* The stream's next finish also reports and clears this word. */
+clq_status clqi_stream_watch(clq_stream *stream, cl_mem error_word);
+
 /* A new kernel object of the program; the caller releases it. */
 clq_status clqi_kernel_create(clq_context *context, clqi_kernel_id id, const char *options,
                               cl_kernel *kernel);

@@ -141,13 +141,14 @@ static clq_status record_node(const clq_graph *graph, int32_t node, const uint64
   }
   bind_edges(graph, plan, offsets, op, args);
   recorder r = {.emitter = {.context = plan->context,
-                            .error_word = plan->context->error_word,
+                            .error_word = plan->error_word,
                             .kernel = recorder_kernel,
                             .take = recorder_take},
                 .plan = plan,
                 .op = op->name,
                 .node = node};
   const clq_status status = op->launch(&r.emitter, args);
+  plan->error_word_used = plan->error_word_used || r.emitter.error_word_used;
   return status == CLQ_OK ? CLQ_OK
                           : clqi_fail_prefix(status, "plan: node %d (%s)", (int)node, op->name);
 }
@@ -198,6 +199,7 @@ clq_status clq_plan_create_in(const clq_graph *graph, cl_mem arena, clq_plan **p
     (void)clqi_fail_prefix(status, "plan: the arena");
     goto cleanup;
   }
+  CLQI_TRY_CLEAN(clqi_error_word_create(p->context, &p->error_word));
   CLQI_TRY_CLEAN(record_nodes(graph, offsets, p));
   p->stats.launches = p->command_count;
   *plan = p;
@@ -220,6 +222,7 @@ void clq_plan_destroy(clq_plan *plan) {
     clqi_free(plan->variants[i].options);
   }
   clqi_buffer_release(plan->arena);
+  clqi_buffer_release(plan->error_word);
   clqi_free(plan->commands);
   clqi_free(plan->variants);
   clqi_free(plan);
@@ -235,7 +238,7 @@ clq_status clqi_plan_check_run(const clq_plan *plan, const clq_stream *stream) {
   CLQI_REQUIRE(plan != NULL && stream != NULL, "plan: plan and stream must not be NULL");
   CLQI_REQUIRE(clq_stream_context(stream) == plan->context,
                "plan: the stream belongs to another context");
-  return CLQ_OK;
+  return clqi_context_usable(plan->context);
 }
 
 /* So that the device works while the host still enqueues, which OpenCL promises to no queue that is
@@ -244,7 +247,11 @@ enum { COMMANDS_PER_FLUSH = 16 };
 
 clq_status clqi_plan_enqueue(const clq_plan *plan, clq_stream *stream, cl_event *events,
                              int32_t *enqueued) {
-  clq_status status = CLQ_OK;
+  clq_status status = plan->error_word_used ? clqi_stream_watch(stream, plan->error_word) : CLQ_OK;
+  if (status != CLQ_OK) {
+    *enqueued = 0;
+    return status;
+  }
   int32_t i = 0;
   for (; i < plan->command_count; i++) {
     const clqi_command *command = &plan->commands[i];

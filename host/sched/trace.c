@@ -145,6 +145,9 @@ clq_status clq_plan_run_traced(clq_plan *plan, clq_stream *stream, clq_trace *tr
   const bool complete = status == CLQ_OK;
   if (complete) {
     status = collect(trace, plan, lane, events, enqueued);
+  } else {
+    for (int32_t i = 0; i < enqueued && clqi_event_wait(events[i]) == CLQ_OK; i++) {
+    }
   }
   for (int32_t i = 0; i < enqueued; i++) {
     clqi_event_release(events[i]);

@@ -41,8 +41,7 @@ typedef enum clq_status {
   CLQ_DEVICE_LOST = 8,  /**< sticky: every later call on the context answers this */
   CLQ_BAD_FILE = 9,     /**< a file's content is malformed or hostile */
   CLQ_IO_ERROR = 10,    /**< a file cannot be opened, read or written */
-  CLQ_CANCELLED = 11,
-  CLQ_INVALID_STATE = 12 /**< calls in the wrong order, or after an error */
+  CLQ_INVALID_STATE = 11          /**< calls in the wrong order, or after an error */
 } clq_status;
 
 /** Name of a status, e.g. "CLQ_BAD_FILE". Never NULL. */
