@@ -121,6 +121,14 @@ __kernel void selftest_warp(__global const float *x, __global const int *n, __gl
   o[9] = as_float(clq_group_reduce_addi(n[i], (__local int *)other));
 }
 
+// out: sum and maximum over the segment of each work-item.
+__kernel void selftest_segment(__global const int *n, __global int *out, const int segment,
+                               __local int *scratch) {
+  const size_t i = get_global_id(0);
+  out[2 * i] = clq_segment_reduce_addi(n[i], (uint)segment, scratch);
+  out[2 * i + 1] = clq_segment_reduce_maxi(n[i], (uint)segment, scratch + get_local_size(0));
+}
+
 #endif
 #if CLQ_SELFTEST_WELFORD || CLQ_SELFTEST_ALL
 

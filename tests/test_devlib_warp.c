@@ -98,6 +98,49 @@ static void check_warp(cl_program program, int local) {
   clReleaseKernel(kernel);
 }
 
+static void check_segments(cl_program program, int local, int segment) {
+  static int32_t n[WARP_GROUPS * MAX_LOCAL];
+  static int32_t out[2 * WARP_GROUPS * MAX_LOCAL];
+  const size_t count = (size_t)WARP_GROUPS * (size_t)local;
+  for (size_t i = 0; i < count; ++i) {
+    n[i] = (int32_t)cl_util_random() >> 12;
+  }
+  cl_kernel kernel = cl_util_kernel(program, "selftest_segment");
+  cl_mem m[2] = {cl_util_buffer(n, count * sizeof n[0]),
+                 cl_util_buffer(NULL, 2 * count * sizeof out[0])};
+  cl_util_args(kernel, 2, m[0], m[1]);
+  cl_util_arg_int(kernel, 2, segment);
+  clSetKernelArg(kernel, 3, 2 * sizeof n[0] * (size_t)local, NULL);
+  cl_util_run(kernel, count, (size_t)local);
+  cl_util_read(m[1], out, 2 * count * sizeof out[0]);
+  for (int i = 0; i < (int)count; ++i) {
+    int32_t sum = 0;
+    int32_t top = INT32_MIN;
+    for (int k = i / segment * segment; k < (i / segment + 1) * segment; ++k) {
+      sum += n[k];
+      top = n[k] > top ? n[k] : top;
+    }
+    cr_expect(out[2 * i] == sum && out[2 * i + 1] == top, "segments of %d in groups of %d, item %d",
+              segment, local, i);
+  }
+  clReleaseMemObject(m[0]);
+  clReleaseMemObject(m[1]);
+  clReleaseKernel(kernel);
+}
+
+Test(devlib_warp, reductions_of_segments) {
+  for (int b = 0; b < WARP_BACKENDS; ++b) {
+    cl_program program = warp_program(&warp_backends[b], "CLQ_SELFTEST_WARP");
+    if (program == NULL) {
+      continue;
+    }
+    for (int segment = 1; segment <= 256; segment *= 2) {
+      check_segments(program, 256, segment);
+    }
+    clReleaseProgram(program);
+  }
+}
+
 Test(devlib_warp, reductions) {
   for (int b = 0; b < WARP_BACKENDS; ++b) {
     cl_program program = warp_program(&warp_backends[b], "CLQ_SELFTEST_WARP");
