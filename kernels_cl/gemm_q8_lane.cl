@@ -19,28 +19,7 @@
 #define CLQ_X_WORDS 0 /* 1: rows of x start at multiples of 4 bytes, K is one of 4 */
 #endif
 
-#define NEED_SUM (CLQ_W_OFFSET || CLQ_W_ZERO || CLQ_W_MIN)
-
-/* Four codes at p, those at and behind `left` zero. */
-static inline uint load_codes(__global const char *p, int left) {
-#if CLQ_X_WORDS
-  return left > 0 ? *(__global const uint *)p : 0u;
-#else
-  uint v = 0;
-  for (int j = 0; j < min(left, 4); j++) {
-    v |= (uint)(uchar)p[j] << (8 * j);
-  }
-  return v;
-#endif
-}
-
-static inline int dot_step(uint w, uint x, int acc) {
-#if CLQ_W_BITS == 4
-  return clq_dot4_u8s8(w, x, acc);
-#else
-  return clq_dot4_i8(w, x, acc);
-#endif
-}
+#include "lib/q8_lane.h"
 
 __kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs),
                            CLQ_TENSOR(const int, x_sum), CLQ_TENSOR(const uint, w),
@@ -79,24 +58,16 @@ __kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs
       sum[r] = 0;
     }
     for (int k = g * group; k < k1; k += 8) {
-#if CLQ_W_BITS == 4
-      const uint lo = wt[0] & 0x0f0f0f0fu;
-      const uint hi = (wt[0] >> 4) & 0x0f0f0f0fu;
-      wt += 16;
-#else
-      const uint lo = wt[0];
-      const uint hi = wt[16];
-      wt += 32;
-#endif
       for (int r = 0; r < CLQ_ROWS; r++) {
         __global const char *p = x + (long)min(m0 + r, rows - 1) * x_stride + k;
         const uint a = load_codes(p, depth - k);
         const uint b = load_codes(p + 4, depth - k - 4);
-        acc[r] = dot_step(hi, b, dot_step(lo, a, acc[r]));
+        acc[r] = dot_step8(wt, a, b, acc[r]);
 #if NEED_SUM && !CLQ_X_SUM
         sum[r] = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum[r]));
 #endif
       }
+      wt += 16 * 8 / CLQ_W_PER_WORD;
     }
     const long q = ((long)(n / 16) * w_groups + g / w_ratio) * 16 + n % 16;
     const float s = clq_load_scale(q, ws);

@@ -178,15 +178,17 @@ typedef struct back_end {
   const char *disable;
   const char *needs; /* a trait, or NULL; without it the test is about nothing */
   const char *row, *tile;
+  const char *more; /* another one, or NULL */
 } back_end;
 
-static const back_end vnni = {NULL, "x86_vnni", "gemm_q8_row_vnni", "gemm_q8_tile_vnni"};
-static const back_end avx2 = {"x86_vnni", "x86_avx2", "gemm_q8_row_avx2", "gemm_q8_tile_avx2"};
+static const back_end vnni = {NULL, "x86_vnni", "gemm_q8_row_vnni", "gemm_q8_tile_vnni", NULL};
+static const back_end avx2 = {"x86_vnni", "x86_avx2", "gemm_q8_row_avx2", "gemm_q8_tile_avx2",
+                              NULL};
 static const back_end vectors = {"x86_vnni,x86_avx2,x86_avx512,x86_f16c", "cpu", "gemm_q8_row",
-                                 "gemm_q8_tile"};
-static const back_end lanes = {"cpu", NULL, "gemm_q8_lane_row", "gemm_q8_lane"};
+                                 "gemm_q8_tile", NULL};
+static const back_end lanes = {"cpu", NULL, "gemm_q8_lane_row", "gemm_q8_lane", "gemm_q8_split"};
 static const back_end plain_lanes = {"cpu,khr_int_dot,nvidia_ptx,amd_dot", NULL, "gemm_q8_lane_row",
-                                     "gemm_q8_lane"};
+                                     "gemm_q8_lane", "gemm_q8_split"};
 
 /* Formats that a back end's test covers: what leads to programs of their own. */
 typedef struct form {
@@ -271,6 +273,7 @@ static void sweep_forms(const back_end *b, const form *forms, size_t count) {
     sweep(&d, &forms[i], &random);
     cr_assert(test_dispatch_saw("gemm", b->row), "%s did not run", b->row);
     cr_assert(test_dispatch_saw("gemm", b->tile), "%s did not run", b->tile);
+    cr_assert(b->more == NULL || test_dispatch_saw("gemm", b->more), "%s did not run", b->more);
     test_dispatch_stop();
   }
   test_device_close(&d);

@@ -11,6 +11,7 @@ enum {
   MAX_GROUP = 32768,  /* codes of 8 bits times codes of 8 bits, summed in int32 */
   CHUNK = 2048,       /* elements of K that a CPU form holds; more if a group is longer */
   FLOAT_CHUNK = 512,  /* the same of the float form */
+  SPLIT_LANES = 128,  /* 16 columns by 8 slices of K */
   LANES = 64,         /* work-group of the lane forms */
   ITEMS_PER_UNIT = 4, /* work-items a compute unit should get, for balance */
   LEAST_TILES = 16,   /* of columns for a work-item, rather than fewer tiles of rows */
@@ -98,6 +99,13 @@ static const char *one_row(const clq_context *context, const void *args) {
   return ((const clq_gemm_args *)args)->x.shape[0] == 1 ? NULL : "one row";
 }
 
+/* The lane forms leave a GPU idle when there are few rows; slicing K helps where it has groups. */
+static const char *many_groups(const clq_context *context, const void *args) {
+  const clq_gemm_args *a = args;
+  const int64_t groups = x_is_grouped(a) ? clqi_div_up(a->x.shape[1], X_GROUP) : a->weights->groups;
+  return groups >= 8 ? few_rows(context, args) : "8 groups";
+}
+
 /* tile: rows of a work-item's tile, rows computed at once. With neither x86 trait the compiler's
  * own vectors serve. */
 static const clqi_variant integer_variants[] = {
@@ -127,6 +135,7 @@ static const clqi_variant integer_variants[] = {
      {8, 4}},
     {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows, {1, 1}},
     {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, NULL, CLQI_BIT(CPU), NULL, {8, 4}},
+    {"gemm_q8_split", CLQI_KERNEL_gemm_q8_split, NULL, 0, many_groups, {1, 1}},
     {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, NULL, 0, one_row, {1, 1}},
     {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, NULL, 0, NULL, {4, 4}},
 };
@@ -221,11 +230,21 @@ static int64_t next_power_of_two(int64_t value) {
   return p;
 }
 
+/* What tells variants of one file apart. */
+static const char *form_option(const clqi_variant *v) {
+  switch (v->kernel) {
+    case CLQI_KERNEL_gemm_q8_tile: return v->tile[1] == 4 ? " -DCLQ_BLOCK=4" : "";
+    case CLQI_KERNEL_gemm_q8_lane: return v->tile[0] == 1 ? " -DCLQ_ROWS=1" : " -DCLQ_ROWS=4";
+    default: return "";
+  }
+}
+
 static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
   const clqi_variant *v =
       clqi_choose(emitter->context, NAME, integer_variants, CLQI_COUNT(integer_variants), a);
-  const bool lanes = v->kernel == CLQI_KERNEL_gemm_q8_lane;
+  const bool split = v->kernel == CLQI_KERNEL_gemm_q8_split;
+  const bool lanes = split || v->kernel == CLQI_KERNEL_gemm_q8_lane;
   const bool grouped = x_is_grouped(a);
   /* A single group ends with the padding, so that kernels may step in words. */
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
@@ -235,7 +254,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   char options[CLQI_OPTIONS_BYTES];
   char more[CLQI_OPTIONS_BYTES];
   if (lanes) {
-    clqi_options(more, "-DCLQ_ROWS=%d -DCLQ_X_WORDS=%d", (int)v->tile[0], rows_are_words(a));
+    clqi_options(more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
   } else {
     clqi_options(more, "-DCLQ_GROUP=%d -DCLQ_CHUNK=%lld", group == X_GROUP ? X_GROUP : 0,
                  (long long)chunk);
@@ -243,7 +262,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
   clqi_options(options, "%s -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s%s", weights, grouped,
-               sums_serve(a), more, v->tile[1] == 4 && !lanes ? " -DCLQ_BLOCK=4" : "");
+               sums_serve(a), more, form_option(v));
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
@@ -251,6 +270,10 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   clqi_arg_sum(&l, &a->x);
   shape_args(&l, a, group);
   clqi_arg_i32(&l, (int32_t)ratio);
+  if (split) {
+    const size_t columns = (size_t)clqi_div_up(w->rows, CLQI_TILE) * SPLIT_LANES;
+    return finish(&l, a, (size_t[]){columns, (size_t)a->x.shape[0]}, (size_t[]){SPLIT_LANES, 1});
+  }
   if (lanes) {
     size_t global[2];
     size_t local[2];

@@ -1,0 +1,108 @@
+/* out[M, N] = x[M, K] * W[N, K]^T with int8 activations for few rows, for GPUs:
+ * a work-group of 16 columns by SLICES slices of K. Launch: (column tiles *
+ * 16 * SLICES, rows), work-groups of (16 * SLICES, 1).
+ * Weights, groups and the order of additions: as gemm_q8_tile.cl. What is exact
+ * is spread over the slices: each takes the integer sums of its groups. What is
+ * rounded is not: one lane of each column then adds the groups in order. */
+#include "lib/dot.h"
+#include "lib/tensor.h"
+#include "lib/weights.h"
+
+#ifndef CLQ_X_GROUPED
+#define CLQ_X_GROUPED 1 /* 1: x scales per `group` elements; 0: per token */
+#endif
+#ifndef CLQ_X_SUM
+#define CLQ_X_SUM 0 /* 1: x_sum holds the sum of the codes of every group */
+#endif
+#ifndef CLQ_X_WORDS
+#define CLQ_X_WORDS 0 /* 1: rows of x start at multiples of 4 bytes, K is one of 4 */
+#endif
+#define SLICES 8
+#define CHUNK_GROUPS 64
+#include "lib/q8_lane.h"
+
+__kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_split(
+    CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs), CLQ_TENSOR(const int, x_sum),
+    CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
+    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out), const long x_stride,
+    const long out_stride, const int rows, const int cols, const int depth, const int group,
+    const int w_ratio) {
+  CLQ_AT(const char, x);
+  CLQ_AT(const float, xs);
+  CLQ_AT(const int, x_sum);
+  CLQ_AT(const uint, w);
+  CLQ_AT(const clq_scale, ws);
+  CLQ_AT(const half, wm);
+  CLQ_AT(const uchar, wz);
+  CLQ_AT(float, out);
+
+  /* Of each group: the sum of products (times the x scale), and its factor; the sum of codes
+   * (likewise), and the minimum. */
+  __local float sums[CHUNK_GROUPS][16];
+  __local float scales[CHUNK_GROUPS][16];
+#if CLQ_W_MIN
+  __local float lifts[CHUNK_GROUPS];
+  __local float least[CHUNK_GROUPS][16];
+#endif
+  const int column = (int)get_local_id(0) % 16;
+  const int slice = (int)get_local_id(0) / 16;
+  const long tile = (long)get_group_id(0);
+  const long m = (long)get_global_id(1);
+  const int padded = (depth + 31) & ~31;
+  const int groups = (depth + group - 1) / group;
+  const int w_groups = (groups + w_ratio - 1) / w_ratio;
+  __global const char *row = x + m * x_stride;
+  __global const uint *words = w + tile * (padded / CLQ_W_PER_WORD) * 16 + column;
+
+  float c = 0.0f;
+  for (int g0 = 0; g0 < groups; g0 += CHUNK_GROUPS) {
+    const int g1 = min(g0 + CHUNK_GROUPS, groups);
+    for (int g = g0 + slice; g < g1; g += SLICES) {
+      const int k0 = g * group;
+      const int k1 = min(k0 + group, padded);
+      __global const uint *p = words + k0 / CLQ_W_PER_WORD * 16;
+      int acc = 0, sum = 0;
+      for (int k = k0; k < k1; k += 8) {
+        const uint a = load_codes(row + k, depth - k);
+        const uint b = load_codes(row + k + 4, depth - k - 4);
+        acc = dot_step8(p, a, b, acc);
+#if NEED_SUM && !CLQ_X_SUM
+        sum = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum));
+#endif
+        p += 16 * 8 / CLQ_W_PER_WORD;
+      }
+#if NEED_SUM && CLQ_X_SUM
+      sum = x_sum[m * groups + g];
+#endif
+      const long q = (tile * w_groups + g / w_ratio) * 16 + column;
+      const float s = CLQ_X_GROUPED ? xs[m * groups + g] : 1.0f;
+#if CLQ_W_ZERO
+      acc -= (int)wz[q] * sum;
+#else
+      acc -= CLQ_W_OFFSET * sum;
+#endif
+      sums[g - g0][column] = CLQ_X_GROUPED ? (float)acc * s : (float)acc;
+      scales[g - g0][column] = clq_load_scale(q, ws);
+#if CLQ_W_MIN
+      least[g - g0][column] = clq_load_half(q, wm);
+      if (column == 0) {
+        lifts[g - g0] = CLQ_X_GROUPED ? s * (float)sum : (float)sum;
+      }
+#endif
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (slice == 0) {
+      for (int g = 0; g < g1 - g0; g++) {
+        c = fma(sums[g][column], scales[g][column], c);
+#if CLQ_W_MIN
+        c = fma(lifts[g], least[g][column], c);
+#endif
+      }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+  const long n = tile * 16 + column;
+  if (slice == 0 && n < cols) {
+    out[m * out_stride + n] = CLQ_X_GROUPED ? c : c * xs[m];
+  }
+}
