@@ -13,6 +13,7 @@
 #include "counting.h"
 #include "device.h"
 #include "runtime/context.h"
+#include "runtime/cpu.h"
 #include "runtime/program_cache.h"
 
 /* A new folder of mode 0700. */
@@ -112,6 +113,9 @@ Test(runtime, adopts_the_callers_objects) {
   clq_stream *s = NULL;
   test_fails(clq_context_create(&(clq_context_desc){.cl_context = mine}, &c), CLQ_INVALID_ARGUMENT,
              "device must be given");
+  test_fails(clq_context_create(
+                 &(clq_context_desc){.cl_context = mine, .device = (cl_device_id)(void *)mine}, &c),
+             CLQ_INVALID_ARGUMENT, "does not hold the given device");
   test_ok(clq_context_create(&(clq_context_desc){.cl_context = mine, .device = info.id}, &c));
   cr_assert_eq(clq_context_cl(c), mine);
   test_ok(clq_stream_create(c, queue, &s));
@@ -183,6 +187,31 @@ Test(runtime, streams_join_by_events) {
   test_device_close(&d);
 }
 
+/* What a kernel finds in its data is reported by its own stream, once. */
+Test(runtime, device_errors_belong_to_their_stream) {
+  test_device d = test_device_open(NULL);
+  clq_stream *second = NULL;
+  test_ok(clq_stream_create(d.context, NULL, &second));
+  static const float values[16 * 4];
+  const clq_weights_part part = {.data = values, .rows = 16};
+  clq_weights *table = NULL;
+  test_ok(clq_weights_pack(
+      d.context, &(clq_weights_desc){CLQ_FORMAT_F32, 4, .parts = &part, .part_count = 1}, &table));
+  const int32_t id = 99;
+  test_buffer ids = test_buffer_new(&d, &id, sizeof id);
+  test_buffer out = test_buffer_new(&d, NULL, 4 * sizeof(float));
+  test_ok(clq_embedding(
+      second, &(clq_embedding_args){{ids.mem, CLQ_I32, {1}}, table, {out.mem, CLQ_F32, {1, 4}}}));
+  test_ok(clq_stream_finish(d.stream));
+  test_fails(clq_stream_finish(second), CLQ_INVALID_ARGUMENT, "embedding: id 99");
+  test_ok(clq_stream_finish(second));
+  test_buffer_free(&ids);
+  test_buffer_free(&out);
+  clq_weights_destroy(table);
+  clq_stream_destroy(second);
+  test_device_close(&d);
+}
+
 Test(runtime, traits_can_be_disabled_by_name_only) {
   clq_context *c = NULL;
   test_fails(clq_context_create(&(clq_context_desc){.disable = "cpu,nonsense"}, &c),
@@ -190,6 +219,29 @@ Test(runtime, traits_can_be_disabled_by_name_only) {
   test_ok(clq_context_create(&(clq_context_desc){.disable = "exact_divide"}, &c));
   cr_assert(!test_has_trait(c, "exact_divide"));
   clq_context_destroy(c);
+}
+
+/* pocl compiles inline assembly for the host's processor, so a trait that is missing there is a
+ * broken probe, and tests that skip without it would hide that. With the cache that all tests
+ * share, and without any. */
+Test(runtime, pocl_has_what_the_processor_has) {
+  const char *dirs[] = {NULL, "off"};
+  for (int i = 0; i < 2; ++i) {
+    clq_context *c = NULL;
+    test_ok(clq_context_create(&(clq_context_desc){.cache_dir = dirs[i]}, &c));
+    if (strstr(clq_context_info(c)->platform, "Portable Computing Language") != NULL) {
+      cr_assert(test_has_trait(c, "exact_divide"));
+      cr_assert_eq(test_has_trait(c, "x86_avx2"), clqi_cpu_has_avx2());
+      cr_assert_eq(test_has_trait(c, "x86_f16c"), clqi_cpu_has_f16c());
+      cr_assert_eq(test_has_trait(c, "x86_avx512"), clqi_cpu_has_avx512());
+      cr_assert_eq(test_has_trait(c, "x86_vnni"), clqi_cpu_has_vnni());
+    }
+    if (strstr(clq_context_info(c)->platform, "Intel(R) OpenCL") != NULL) {
+      cr_assert(test_has_trait(c, "khr_subgroups") && test_has_trait(c, "intel_subgroups"));
+      cr_assert(test_has_trait(c, "khr_int_dot") && test_has_trait(c, "fp16"));
+    }
+    clq_context_destroy(c);
+  }
 }
 
 /* ---------------------------------------------------------------- disk cache */
@@ -423,12 +475,15 @@ Test(runtime, nothing_is_left_allocated) {
 
 /* Every allocation of a context's life fails once, alone and with all after it. */
 Test(runtime, out_of_host_memory_is_reported_and_leaks_nothing) {
+  char dir[64];
+  new_folder(dir);
+  (void)run_with_cache(dir); /* so that most contexts need no probes */
   for (int persistent = 0; persistent < 2; ++persistent) {
     for (size_t k = 1;; ++k) {
       clq_context *c = NULL;
       clq_stream *s = NULL;
       counting_start(k, persistent);
-      clq_status status = clq_context_create(NULL, &c);
+      clq_status status = clq_context_create(&(clq_context_desc){.cache_dir = dir}, &c);
       if (status == CLQ_OK) {
         status = clq_stream_create(c, NULL, &s);
       }
@@ -444,4 +499,13 @@ Test(runtime, out_of_host_memory_is_reported_and_leaks_nothing) {
       }
     }
   }
+  /* Nothing that failed for want of memory was taken for an answer. */
+  clq_context *c = NULL;
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = dir}, &c));
+  clq_context *fresh = NULL;
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = "off"}, &fresh));
+  cr_assert_eq(c->traits, fresh->traits);
+  clq_context_destroy(fresh);
+  clq_context_destroy(c);
+  remove_folder(dir);
 }
