@@ -51,7 +51,7 @@ typedef enum clq_op {
  *      y = s * rstd * gamma,   rstd = 1 / sqrt(mean(s^2) + eps)
  *  `x` f32 or f16 [rows, cols]; `residual` of x's dtype, in and out, optional;
  *  `gamma` f32 [cols], optional; `out` f32 or f16, or i8 with a scale per token
- *  or per group of 32 (each group's sum with it). `out` may be `x` if f32.
+ *  or per group (any size; sums with it if wanted). `out` may be `x` if of its dtype.
  *  Codes are those of clq_quantize on the float result, bit for bit. */
 typedef struct clq_rmsnorm_args {
   clq_tensor x;

@@ -5,6 +5,8 @@
 
 #include "lib/half.h"
 
+#pragma OPENCL FP_CONTRACT OFF
+
 #ifndef CLQ_W_BITS
 #define CLQ_W_BITS 4 /* 4: unsigned nibbles; 8: signed bytes; 16, 32: floats */
 #endif
