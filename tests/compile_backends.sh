@@ -74,6 +74,40 @@ add|spirv||OpFAdd|
 embedding|sm_90|-DCLQ_W_MIN=1|fma.rn.f32 atom.|
 embedding|gfx1100|-DCLQ_W_BITS=8|global_atomic_cmpswap|
 embedding|spirv||OpAtomicCompareExchange|
+softmax|sm_90|-DCLQ_X=1|fma.rn.f32 bar.sync st.shared|
+softmax|sm_90|-DCLQ_X=4 -DCLQ_OUT=5|fma.rn.f32 bar.sync|
+softmax|gfx1100|-DCLQ_X=1|s_barrier ds_store v_fma|
+softmax|gfx1100|-DCLQ_X=4 -DCLQ_OUT=5|s_barrier ds_store|
+softmax|spirv|-DCLQ_X=1|OpControlBarrier|
+softmax|spirv|-DCLQ_X=4 -DCLQ_OUT=5|OpControlBarrier|
+rope|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|fma.rn.f32 cvt.rn.f16.f32|
+rope|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|fma.rn.f32|
+rope|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|v_fma v_cvt_f16_f32|
+rope|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|ExtInst|
+attention|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_CACHE=2 -DCLQ_OUT=4 -DCLQ_GROUP=64|fma.rn.f32 cvt.f32.f16 bar.sync|
+attention|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_CACHE=1 -DCLQ_OUT=1 -DCLQ_GROUP=64|fma.rn.f32 bar.sync|
+attention|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_CACHE=2 -DCLQ_OUT=4 -DCLQ_GROUP=64|v_fma_mix_f32 s_barrier|
+attention|gfx1100|-DCLQ_HEAD_DIM=64 -DCLQ_CACHE=1 -DCLQ_OUT=1 -DCLQ_GROUP=64|v_fma s_barrier|
+attention|spirv|-DCLQ_HEAD_DIM=128 -DCLQ_CACHE=2 -DCLQ_OUT=4 -DCLQ_GROUP=64|OpControlBarrier|
+attention|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_CACHE=1 -DCLQ_OUT=1 -DCLQ_GROUP=64|OpControlBarrier|
+gemm_f32_lane|sm_90|-DCLQ_W_BITS=32 -DCLQ_ROWS=4|fma.rn.f32|
+gemm_f32_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_ROWS=4|fma.rn.f32 cvt.f32.f16|
+gemm_f32_lane|gfx1100|-DCLQ_W_BITS=16 -DCLQ_ROWS=4|v_fma_mix_f32|
+gemm_f32_lane|gfx1100|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_ROWS=4|v_fma|
+gemm_f32_lane|spirv|-DCLQ_W_BITS=4 -DCLQ_W_ZERO=1 -DCLQ_ROWS=1|ExtInst|
+gemm_q8_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32|
+gemm_q8_lane|sm_90|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_ROWS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.s32.s32|
+gemm_q8_lane|gfx1100|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_iu8|
+gemm_q8_lane|gfx906|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_i8|
+gemm_q8_lane|spirv|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSUDot|
+gemm_q8_lane|spirv|-DCLQ_W_BITS=8 -DCLQ_ROWS=1 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSDot|
+gemm_q8_lane|ir|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_DOT_ARM=1|arm_dot_acc|
+gemm_q8_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_ZERO=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4|fma.rn.f32|
+gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync st.shared|
+gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync|
+gemm_q8_split|gfx1100|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_iu8 s_barrier|
+gemm_q8_split|gfx906|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_i8 s_barrier|
+gemm_q8_split|spirv|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSUDot OpControlBarrier|
 '
 
 clang=${CLQ_CLANG-}
@@ -145,7 +179,7 @@ spills() {
       if ! "$ptxas" -v "-arch=$1" "$scratch/out" -o "$scratch/cubin" > "$scratch/log" 2>&1; then
         cat "$scratch/log"
       else
-        grep -E '[1-9][0-9]* bytes spill' "$scratch/log" || true
+        grep -E '[1-9][0-9]* bytes (stack frame|spill)' "$scratch/log" || true
       fi
       ;;
   esac
