@@ -143,7 +143,8 @@ Test(model, q8g32_logits_are_no_further_off_than_the_peer) {
   close_fixture(&f);
 }
 
-/* Rows do not depend on how they were batched: one by one gives the same bits. */
+/* Rows do not depend on how they were batched: one by one, or a few at a time, gives the same bits.
+ */
 Test(model, batched_equals_alone) {
   fixture f = open_fixture();
   const golden_prompt *p = &f.golden.prompts[1];
@@ -161,6 +162,12 @@ Test(model, batched_equals_alone) {
       test_ok(clq_session_eval(b, p->ids + r, 1, CLQ_LOGITS_LAST, alone));
       cr_assert_arr_eq(alone, together + r * vocab, vocab * sizeof *alone, "acts %d row %u", acts,
                        r);
+    }
+    test_ok(clq_session_rewind(b, 0));
+    for (uint32_t r = 0, rows = 1; r + rows <= p->tokens; r += rows, rows = rows % 5 + 1) {
+      test_ok(clq_session_eval(b, p->ids + r, rows, CLQ_LOGITS_LAST, alone));
+      cr_assert_arr_eq(alone, together + (r + rows - 1) * vocab, vocab * sizeof *alone,
+                       "acts %d, %u rows from %u", acts, rows, r);
     }
     clq_session_destroy(a);
     clq_session_destroy(b);
