@@ -254,6 +254,11 @@ static void sweep(const test_device *d, const form *f, test_random *random) {
   check(d, &p, random);
   p = of_form(f, 130, 20, 64);
   check(d, &p, random);
+  /* so many columns that a work-item could take several rows */
+  for (int64_t m = 2; m <= 9; m += m < 4 ? 1 : 5) {
+    p = of_form(f, m, 1500, 40);
+    check(d, &p, random);
+  }
   /* longer than the chunk of K that a tile holds */
   p = of_form(f, 9, 17, 4170);
   check(d, &p, random);

@@ -280,9 +280,12 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
     lane_range(a, v->tile[0], global, local);
     return finish(&l, a, global, local);
   }
-  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], ROW_TILES, chunk);
+  /* The form for few rows takes one for each work-item. */
+  const bool tile = v->kernel == CLQI_KERNEL_gemm_q8_tile;
+  const tiling t =
+      choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], tile ? ROW_TILES : 1, chunk);
   clqi_arg_i32(&l, t.tiles);
-  if (v->kernel == CLQI_KERNEL_gemm_q8_tile) {
+  if (tile) {
     clqi_arg_i32(&l, t.row_tiles);
   }
   return finish(&l, a, t.global, NULL);
