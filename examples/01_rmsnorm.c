@@ -42,7 +42,9 @@ int main(void) {
   const clq_rmsnorm_args args = {
       .x = {x_mem, CLQ_F32, {ROWS, COLS}},
       .residual = {residual_mem, CLQ_F32, {ROWS, COLS}}, /* becomes x + residual */
-      .out = {codes, CLQ_I8, {ROWS, COLS},
+      .out = {codes,
+              CLQ_I8,
+              {ROWS, COLS},
               .quant = {.per = CLQ_PER_TOKEN, .scale = scales, .sum = sums}},
   };
   if (clq_rmsnorm(stream, &args) || clq_stream_finish(stream)) {

@@ -21,7 +21,7 @@ typedef struct clqi_command {
 
 struct clq_plan {
   clq_context *context;
-  cl_mem arena; /* NULL if no edge takes a byte */
+  cl_mem arena;      /* NULL if no edge takes a byte */
   cl_mem error_word; /* what this plan's kernels found in their data */
   bool error_word_used;
   clqi_command *commands;
