@@ -265,6 +265,8 @@ Test(rmsnorm, special_rows) {
 Test(rmsnorm, bad_arguments_are_named) {
   test_device d = test_device_open(NULL);
   test_buffer b = test_buffer_new(&d, NULL, 4 * 64 * 4);
+  test_buffer codes = test_buffer_new(&d, NULL, 4 * 64);
+  test_buffer planes = test_buffer_new(&d, NULL, 32);
   const clq_rmsnorm_args good = {.x = {b.mem, CLQ_F32, {4, 64}},
                                  .gamma = {b.mem, CLQ_F32, {64}},
                                  .out = {b.mem, CLQ_F32, {4, 64}}};
@@ -302,9 +304,44 @@ Test(rmsnorm, bad_arguments_are_named) {
   a.out.quant = (clq_quant){.per = CLQ_PER_TENSOR, .scale = b.mem};
   test_fails(clq_rmsnorm(d.stream, &a), CLQ_UNSUPPORTED, "per tensor");
   a = good;
+  a.eps = NAN;
+  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT, "eps is");
+  a = good;
+  a.gamma.mem = NULL;
+  a.gamma = (clq_tensor){0};
+  a.out = (clq_tensor){codes.mem,
+                       CLQ_I8,
+                       {4, 64},
+                       .quant = {.per = CLQ_PER_TOKEN, .scale = planes.mem, .sum = planes.mem}};
+  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "out.quant.sum overlaps out.quant.scale");
+  a.out.quant.sum_offset = 16;
+  test_ok(clq_rmsnorm(d.stream, &a));
+  test_ok(clq_stream_finish(d.stream));
+  a.out.quant.scale = codes.mem;
+  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT, "out.quant.scale overlaps out");
+  cl_mem read_only = clCreateBuffer(clq_context_cl(d.context), CL_MEM_READ_ONLY, 1024, NULL, NULL);
+  a = good;
+  a.out.mem = read_only;
+  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT, "created read-only");
+  (void)clReleaseMemObject(read_only);
+  clq_context *other = NULL;
+  test_ok(clq_context_create(NULL, &other));
+  cl_mem foreign = clCreateBuffer(clq_context_cl(other), CL_MEM_READ_WRITE, 1024, NULL, NULL);
+  a = good;
+  a.x.mem = foreign;
+  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT, "another OpenCL context");
+  (void)clReleaseMemObject(foreign);
+  clq_context_destroy(other);
+  a = good;
+  a.x.quant = (clq_quant){.per = CLQ_PER_GROUP};
+  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT, "quant.per must be 0");
+  a = good;
   a.x.shape[0] = a.out.shape[0] = 0;
   test_ok(clq_rmsnorm(d.stream, &a));
   test_fails(clq_rmsnorm(NULL, &good), CLQ_INVALID_ARGUMENT, "must not be NULL");
   test_buffer_free(&b);
+  test_buffer_free(&codes);
+  test_buffer_free(&planes);
   test_device_close(&d);
 }

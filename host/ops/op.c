@@ -5,6 +5,7 @@
 
 #include "ops/overlap.h"
 #include "ops/table.h"
+#include "runtime/buffer.h"
 #include "runtime/checked.h"
 #include "runtime/stream.h"
 
@@ -145,20 +146,53 @@ int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols) {
   return 0;
 }
 
-static clq_status check_buffer(const char *op, const char *arg, const char *plane, cl_mem mem,
-                               uint64_t offset, uint64_t bytes) {
-  size_t size = 0;
-  CLQI_TRY(clqi_cl(clGetMemObjectInfo(mem, CL_MEM_SIZE, sizeof size, &size, NULL),
+/* What checks of one argument's buffers need to know of it. */
+typedef struct argument {
+  const clq_context *context;
+  const char *op;
+  const char *name;
+  clqi_role role;
+} argument;
+
+/* The elements of a tensor, or one of its planes. */
+typedef struct part {
+  const char *name;
+  cl_mem mem; /* NULL: absent */
+  uint64_t offset;
+  uint64_t bytes;
+} part;
+
+static bool parts_overlap(const part *a, const part *b) {
+  return a->mem != NULL && a->mem == b->mem && a->offset < b->offset + b->bytes &&
+         b->offset < a->offset + a->bytes;
+}
+
+static clq_status check_part(const argument *a, const part *p) {
+  if (p->mem == NULL || p->bytes == 0) {
+    return CLQ_OK;
+  }
+  uint64_t size = 0;
+  const clq_status status = clqi_buffer_bytes(a->context, p->mem, &size);
+  if (status != CLQ_OK) {
+    return clqi_fail_prefix(status, "%s: %s%s", a->op, a->name, p->name);
+  }
+  cl_mem_flags flags = 0;
+  CLQI_TRY(clqi_cl(clGetMemObjectInfo(p->mem, CL_MEM_FLAGS, sizeof flags, &flags, NULL),
                    "clGetMemObjectInfo"));
-  CLQI_REQUIRE(offset <= size && bytes <= size - offset,
-               "%s: the buffer of %s%s has %zu bytes, needed: %llu from offset %llu", op, arg,
-               plane, size, (unsigned long long)bytes, (unsigned long long)offset);
+  CLQI_REQUIRE(a->role == CLQI_IN || (flags & CL_MEM_READ_ONLY) == 0,
+               "%s: the buffer of %s%s was created read-only", a->op, a->name, p->name);
+  CLQI_REQUIRE(a->role == CLQI_OUT || (flags & CL_MEM_WRITE_ONLY) == 0,
+               "%s: the buffer of %s%s was created write-only", a->op, a->name, p->name);
+  CLQI_REQUIRE(p->offset <= size && p->bytes <= size - p->offset,
+               "%s: the buffer of %s%s has %llu bytes, needed: %llu from offset %llu", a->op,
+               a->name, p->name, (unsigned long long)size, (unsigned long long)p->bytes,
+               (unsigned long long)p->offset);
   return CLQ_OK;
 }
 
 /* The tensor's own bytes, last element included, lie inside its buffer; so do its planes. */
-static clq_status check_tensor_buffers(const char *op, const char *arg, const clq_tensor *t) {
-  CLQI_REQUIRE(t->mem != NULL, "%s: %s has no buffer", op, arg);
+static clq_status check_tensor_buffers(const argument *a, const clq_tensor *t) {
+  CLQI_REQUIRE(t->mem != NULL, "%s: %s has no buffer", a->op, a->name);
   const int dims = clqi_used_dims(t);
   int64_t last = 0;
   int64_t rows = 1;
@@ -169,34 +203,34 @@ static clq_status check_tensor_buffers(const char *op, const char *arg, const cl
     }
     CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, clqi_stride(t, dims, d), &reach) &&
                      clqi_add_i64(last, reach, &last),
-                 "%s: the extent of %s overflows", op, arg);
+                 "%s: the extent of %s overflows", a->op, a->name);
     rows *= d < dims - 1 ? t->shape[d] : 1;
   }
   int64_t bytes;
   CLQI_REQUIRE(clqi_mul_i64(last + 1, (int64_t)clq_dtype_bytes(t->dtype), &bytes),
-               "%s: the extent of %s overflows", op, arg);
-  CLQI_TRY(check_buffer(op, arg, "", t->mem, t->offset, (uint64_t)bytes));
-  if (t->quant.per == 0) {
-    return CLQ_OK;
-  }
-  const uint64_t plane = 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
-  if (t->quant.scale != NULL) {
-    CLQI_TRY(check_buffer(op, arg, ".quant.scale", t->quant.scale, t->quant.scale_offset, plane));
-  }
-  if (t->quant.zero != NULL) {
-    CLQI_TRY(check_buffer(op, arg, ".quant.zero", t->quant.zero, t->quant.zero_offset, plane));
-  }
-  if (t->quant.sum != NULL) {
-    CLQI_TRY(check_buffer(op, arg, ".quant.sum", t->quant.sum, t->quant.sum_offset, plane));
+               "%s: the extent of %s overflows", a->op, a->name);
+  const uint64_t planes =
+      t->quant.per == 0 ? 0 : 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
+  const part parts[] = {{"", t->mem, t->offset, (uint64_t)bytes},
+                        {".quant.scale", t->quant.scale, t->quant.scale_offset, planes},
+                        {".quant.zero", t->quant.zero, t->quant.zero_offset, planes},
+                        {".quant.sum", t->quant.sum, t->quant.sum_offset, planes}};
+  for (size_t i = 0; i < CLQI_COUNT(parts); ++i) {
+    CLQI_TRY(check_part(a, &parts[i]));
+    for (size_t k = 0; k < i && a->role != CLQI_IN; ++k) {
+      CLQI_REQUIRE(!parts_overlap(&parts[i], &parts[k]), "%s: %s%s overlaps %s%s", a->op, a->name,
+                   parts[i].name, a->name, parts[k].name);
+    }
   }
   return CLQ_OK;
 }
 
-clq_status clqi_op_check_buffers(const clqi_op *op, const void *args) {
+clq_status clqi_op_check_buffers(const clq_context *context, const clqi_op *op, const void *args) {
   for (size_t i = 0; i < op->field_count; ++i) {
     const clq_tensor *t = clqi_field_const(&op->fields[i], args);
     if (clqi_present(t) && t->value == 0) {
-      CLQI_TRY(check_tensor_buffers(op->name, op->fields[i].name, t));
+      const argument a = {context, op->name, op->fields[i].name, op->fields[i].role};
+      CLQI_TRY(check_tensor_buffers(&a, t));
     }
   }
   return CLQ_OK;
@@ -231,7 +265,7 @@ clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) 
   if (op->empty(copy)) {
     return CLQ_OK;
   }
-  CLQI_TRY(clqi_op_check_buffers(op, copy));
+  CLQI_TRY(clqi_op_check_buffers(emitter->context, op, copy));
   CLQI_TRY(clqi_op_check_overlap(op, copy));
   return op->launch(emitter, copy);
 }

@@ -62,7 +62,7 @@ clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *
 
 /* Every tensor that is no edge has its buffers, and lies inside them. For work that is not empty.
  */
-clq_status clqi_op_check_buffers(const clqi_op *op, const void *args);
+clq_status clqi_op_check_buffers(const clq_context *context, const clqi_op *op, const void *args);
 
 /* --- helpers for check functions; `op` and `arg` name things in the sentence --- */
 

@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "ops/emit.h"
 #include "ops/op.h"
 
@@ -30,6 +32,7 @@ static clq_status check(const clq_context *context, const void *args) {
     CLQI_TRY(clqi_check_tensor(NAME, "gamma", &a->gamma, 1, CLQI_DT(CLQ_F32)));
     CLQI_TRY(clqi_check_extent(NAME, "gamma", &a->gamma, 0, a->x.shape[1], "cols of x"));
   }
+  CLQI_REQUIRE(isfinite(a->eps), "rmsnorm: eps is %g", (double)a->eps);
   return clqi_check_output(NAME, &a->out, a->x.shape[0], a->x.shape[1]);
 }
 

@@ -255,7 +255,7 @@ static clq_status check_node(clq_graph *graph, const clqi_node *node) {
   if (op->empty(node->args)) {
     return CLQ_OK;
   }
-  CLQI_TRY(clqi_op_check_buffers(op, node->args));
+  CLQI_TRY(clqi_op_check_buffers(graph->context, op, node->args));
   return clqi_op_check_overlap(op, node->args);
 }
 

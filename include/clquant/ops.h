@@ -163,8 +163,8 @@ typedef struct clq_softmax_args {
 } clq_softmax_args;
 CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
 
-/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` f32, or i8 per token or
- *  per group of 32. `gate` and `up` may be views of one buffer. */
+/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` f32 or f16, or i8 per token
+ * or per group. `gate` and `up` may be views of one buffer. */
 typedef struct clq_silu_mul_args {
   clq_tensor gate;
   clq_tensor up;
