@@ -124,7 +124,7 @@ Test(model, f16_cache_costs_little) {
   close_fixture(&f);
 }
 
-Test(model, q8g32_logits_are_no_further_off_than_the_peer) {
+Test(model, q8g32_logits_over_all_prompts_are_no_further_off_than_the_peer) {
   fixture f = open_fixture();
   double squares = 0.0;
   size_t count = 0;

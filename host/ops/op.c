@@ -193,25 +193,19 @@ static clq_status check_part(const argument *a, const part *p) {
 /* The tensor's own bytes, last element included, lie inside its buffer; so do its planes. */
 static clq_status check_tensor_buffers(const argument *a, const clq_tensor *t) {
   CLQI_REQUIRE(t->mem != NULL, "%s: %s has no buffer", a->op, a->name);
-  const int dims = clqi_used_dims(t);
-  int64_t last = 0;
-  int64_t rows = 1;
-  for (int d = 0; d < dims; ++d) {
-    int64_t reach;
-    if (t->shape[d] == 0) {
-      return CLQ_OK;
-    }
-    CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, clqi_stride(t, dims, d), &reach) &&
-                     clqi_add_i64(last, reach, &last),
-                 "%s: the extent of %s overflows", a->op, a->name);
-    rows *= d < dims - 1 ? t->shape[d] : 1;
+  uint64_t bytes = 0;
+  const clq_status status = clqi_extent_bytes(t, &bytes);
+  if (status != CLQ_OK) {
+    return clqi_fail_prefix(status, "%s: the extent of %s", a->op, a->name);
   }
-  int64_t bytes;
-  CLQI_REQUIRE(clqi_mul_i64(last + 1, (int64_t)clq_dtype_bytes(t->dtype), &bytes),
-               "%s: the extent of %s overflows", a->op, a->name);
-  const uint64_t planes =
-      t->quant.per == 0 ? 0 : 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
-  const part parts[] = {{"", t->mem, t->offset, (uint64_t)bytes},
+  if (bytes == 0) {
+    return CLQ_OK;
+  }
+  const int dims = clqi_used_dims(t);
+  const uint64_t planes = t->quant.per == 0 ? 0
+                                            : 4U * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims),
+                                                                              t->shape[dims - 1]);
+  const part parts[] = {{"", t->mem, t->offset, bytes},
                         {".quant.scale", t->quant.scale, t->quant.scale_offset, planes},
                         {".quant.zero", t->quant.zero, t->quant.zero_offset, planes},
                         {".quant.sum", t->quant.sum, t->quant.sum_offset, planes}};

@@ -226,7 +226,10 @@ static clq_status build_from_source(clqi_program_cache *cache, const char *file,
   CLQI_TRY(clqi_cl(code, "clCreateProgramWithSource"));
   code = clBuildProgram(p, 1, &cache->context->device, options, NULL, NULL);
   if (code != CL_SUCCESS) {
-    const clq_status status = build_failure(cache, file, p, code);
+    /* A want of memory says nothing of the source, and the next try may succeed. */
+    const bool passing = code == CL_OUT_OF_HOST_MEMORY || code == CL_OUT_OF_RESOURCES;
+    const clq_status status =
+        passing ? clqi_cl(code, "clBuildProgram") : build_failure(cache, file, p, code);
     (void)clReleaseProgram(p);
     return status;
   }

@@ -104,8 +104,8 @@ CLQ_API void clq_stream_destroy(clq_stream *stream);
 CLQ_API cl_command_queue clq_stream_queue(const clq_stream *stream);
 CLQ_API clq_context *clq_stream_context(const clq_stream *stream);
 
-/** Waits until all work is done; reports the first error seen since the last call,
- *  also what kernels found in their data (an id out of range). */
+/** Waits until all work is done; reports a failure to get there, and what kernels found in their
+ *  data since the last call (an id out of range), once. */
 CLQ_API CLQ_NODISCARD clq_status clq_stream_finish(clq_stream *stream);
 /** Work enqueued from now on waits for @p event, which may be of another queue. */
 CLQ_API CLQ_NODISCARD clq_status clq_stream_wait(clq_stream *stream, cl_event event);
