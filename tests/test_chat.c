@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counting.h"
 #include "model/chat.h"
 #include "tiny_tokenizer.h"
 
@@ -209,39 +210,18 @@ Test(chat, bos_stands_first_if_the_template_has_it) {
   tiny_destroy(tiny);
 }
 
-static long allowed;
-static long live;
-static void *allocate(void *user, size_t bytes) {
-  (void)user;
-  void *block = allowed-- > 0 ? malloc(bytes) : NULL;
-  live += block != NULL;
-  return block;
-}
-static void *reallocate(void *user, void *block, size_t bytes) {
-  (void)user;
-  void *grown = allowed-- > 0 ? realloc(block, bytes) : NULL;
-  live += block == NULL && grown != NULL;
-  return grown;
-}
-static void release(void *user, void *block) {
-  (void)user;
-  --live;
-  free(block);
-}
-
 Test(chat, every_lack_of_memory_is_an_error_and_leaks_nothing) {
   const clqi_chat_message hi = message(CLQI_CHAT_USER, "Hi");
   clq_status status = CLQ_OUT_OF_HOST_MEMORY;
-  long failing = 0;
+  size_t failing = 0;
   for (; status != CLQ_OK; ++failing) {
-    allowed = failing;
-    clq_set_allocator(&(clq_allocator){allocate, reallocate, release, NULL});
+    counting_start(failing + 1, 1);
     clqi_chat chat = {0};
     status = clqi_chat_format(clqi_text_of(chatml), &hi, 1, &chat);
     cr_assert(status == CLQ_OK || (status == CLQ_OUT_OF_HOST_MEMORY && chat.text.data == NULL));
     clqi_chat_free(&chat);
-    clq_set_allocator(NULL);
-    cr_assert_eq(live, 0);
+    counting_stop();
+    cr_assert_eq(counting_live(), 0);
   }
   cr_assert_gt(failing, 3);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counting.h"
 #include "gguf_example.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
@@ -317,33 +318,6 @@ Test(gguf, null_arguments_are_named) {
 
 /* --- Out of memory. ------------------------------------------------------- */
 
-typedef struct counter {
-  size_t calls;
-  size_t fail_at;  /* this allocation, counted from 1 */
-  bool persistent; /* and all that follow */
-  size_t live;
-} counter;
-
-static void *count_allocate(void *user, size_t bytes) {
-  counter *c = user;
-  ++c->calls;
-  if (c->calls == c->fail_at || (c->persistent && c->calls > c->fail_at)) {
-    return NULL;
-  }
-  ++c->live;
-  return malloc(bytes);
-}
-
-static void *count_reallocate(void *user, void *block, size_t bytes) {
-  return block == NULL ? count_allocate(user, bytes) : realloc(block, bytes);
-}
-
-static void count_release(void *user, void *block) {
-  counter *c = user;
-  --c->live;
-  free(block);
-}
-
 static clq_status open_and_read(const gguf_bytes *bytes) {
   clqi_gguf *file = NULL;
   clqi_gguf_string *texts = NULL;
@@ -368,12 +342,11 @@ Test(gguf, every_failed_allocation_is_reported_and_nothing_leaks) {
   size_t failures = 0;
   for (int persistent = 0; persistent < 2; ++persistent) {
     for (size_t k = 1;; ++k) {
-      counter c = {.fail_at = k, .persistent = persistent != 0};
-      clq_set_allocator(&(clq_allocator){count_allocate, count_reallocate, count_release, &c});
+      counting_start(k, persistent);
       const clq_status status = open_and_read(&bytes);
-      clq_set_allocator(NULL);
-      cr_assert_eq(c.live, 0, "allocation %zu: %zu blocks leak", k, c.live);
-      if (c.calls < k) {
+      counting_stop();
+      cr_assert_eq(counting_live(), 0, "allocation %zu: %zu blocks leak", k, counting_live());
+      if (!counting_failed()) {
         cr_assert_eq(status, CLQ_OK);
         break;
       }
@@ -391,14 +364,13 @@ Test(gguf, every_failed_allocation_is_reported_and_nothing_leaks) {
 /* A refused file leaks nothing either. */
 Test(gguf, refusals_leak_nothing) {
   gguf_bytes bytes = gguf_example(3);
-  counter c = {0};
-  clq_set_allocator(&(clq_allocator){count_allocate, count_reallocate, count_release, &c});
+  counting_start(0, 0);
   for (size_t size = 1; size < bytes.size; ++size) {
     clqi_gguf *file;
     cr_assert_eq(clqi_gguf_open_memory(bytes.data, size, "cut.gguf", &file), CLQ_BAD_FILE);
-    cr_assert_eq(c.live, 0, "length %zu", size);
+    cr_assert_eq(counting_live(), 0, "length %zu", size);
   }
-  clq_set_allocator(NULL);
-  cr_assert(c.calls > 0);
+  counting_stop();
+  cr_assert_gt(counting_calls(), 0);
   free(bytes.data);
 }

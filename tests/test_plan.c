@@ -9,6 +9,7 @@
 
 #include <clquant/graph.h>
 
+#include "counting.h"
 #include "device.h"
 
 /* --- the OpenCL calls that plans make, counted and made to fail --- */
@@ -87,36 +88,6 @@ cl_int __wrap_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, c
 cl_int __wrap_clFlush(cl_command_queue queue) {
   flush_calls++;
   return __real_clFlush(queue);
-}
-
-/* --- host memory, counted and made to fail --- */
-
-static int blocks_out;
-static int allocations;
-static int allocations_left = INT32_MAX;
-
-static void *count_allocate(void *user, size_t bytes) {
-  (void)user;
-  if (allocations_left-- <= 0) {
-    return NULL;
-  }
-  allocations++;
-  blocks_out++;
-  return malloc(bytes);
-}
-static void *count_reallocate(void *user, void *block, size_t bytes) {
-  (void)user;
-  if (allocations_left-- <= 0) {
-    return NULL;
-  }
-  allocations++;
-  blocks_out += block == NULL ? 1 : 0;
-  return realloc(block, bytes);
-}
-static void count_release(void *user, void *block) {
-  (void)user;
-  blocks_out--;
-  free(block);
 }
 
 /* --- a small chain: inferred shapes, views with strides, in-place nodes, residuals, int8 per group
@@ -361,13 +332,14 @@ Test(plan, replays_with_changing_inputs_and_touches_nothing) {
   test_device d = test_device_open(NULL);
   chain c = open_chain(&d, 5, 192);
   clq_plan *plan = plan_of(&d, &c, NULL);
-  clq_set_allocator(&(clq_allocator){count_allocate, count_reallocate, count_release, NULL});
+  counting_start(0, 0);
   for (uint64_t round = 0; round < 100; round++) {
     const result expected = immediate_result(&d, &c, round);
     test_ok(clq_stream_finish(d.stream));
-    allocations = set_arg_calls = kernels_created = buffers_created = enqueue_calls = 0;
+    const size_t allocations = counting_calls();
+    set_arg_calls = kernels_created = buffers_created = enqueue_calls = 0;
     test_ok(clq_plan_run(plan, d.stream));
-    cr_assert_eq(allocations, 0, "a run allocated");
+    cr_assert_eq(counting_calls(), allocations, "a run allocated");
     cr_assert_eq(set_arg_calls, 0, "a run set arguments");
     cr_assert_eq(kernels_created, 0);
     cr_assert_eq(buffers_created, 0);
@@ -377,7 +349,7 @@ Test(plan, replays_with_changing_inputs_and_touches_nothing) {
     free(expected.bytes);
     free(got.bytes);
   }
-  clq_set_allocator(NULL);
+  counting_stop();
   clq_plan_destroy(plan);
   close_chain(&c);
   test_device_close(&d);
@@ -579,41 +551,41 @@ Test(plan, nothing_leaks_whatever_fails) {
   chain c = open_chain(&d, 3, 64);
   test_ok(try_plan(&d, &c)); /* the program is in the cache from here on */
 
-  clq_set_allocator(&(clq_allocator){count_allocate, count_reallocate, count_release, NULL});
   kernels_alive = 0;
   clq_status status = CLQ_OUT_OF_HOST_MEMORY;
-  int granted = 0;
+  size_t granted = 0;
   for (; status != CLQ_OK && granted < 200; granted++) {
-    allocations_left = granted;
-    blocks_out = 0;
+    counting_start(granted + 1, 1);
     status = try_plan(&d, &c);
+    counting_stop();
     cr_assert(status == CLQ_OK || status == CLQ_OUT_OF_HOST_MEMORY, "%s: %s",
               clq_status_name(status), clq_last_error());
-    cr_assert_eq(blocks_out, 0, "%d allocations granted, %d blocks leaked", granted, blocks_out);
+    cr_assert_eq(counting_live(), 0, "%zu allocations granted, %zu blocks leaked", granted,
+                 counting_live());
     cr_assert_eq(kernels_alive, 0);
   }
   cr_assert_eq(status, CLQ_OK);
   cr_assert_gt(granted, 5);
-  allocations_left = INT32_MAX;
 
+  counting_start(0, 0);
   for (int i = 0; i < 2; i++) {
     fail_kernel_in = i;
     char part[64];
     (void)snprintf(part, sizeof part, "plan: node %d (rmsnorm): ", i);
     status = try_plan(&d, &c);
     test_fails(status, CLQ_OUT_OF_HOST_MEMORY, part);
-    cr_assert_eq(blocks_out, 0);
+    cr_assert_eq(counting_live(), 0);
     cr_assert_eq(kernels_alive, 0);
   }
   fail_kernel_in = -1;
   fail_buffer_in = 0;
   test_fails(try_plan(&d, &c), CLQ_OUT_OF_DEVICE_MEMORY, "plan: the arena: ");
   fail_buffer_in = -1;
-  cr_assert_eq(blocks_out, 0);
+  cr_assert_eq(counting_live(), 0);
   test_ok(try_plan(&d, &c));
-  cr_assert_eq(blocks_out, 0);
+  cr_assert_eq(counting_live(), 0);
   cr_assert_eq(kernels_alive, 0);
-  clq_set_allocator(NULL);
+  counting_stop();
   close_chain(&c);
   test_device_close(&d);
 }

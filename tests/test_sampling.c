@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counting.h"
 #include "model/sampling.h"
 
 enum { MAX_LOGITS = 64 };
@@ -276,23 +277,14 @@ Test(sampling, bad_logits_and_settings_are_refused) {
   }
 }
 
-static void *refuse(void *user, size_t bytes) {
-  int *left = user;
-  return (*left)-- > 0 ? malloc(bytes) : NULL;
-}
-static void release(void *user, void *block) {
-  (void)user;
-  free(block);
-}
-
 Test(sampling, out_of_memory_is_an_error) {
-  for (int allowed = 0; allowed < 2; ++allowed) {
-    int left = allowed;
-    clq_set_allocator(&(clq_allocator){.allocate = refuse, .release = release, .user = &left});
+  for (size_t allowed = 0; allowed < 2; ++allowed) {
+    counting_start(allowed + 1, 1);
     clqi_sampler *sampler = NULL;
     const clq_status status =
         clqi_sampler_create(&(clqi_sampling){.temperature = 1}, 100, &sampler);
-    clq_set_allocator(NULL);
+    counting_stop();
+    cr_assert_eq(counting_live(), 0);
     cr_assert_eq(status, CLQ_OUT_OF_HOST_MEMORY);
     cr_assert_null(sampler);
   }

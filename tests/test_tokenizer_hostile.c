@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counting.h"
 #include "io/tokenizer.h"
 #include "tiny_tokenizer.h"
 
@@ -177,31 +178,6 @@ Test(tokenizer_hostile, mutations_are_refused_or_work) {
 
 /* --- Memory. ------------------------------------------------------------------ */
 
-typedef struct meter {
-  long left; /* allocations until the first that fails */
-  long live;
-} meter;
-
-static void *metered_allocate(void *user, size_t bytes) {
-  meter *m = user;
-  void *block = m->left-- > 0 ? malloc(bytes) : NULL;
-  m->live += block != NULL;
-  return block;
-}
-
-static void *metered_reallocate(void *user, void *block, size_t bytes) {
-  meter *m = user;
-  void *grown = m->left-- > 0 ? realloc(block, bytes) : NULL;
-  m->live += block == NULL && grown != NULL;
-  return grown;
-}
-
-static void metered_release(void *user, void *block) {
-  meter *m = user;
-  --m->live;
-  free(block);
-}
-
 /* Creates, encodes (with repair, a long piece, special tokens) and decodes. */
 static clq_status use_everything(const clqi_tokenizer_desc *desc) {
   static const char text[] =
@@ -233,16 +209,15 @@ Test(tokenizer_hostile, every_lack_of_memory_is_an_error_and_leaks_nothing) {
     tiny_vocabulary *tiny = tiny_create(pres[p]);
     (void)tiny_merge(tiny, BYTE('a'), BYTE('a'));
     clq_status status = CLQ_OUT_OF_HOST_MEMORY;
-    long allowed = 0;
+    size_t allowed = 0;
     for (; status != CLQ_OK; ++allowed) {
-      meter m = {allowed, 0};
-      clq_set_allocator(
-          &(clq_allocator){metered_allocate, metered_reallocate, metered_release, &m});
+      counting_start(allowed + 1, 1);
       status = use_everything(&tiny->desc);
-      clq_set_allocator(NULL);
-      cr_assert(status == CLQ_OK || status == CLQ_OUT_OF_HOST_MEMORY, "allocation %ld: %s", allowed,
+      counting_stop();
+      cr_assert(status == CLQ_OK || status == CLQ_OUT_OF_HOST_MEMORY, "allocation %zu: %s", allowed,
                 clq_last_error());
-      cr_assert_eq(m.live, 0, "allocation %ld fails: %ld blocks are left", allowed, m.live);
+      cr_assert_eq(counting_live(), 0, "allocation %zu fails: %zu blocks are left", allowed,
+                   counting_live());
       cr_assert_lt(allowed, 2000);
     }
     cr_assert_gt(allowed, 20);

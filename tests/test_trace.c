@@ -9,6 +9,7 @@
 
 #include <clquant/graph.h>
 
+#include "counting.h"
 #include "device.h"
 
 enum { ROWS = 64, COLS = 256, NODES = 4 };
@@ -243,48 +244,21 @@ Test(trace, one_lane_for_each_queue) {
 
 /* --- host memory --- */
 
-static int blocks_out;
-static int allocations_left = INT32_MAX;
-
-static void *count_allocate(void *user, size_t bytes) {
-  (void)user;
-  if (allocations_left-- <= 0) {
-    return NULL;
-  }
-  blocks_out++;
-  return malloc(bytes);
-}
-static void *count_reallocate(void *user, void *block, size_t bytes) {
-  (void)user;
-  if (allocations_left-- <= 0) {
-    return NULL;
-  }
-  blocks_out += block == NULL ? 1 : 0;
-  return realloc(block, bytes);
-}
-static void count_release(void *user, void *block) {
-  (void)user;
-  blocks_out--;
-  free(block);
-}
-
 Test(trace, out_of_memory) {
   fixture f = open_fixture();
-  clq_set_allocator(&(clq_allocator){count_allocate, count_reallocate, count_release, NULL});
   clq_status status = CLQ_OUT_OF_HOST_MEMORY;
-  for (int granted = 0; status != CLQ_OK && granted < 100; granted++) {
-    allocations_left = granted;
-    blocks_out = 0;
+  for (size_t granted = 0; status != CLQ_OK && granted < 100; granted++) {
+    counting_start(granted + 1, 1);
     clq_trace *trace = NULL;
     status = clq_trace_create(&trace);
     if (status == CLQ_OK) {
       status = clq_plan_run_traced(f.plan, f.device.stream, trace);
     }
     clq_trace_destroy(trace);
+    counting_stop();
     cr_assert(status == CLQ_OK || status == CLQ_OUT_OF_HOST_MEMORY, "%s", clq_last_error());
-    cr_assert_eq(blocks_out, 0);
+    cr_assert_eq(counting_live(), 0);
   }
   cr_assert_eq(status, CLQ_OK);
-  clq_set_allocator(NULL);
   close_fixture(&f);
 }

@@ -54,5 +54,6 @@ void counting_start(size_t k, int persistent) {
 }
 
 size_t counting_live(void) { return atomic_load(&live); }
+size_t counting_calls(void) { return atomic_load(&calls); }
 int counting_failed(void) { return atomic_load(&failed); }
 void counting_stop(void) { clq_set_allocator(NULL); }

@@ -9,9 +9,11 @@
 void counting_start(size_t k, int persistent);
 /* Blocks allocated and not released since start. */
 size_t counting_live(void);
+/* Allocations asked for since start. */
+size_t counting_calls(void);
 /* True if an allocation was made to fail. */
 int counting_failed(void);
-/* Back to malloc and free; everything counted must be released by then. */
+/* Back to malloc and free. What was counted stays readable. */
 void counting_stop(void);
 
 #endif
