@@ -80,7 +80,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
                                                 const clq_dequantize_args *args);
 
 /** out[M, N] = x[M, K] * W[N, K]^T. `x` f32, or i8 symmetric per token or per group
- *  of 32 with its sums; `weights` any packed format (quantize.h); `out` f32.
+ *  of 32 with its sums; `weights` any packed format (quantize.h); `out` f32, or f16: what f32
+ *  would be, rounded once to nearest even.
  *  With i8 activations the products are summed exactly in int32 over each group,
  *  and groups are added in ascending order in f32:
  *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)
