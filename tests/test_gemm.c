@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "quant/weights.h"
 #include "ref/math.h"
 #include "ref/ref.h"
 #include "weights.h"
+
+TestSuite(gemm, .fini = opencl_none_live);
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

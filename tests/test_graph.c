@@ -8,6 +8,9 @@
 #include <clquant/graph.h>
 
 #include "device.h"
+#include "opencl.h"
+
+TestSuite(graph, .fini = opencl_none_live);
 
 enum { ROWS = 3, COLS = 64 };
 

@@ -12,9 +12,12 @@
 
 #include "counting.h"
 #include "device.h"
+#include "opencl.h"
 #include "runtime/context.h"
 #include "runtime/cpu.h"
 #include "runtime/program_cache.h"
+
+TestSuite(runtime, .fini = opencl_none_live);
 
 /* A new folder of mode 0700. */
 static const char *new_folder(char path[64]) {

@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "ref/softmax.h"
+
+TestSuite(softmax, .fini = opencl_none_live);
 
 static const int64_t widths[] = {1,  2,  3,  15, 16, 17,  31,  32,  33,  47,  48,
                                  49, 63, 64, 65, 70, 127, 128, 129, 255, 257, 1025};
