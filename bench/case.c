@@ -43,9 +43,17 @@ void bench_fail(bench_case *c, const char *format, ...) {
   c->code = cli_fail("%s", text);
 }
 
+/* Graphs and plans name the node that failed, of which there is one here. */
+static const char *without_node(const char *text) {
+  const bool named =
+      strncmp(text, "graph: node ", 12) == 0 || strncmp(text, "plan: node ", 11) == 0;
+  const char *rest = named ? strstr(strstr(text, "node "), ": ") : NULL;
+  return rest != NULL ? rest + 2 : text;
+}
+
 bool bench_ok(bench_case *c, clq_status status) {
   if (status != CLQ_OK) {
-    bench_fail(c, "%s", clq_last_error());
+    bench_fail(c, "%s", without_node(clq_last_error()));
   }
   return c->code == CLI_DONE;
 }

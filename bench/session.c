@@ -70,6 +70,9 @@ int bench_open(bench_session *session, const char *device) {
 }
 
 void bench_close(bench_session *session) {
+  if (session->peer != NULL) {
+    session->peer->close();
+  }
   if (session->flush_kernel != NULL) {
     (void)clReleaseKernel(session->flush_kernel);
   }
