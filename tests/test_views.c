@@ -7,7 +7,10 @@
 #include <clquant/graph.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "weights.h"
+
+TestSuite(views, .fini = opencl_none_live);
 
 static const struct {
   clq_granularity per;

@@ -7,6 +7,7 @@
 #include "ops/rope_table.h"
 #include "runtime/buffer.h"
 #include "runtime/checked.h"
+#include "runtime/copy.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
 #include "runtime/stream.h"
@@ -259,6 +260,47 @@ clq_status clq_session_rewind(clq_session *session, int64_t position) {
                "session: rewind to %lld, expected 0 to %lld", (long long)position,
                (long long)(session == NULL ? 0 : session->position));
   session->position = position;
+  return CLQ_OK;
+}
+
+/* A head's keys lie one behind the other, in blocks; so do its values. */
+static clq_status copy_caches(clq_session *to, const clq_session *from) {
+  const clq_model_info *info = &from->model->info;
+  const size_t key_bytes = (size_t)info->head_dim * clq_dtype_bytes(from->sequence.kv);
+  const int64_t keys = clqi_div_up(from->position, CLQI_KEY_BLOCK) * CLQI_KEY_BLOCK;
+  for (int64_t i = 0; i < 2 * info->layers; ++i) {
+    const clqi_copy copy = {.from = from->caches[i],
+                            .to = to->caches[i],
+                            .bytes = (size_t)keys * key_bytes,
+                            .lines = (size_t)info->kv_heads,
+                            .from_pitch = (size_t)from->sequence.capacity * key_bytes,
+                            .to_pitch = (size_t)to->sequence.capacity * key_bytes};
+    CLQI_TRY(clqi_stream_copy(to->stream, &copy));
+  }
+  return CLQ_OK;
+}
+
+clq_status clq_session_copy(clq_session *to, const clq_session *from) {
+  CLQI_REQUIRE(to != NULL && from != NULL, "session: a session to copy is NULL");
+  CLQI_REQUIRE(to->model == from->model, "session: only a session of the same model can be copied");
+  CLQI_REQUIRE(to->sequence.kv == from->sequence.kv,
+               "session: the KV cache is %s, the copied one is %s", clq_dtype_name(to->sequence.kv),
+               clq_dtype_name(from->sequence.kv));
+  CLQI_REQUIRE(from->position <= to->sequence.context,
+               "session: %lld tokens do not fit into a context of %lld", (long long)from->position,
+               (long long)to->sequence.context);
+  if (to == from) {
+    return CLQ_OK;
+  }
+  to->position = 0;
+  if (from->position == 0) {
+    return CLQ_OK;
+  }
+  const clq_status status = copy_caches(to, from);
+  const clq_status finished = clq_stream_finish(to->stream);
+  CLQI_TRY(status);
+  CLQI_TRY(finished);
+  to->position = from->position;
   return CLQ_OK;
 }
 

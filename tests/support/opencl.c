@@ -247,6 +247,18 @@ cl_int __wrap_clEnqueueCopyBuffer(cl_command_queue queue, cl_mem from, cl_mem to
                   event);
 }
 
+WRAP(clEnqueueCopyBufferRect);
+cl_int __wrap_clEnqueueCopyBufferRect(cl_command_queue queue, cl_mem from, cl_mem to,
+                                      const size_t *from_origin, const size_t *to_origin,
+                                      const size_t *region, size_t from_row, size_t from_slice,
+                                      size_t to_row, size_t to_slice, cl_uint waits,
+                                      const cl_event *wait, cl_event *event) {
+  return enqueued(
+      __real_clEnqueueCopyBufferRect(queue, from, to, from_origin, to_origin, region, from_row,
+                                     from_slice, to_row, to_slice, waits, wait, event),
+      event);
+}
+
 WRAP(clEnqueueFillBuffer);
 cl_int __wrap_clEnqueueFillBuffer(cl_command_queue queue, cl_mem to, const void *pattern,
                                   size_t pattern_bytes, size_t offset, size_t bytes, cl_uint waits,
