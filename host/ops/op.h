@@ -76,7 +76,8 @@ int64_t clqi_stride(const clq_tensor *t, int dims, int dim);
 int64_t clqi_rows(const clq_tensor *t, int dims);
 
 /* dtype among `allowed` (or-ed CLQI_DT bits), shape with `dims` dimensions >= 0 and no more,
- * strides sane (last 1; others >= inner extent or all zero), offset a multiple of the element. */
+ * strides as tensor.h has them, offset a multiple of the element, no word on quantization that
+ * would be passed over. */
 #define CLQI_DT(dtype) (1U << (dtype))
 clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *t, int dims,
                              unsigned allowed);

@@ -210,7 +210,7 @@ typedef struct clq_sampler clq_sampler;
 CLQ_API CLQ_NODISCARD clq_status clq_sampler_create(const clq_sampling *sampling,
                                                     int64_t vocabulary, clq_sampler **sampler);
 CLQ_API void clq_sampler_destroy(clq_sampler *sampler);
-/** CLQ_INVALID_ARGUMENT for NaN, +inf, or nothing above -inf. */
+/** CLQ_INVALID_ARGUMENT for NaN, +inf, or nothing above -inf; the sentence says what to try. */
 CLQ_API CLQ_NODISCARD clq_status clq_sampler_sample(clq_sampler *sampler, const float *logits,
                                                     int64_t count, int32_t *id);
 

@@ -16,7 +16,8 @@
  *
  *  Common rules. Every tensor may have a byte offset and a row stride; the
  *  elements of a row are contiguous. Outputs must not overlap inputs unless
- *  the operator says so. Zero rows or columns are success without a launch.
+ *  the operator says so, also as sub-buffers of one buffer.
+ *  Zero rows or columns are success without a launch.
  *  CLQ_INVALID_ARGUMENT: a contract broken; CLQ_UNSUPPORTED: well formed but
  *  not offered. Float results are computed in f32 with explicit fma and
  *  correctly rounded division; a row's result never depends on how many rows

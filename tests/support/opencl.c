@@ -169,6 +169,14 @@ cl_mem __wrap_clCreateBuffer(cl_context context, cl_mem_flags flags, size_t byte
   return made;
 }
 
+WRAP(clCreateSubBuffer);
+cl_mem __wrap_clCreateSubBuffer(cl_mem whole, cl_mem_flags flags, cl_buffer_create_type type,
+                                const void *region, cl_int *code) {
+  cl_mem made = __real_clCreateSubBuffer(whole, flags, type, region, code);
+  add(BUFFER, made != NULL);
+  return made;
+}
+
 WRAP(clCreateProgramWithSource);
 cl_program __wrap_clCreateProgramWithSource(cl_context context, cl_uint count, const char **texts,
                                             const size_t *lengths, cl_int *code) {
