@@ -303,6 +303,7 @@ void bench_emit(bench_case *c) { bench_report_record(c); }
   X(silu_mul)                  \
   X(embedding)                 \
   X(add)                       \
+  X(integer_norm)              \
   X(plan)                      \
   X(limits)
 

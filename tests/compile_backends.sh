@@ -74,6 +74,11 @@ add|spirv||OpFAdd|
 embedding|sm_90|-DCLQ_W_MIN=1|fma.rn.f32 atom.|
 embedding|gfx1100|-DCLQ_W_BITS=8|global_atomic_cmpswap|
 embedding|spirv||OpAtomicCompareExchange|
+integer_norm|sm_90|-DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 bar.sync mul.wide.s32|
+integer_norm|sm_90|-DCLQ_X=6 -DCLQ_OUT=5|bar.sync st.shared mul.wide.s32|
+integer_norm|gfx1100|-DCLQ_X=6|s_barrier ds_store v_mad_i64_i32|
+integer_norm|gfx906|-DCLQ_X=5 -DCLQ_OUT=5|s_barrier ds_write v_mad_i64_i32|
+integer_norm|spirv|-DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpControlBarrier OpGroupNonUniformShuffleXor|
 softmax|sm_90|-DCLQ_X=1|fma.rn.f32 bar.sync st.shared|
 softmax|sm_90|-DCLQ_X=4 -DCLQ_OUT=5|fma.rn.f32 bar.sync|
 softmax|gfx1100|-DCLQ_X=1|s_barrier ds_store v_fma|

@@ -127,6 +127,11 @@ Test(bench, row_operators) {
   check_single(bench("softmax", "--rows", "5", "--cols", "64", "--dtype", "q8", "--out", "u8",
                      "--reps", "2", "-o", "json"),
                "softmax");
+  check_single(bench("integer_norm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
+               "integer_norm");
+  check_single(bench("integer_norm", "--rows", "3", "--cols", "70", "--dtype", "i32", "--out", "u8",
+                     "--norm", "rms", "--exponents", "--reps", "2", "-o", "json"),
+               "integer_norm");
 }
 
 Test(bench, products_and_attention) {

@@ -26,8 +26,11 @@ static const shape_word shape_words[] = {
     {"acts", BENCH_WORD, "f32; q8: int8 with a scale per token; q8g32: per group of 32"},
     {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding"},
     {"cols", BENCH_NUMBER, "elements of a row"},
-    {"dtype", BENCH_WORD, "of the input: f32, f16; softmax: f32, q8"},
-    {"out", BENCH_WORD, "of the output: f32, f16, q8, q8g32; softmax: f32, u8"},
+    {"dtype", BENCH_WORD, "of the input: f32, f16; softmax: f32, q8; integer_norm: i8, u8, i32"},
+    {"out", BENCH_WORD,
+     "of the output: f32, f16, q8, q8g32; softmax: f32, u8; integer_norm: i8, u8"},
+    {"norm", BENCH_WORD, "integer_norm: layer, rms"},
+    {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
     {"residual", BENCH_FLAG, "norms: add a residual first and write the sum back"},
     {"lut", BENCH_WORD, "softmax of q8: type of the table of exponentials, f32"},
     {"batch", BENCH_NUMBER, "attention: sequences, each with its own cache"},
@@ -256,8 +259,10 @@ int cli_bench(int argc, char **argv) {
       "bench", "OP [shape word]... [option]...",
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
       "one record for every combination of the lists. OP: rmsnorm quantize dequantize gemm rope\n"
-      "attention softmax silu_mul embedding add; plan (planning and scheduling); limits (what the\n"
-      "machine itself can do). Medians; times in ns in JSON and CSV. SIGINT ends it with what was\n"
+      "attention softmax silu_mul embedding add integer_norm; plan (planning and scheduling); "
+      "limits\n"
+      "(what the machine itself can do). Medians; times in ns in JSON and CSV. SIGINT ends it with "
+      "what was\n"
       "produced.",
       CLI_OPTIONS(options)};
   int code = CLI_DONE;
