@@ -36,7 +36,8 @@ static fixture open_fixture(int64_t rows, int64_t cols, int64_t out_cols) {
   float *values = malloc(count * sizeof *values);
   test_random random = {11};
   for (size_t i = 0; i < count; i++) {
-    values[i] = test_random_normal(&random) * (float)(1 + i / (size_t)cols);
+    const size_t row = i / (size_t)cols; /* whose scales differ */
+    values[i] = test_random_normal(&random) * (float)(1 + row);
   }
   f.x = test_buffer_new(&f.device, values, count * sizeof *values);
   f.whole = test_buffer_new(&f.device, NULL, out_bytes);
