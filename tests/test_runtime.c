@@ -190,6 +190,28 @@ Test(runtime, streams_join_by_events) {
   test_device_close(&d);
 }
 
+static void keep_line(void *user, clq_log_topic topic, const char *text) {
+  cr_assert_eq(topic, CLQ_LOG_EXEC);
+  (void)snprintf(user, 256, "%s", text);
+}
+
+Test(runtime, launches_are_logged) {
+  test_device d = test_device_open(NULL);
+  char line[256] = "";
+  test_buffer b = test_buffer_new(&d, NULL, 64);
+  const clq_tensor t = {b.mem, CLQ_F32, {1, 16}};
+  test_ok(clq_add(d.stream, &(clq_add_args){t, t, t}));
+  cr_assert_str_empty(line);
+  clq_set_log(keep_line, line, CLQ_LOG_EXEC);
+  test_ok(clq_add(d.stream, &(clq_add_args){t, t, t}));
+  clq_set_log(NULL, NULL, 0);
+  cr_assert(strncmp(line, "add_", 4) == 0 && strstr(line, " work-items in groups of ") != NULL,
+            "'%s'", line);
+  test_ok(clq_stream_finish(d.stream));
+  test_buffer_free(&b);
+  test_device_close(&d);
+}
+
 /* A command that fails after it was enqueued takes those behind it along, as the event of the last
  * tells, or (Intel's CPU runtime) leaves no trace: then there is nothing to report. The commands
  * are no kernels and their events are kept, because pocl 3.1 aborts otherwise. */

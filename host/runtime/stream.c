@@ -124,7 +124,22 @@ static clq_status command_status(clq_stream *stream) {
   return clqi_cl(failed, "a command of the stream");
 }
 
+static void log_launch(const clqi_launch *l) {
+  if (!clqi_log_wanted(CLQ_LOG_EXEC)) {
+    return;
+  }
+  size_t global[3] = {1, 1, 1};
+  size_t local[3] = {1, 1, 1};
+  for (cl_uint d = 0; d < l->dims; ++d) {
+    global[d] = l->global[d];
+    local[d] = l->local[d];
+  }
+  clqi_log(CLQ_LOG_EXEC, "%s: %zu x %zu x %zu work-items in groups of %zu x %zu x %zu",
+           clqi_kernel_name(l->id), global[0], global[1], global[2], local[0], local[1], local[2]);
+}
+
 clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl_event *event) {
+  log_launch(launch);
   const cl_int code =
       clEnqueueNDRangeKernel(stream->queue, launch->kernel, launch->dims, NULL, launch->global,
                              launch->local, 0, NULL, next_event(stream));

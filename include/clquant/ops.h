@@ -82,7 +82,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
                                                 const clq_dequantize_args *args);
 
 /** out[M, N] = x[M, K] * W[N, K]^T. `x` f32, or i8 symmetric per token or per group
- *  of 32 with its sums; `weights` any packed format (quantize.h); `out` f32, or f16: what f32
+ *  of 32 (sums, if it has them, save adding its codes up again);
+ *  `weights` any packed format (quantize.h); `out` f32, or f16: what f32
  *  would be, rounded once to nearest even.
  *  With i8 activations the products are summed exactly in int32 over each group,
  *  and groups are added in ascending order in f32:
