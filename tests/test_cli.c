@@ -137,8 +137,9 @@ Test(cli, help_and_version_are_data) {
 }
 
 Test(cli, wrong_usage_is_named) {
-  const command_result none = command_run((const char *const[]){CLQ_TEST_CLI, NULL}, NULL, NULL);
+  command_result none = command_run((const char *const[]){CLQ_TEST_CLI, NULL}, NULL, NULL);
   cr_assert(none.code == 2 && *none.out == '\0' && strstr(none.err, "usage:") != NULL);
+  command_free(&none);
   expect_refusal(clq(NULL, "rnu"), 2, "unknown command 'rnu', did you mean 'run'");
   expect_refusal(clq(NULL, "--verison"), 2, "unknown option '--verison'");
   expect_refusal(clq(NULL, "run", "--tepm", "1"), 2, "'--tepm', did you mean '--temp'");
