@@ -154,17 +154,17 @@ ensure_model() {
   say "Model: $model"
 }
 
-# build_project TARGET CMAKE_OPTION...
+# build_project PRESET TARGET CMAKE_OPTION...
 build_project() {
-  local target=$1
-  shift
-  say "Building into $build"
+  local folder=$root/build/$1 preset=$1 target=$2
+  shift 2
+  say "Building into $folder"
   local log
   new_scratch
   log=$scratch/configure.log
-  (cd "$root" && cmake --preset release "$@") > "$log" 2>&1 || {
+  (cd "$root" && cmake --preset "$preset" "$@") > "$log" 2>&1 || {
     cat "$log" >&2
-    die "cmake could not configure; remove $build if it was made by another user or compiler."
+    die "cmake could not configure; remove $folder if it was made by another user or compiler."
   }
-  cmake --build "$build" --target "$target" --parallel "$(nproc)" || die "the build failed; see above."
+  cmake --build "$folder" --target "$target" --parallel "$(nproc)" || die "the build failed; see above."
 }
