@@ -70,6 +70,10 @@ static bool size_of(bench_case *c, int64_t count, size_t element_bytes, size_t *
   }
   *bytes = (size_t)count * element_bytes;
   *bytes += *bytes == 0 ? element_bytes : 0;
+  if (*bytes > c->session->device->global_bytes) {
+    bench_fail(c, "%s: the shape needs an array of %zu MiB, the device has %llu MiB", c->op->name,
+               *bytes >> 20, (unsigned long long)(c->session->device->global_bytes >> 20));
+  }
   return c->code == CLI_DONE;
 }
 

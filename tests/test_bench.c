@@ -282,6 +282,7 @@ Test(bench, misuse) {
                  "gemm has no peer 'x'; there is clblast for gemm");
   expect_refusal(bench("add", "--peer", "clblast"), 2, "clblast for gemm");
   expect_refusal(bench("gemm", "--reps", "0"), 2, "--reps");
+  expect_refusal(bench("limits", "--cold"), 2, "limits takes no --cold");
 }
 
 /* In JSON nothing is printed but whole objects. */
@@ -289,6 +290,9 @@ Test(bench, what_is_not_offered_fails_with_the_reason) {
   expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--weights", "w3", "-o", "json"), 1, "w3");
   expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--acts", "f16", "-o", "json"), 1,
                  "clq: gemm: dtype of x is f16");
+  expect_refusal(bench("add", "--rows", "1000000000", "--cols", "100000", "-o", "json"), 1,
+                 "the shape needs an array of");
+  expect_refusal(bench("plan", "--nodes", "1000001", "-o", "json"), 1, "at most 1000000 nodes");
   expect_refusal(bench("gemm", "--n", "8", "--k", "33", "--weights", "q4_0", "-o", "json"), 1,
                  "multiple of 32");
   expect_refusal(bench("softmax", "--rows", "4", "--lut", "q30", "-o", "json"), 1, "q30");

@@ -117,6 +117,9 @@ static bool is_good(const bench_word *word, const char *value) {
 }
 
 static int check_words(const bench_op *op, const bench_options *o, const cli_usage *usage) {
+  if (o->cold && op->run != NULL) {
+    return cli_misuse(usage, "%s takes no --cold", op->name);
+  }
   for (int i = 0; i < WORDS; ++i) {
     if (o->given[i] && !takes(op, shape_words[i].name)) {
       return cli_misuse(usage, "%s takes no --%s", op->name, shape_words[i].name);
