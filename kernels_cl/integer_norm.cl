@@ -57,8 +57,8 @@ typedef uchar out_t;
 #define MOST_EXPONENT 7
 
 /* out_scale, out_zero: planes that receive the two numbers below, one a tensor or one a row;
- * sum: one a row; each may be NULL. eps_sum = mantissa of eps times n; eps = mantissa * 2^-eps_shift.
- * low, high: what codes saturate to. */
+ * sum: one a row; each may be NULL. n eps = eps_sum * 2^-eps_shift. low, high: what codes saturate
+ * to. */
 #define INTEGER_NORM_ARGS                                                                          \
   CLQ_TENSOR(const x_t, x), CLQ_TENSOR(const int, zero), CLQ_TENSOR(const uchar, exponent),        \
       CLQ_TENSOR(const int, multiplier), CLQ_TENSOR(const int, bias), CLQ_TENSOR(out_t, out),      \
@@ -123,38 +123,78 @@ static inline row_norm norm_of(long total, long squares, long n, bool is_layer, 
   return norm;
 }
 
-/* --- elements, in vectors of any width --- */
+/* --- elements --- */
 
 #if CLQ_X == 6
 #define SATURATED(v, INTN) clamp((v), (INTN)-WIDEST, (INTN)WIDEST)
 #else
 #define SATURATED(v, INTN) (v)
 #endif
-#define DEFINE_ELEMENTS(N, INTN, UINTN, LONGN, CONVERT_INTN, CONVERT_LONGN, AS_UINTN, AS_INTN)     \
-  static inline INTN value##N(INTN q, INTN zero, INTN exponent) {                                  \
-    const INTN whole = SATURATED(q - zero, INTN);                                                  \
-    return SATURATED(AS_INTN(AS_UINTN(whole) << AS_UINTN(min(exponent, (INTN)MOST_EXPONENT))),     \
-                     INTN);                                                                        \
-  }                                                                                                \
-  static inline INTN code##N(INTN v, INTN multiplier, INTN bias, row_norm norm, int shift,         \
-                             int low, int high) {                                                  \
-    const INTN c = AS_INTN((AS_UINTN(v) << (uint)norm.up) - norm.offset);                          \
-    const INTN u =                                                                                 \
-        CONVERT_INTN((CONVERT_LONGN(c) * (long)norm.factor + (1L << 28)) >> (long)29);             \
-    const LONGN y = (CONVERT_LONGN(u) * CONVERT_LONGN(multiplier) +                                \
-                     (CONVERT_LONGN(bias) << (long)(shift - 16)) + (1L << (shift - 1))) >>         \
-                    (long)shift;                                                                   \
-    return CONVERT_INTN(clamp(y, (LONGN)(long)low, (LONGN)(long)high));                            \
-  }
+#define VALUE_OF(q, zero, exponent, INTN, AS_INTN, AS_UINTN)                                       \
+  SATURATED(AS_INTN(AS_UINTN(SATURATED((q) - (zero), INTN))                                        \
+                    << AS_UINTN(min((exponent), (INTN)MOST_EXPONENT))),                            \
+            INTN)
+#define CENTRED(v, norm, AS_INTN, AS_UINTN)                                                        \
+  AS_INTN((AS_UINTN(v) << (uint)(norm).up) - (norm).offset)
+
+/* What all elements of a row share after the square root. */
+typedef struct affine {
+  long factor;
+  long bias_unit; /* 1 << (shift - 16) */
+  long rounding;  /* 1 << (shift - 1) */
+  long shift, low, high;
+} affine;
+
+static inline affine affine_of(row_norm norm, int shift, int low, int high) {
+  affine a;
+  a.factor = norm.factor;
+  a.bias_unit = 1 << (shift - 16);
+  a.rounding = 1L << (shift - 1);
+  a.shift = shift;
+  a.low = low;
+  a.high = high;
+  return a;
+}
+
+/* c, multiplier and bias are longs that hold integers. */
+#define UNIT_OF(c, a) (((c) * (a).factor + (1L << 28)) >> 29L)
+#define CODE_OF(u, multiplier, bias, a, LONGN)                                                     \
+  clamp(((u) * (multiplier) + (bias) * (a).bias_unit + (a).rounding) >> (a).shift,                 \
+        (LONGN)((a).low), (LONGN)((a).high))
 
 #if CLQ_ON_CPU
 
 #include "lib/rows.h"
 
-DEFINE_ELEMENTS(16, int16, uint16, long16, convert_int16, convert_long16, as_uint16, as_int16)
+/* An int16 seen as eight longs: its integers at even and at odd places, as longs. The multiply
+ * instructions of CPUs take just these, so nothing moves between lanes. */
+static inline long8 at_even(long8 v) { return (v << 32L) >> 32L; }
+static inline long8 at_odd(long8 v) { return v >> 32L; }
+
+static inline int16 code16(int16 v, int16 multiplier, int16 bias, row_norm norm, affine a) {
+  const long8 c = as_long8(CENTRED(v, norm, as_int16, as_uint16));
+  const long8 m = as_long8(multiplier);
+  const long8 b = as_long8(bias);
+  const long8 even_unit = at_even(UNIT_OF(at_even(c), a));
+  const long8 odd_unit = at_even(UNIT_OF(at_odd(c), a));
+  const long8 even = CODE_OF(even_unit, at_even(m), at_even(b), a, long8);
+  const long8 odd = CODE_OF(odd_unit, at_odd(m), at_odd(b), a, long8);
+  return as_int16((even & 0xffffffffL) | (odd << 32L));
+}
+
+static inline long8 square_pairs(int16 v) {
+  const long8 p = as_long8(v);
+  return at_even(p) * at_even(p) + at_odd(p) * at_odd(p);
+}
+
+static inline long fold_long8(long8 v) {
+  const long4 b = v.lo + v.hi;
+  const long2 c = b.lo + b.hi;
+  return c.x + c.y;
+}
 
 /* p[i .. i+15] as integers; elements at end and beyond are `rest` and are not read. */
-#define DEFINE_LOAD(NAME, T, T16)                                                                  \
+#define DEFINE_LOAD(NAME, T)                                                                       \
   static inline int16 NAME(const __global T *p, long i, long end, T rest) {                        \
     if (i + 16 <= end) {                                                                           \
       return convert_int16(vload16(0, p + i));                                                     \
@@ -165,16 +205,9 @@ DEFINE_ELEMENTS(16, int16, uint16, long16, convert_int16, convert_long16, as_uin
     }                                                                                              \
     return convert_int16(vload16(0, v));                                                           \
   }
-DEFINE_LOAD(load_x, x_t, x_t16)
-DEFINE_LOAD(load_uchar, uchar, uchar16)
-DEFINE_LOAD(load_int, int, int16)
-
-static inline long fold_long16(long16 v) {
-  const long8 a = v.lo + v.hi;
-  const long4 b = a.lo + a.hi;
-  const long2 c = b.lo + b.hi;
-  return c.x + c.y;
-}
+DEFINE_LOAD(load_x, x_t)
+DEFINE_LOAD(load_uchar, uchar)
+DEFINE_LOAD(load_int, int)
 
 #if CLQ_OUT == 4
 #define CODES(y) convert_char16(y)
@@ -195,10 +228,11 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
   const bool has_bias = bias_base != 0;
   const int zero = zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH);
 #define EXPONENTS(i) (has_exponent ? load_uchar(exponent, (i), cols, 0) : (int16)0)
-#define VALUES(i) value16(load_x(x, (i), cols, (x_t)zero), (int16)zero, EXPONENTS(i))
+#define VALUES(i)                                                                                  \
+  VALUE_OF(load_x(x, (i), cols, (x_t)zero), (int16)zero, EXPONENTS(i), int16, as_int16, as_uint16)
 
-  long16 totals = (long16)0;
-  long16 squares = (long16)0;
+  long total = 0;
+  long8 squares = (long8)0;
   for (long begin = 0; begin < cols; begin += BLOCK) {
     const long end = min(begin + BLOCK, cols);
     int16 sums = (int16)0;
@@ -209,24 +243,25 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
         sums += v;
         small += v * v;
       }
-      squares += convert_long16(small);
+      squares += at_even(as_long8(small)) + at_odd(as_long8(small));
     } else {
       for (long i = begin; i < end; i += 16) {
         const int16 v = VALUES(i);
         sums += v;
-        squares += convert_long16(v) * convert_long16(v);
+        squares += square_pairs(v);
       }
     }
-    totals += convert_long16(sums);
+    total += fold_long8(at_even(as_long8(sums)) + at_odd(as_long8(sums)));
   }
   const row_norm norm =
-      norm_of(fold_long16(totals), fold_long16(squares), cols, is_layer != 0, eps_sum, eps_shift);
+      norm_of(total, fold_long8(squares), cols, is_layer != 0, eps_sum, eps_shift);
+  const affine a = affine_of(norm, shift, low, high);
 
   int16 codes = (int16)0;
   for (long i = 0; i < cols; i += 16) {
     const int16 b = has_bias ? load_int(bias, i, cols, 0) : (int16)0;
     const int16 y =
-        code16(VALUES(i), load_int(multiplier, i, cols, 0), b, norm, shift, low, high);
+        code16(VALUES(i), load_int(multiplier, i, cols, 0), b, norm, a);
     /* Beyond the end multiplier and bias are 0, and so is the code. */
     codes += y;
     clq_row_store_i8(CODES(y), (__global char *)out, i, cols);
@@ -250,7 +285,6 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
 
 #define CLQ_GROUP 256 /* the most work-items of a group */
 
-DEFINE_ELEMENTS(1, int, uint, long, convert_int, convert_long, as_uint, as_int)
 CLQ_DEFINE_TREE(long, tree_addl, CLQ_MERGE_ADD)
 
 /* One work-group a row; its work-items take neighbouring elements. */
@@ -269,7 +303,8 @@ __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
   const bool has_exponent = exponent_base != 0;
   const bool has_bias = bias_base != 0;
   const int zero = zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH);
-#define VALUE(i) value1((int)x[i], zero, has_exponent ? (int)exponent[i] : 0)
+#define VALUE(i)                                                                                   \
+  VALUE_OF((int)x[i], zero, has_exponent ? (int)exponent[i] : 0, int, as_int, as_uint)
 
   long total = 0;
   long squares = 0;
@@ -283,10 +318,14 @@ __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
   total = tree_addl(totals, (uint)items);
   squares = tree_addl(products, (uint)items);
   const row_norm norm = norm_of(total, squares, cols, is_layer != 0, eps_sum, eps_shift);
+  const affine a = affine_of(norm, shift, low, high);
 
   int codes = 0;
   for (long i = lid; i < cols; i += items) {
-    const int y = code1(VALUE(i), multiplier[i], has_bias ? bias[i] : 0, norm, shift, low, high);
+    const int c = CENTRED(VALUE(i), norm, as_int, as_uint);
+    const int u = (int)UNIT_OF((long)c, a);
+    const long b = has_bias ? bias[i] : 0;
+    const int y = (int)CODE_OF((long)u, (long)multiplier[i], b, a, long);
     codes += y;
     out[i] = (out_t)y;
   }

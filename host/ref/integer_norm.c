@@ -14,13 +14,12 @@ uint64_t clqi_ref_integer_sqrt(uint64_t n) {
   }
   /* At least sqrt(n), so that every step falls until floor(sqrt(n)) is reached. */
   uint64_t root = (uint64_t)1 << ((bits + 1) / 2);
-  for (;;) {
-    const uint64_t next = (root + n / root) / 2;
-    if (next >= root) {
-      return root;
-    }
+  uint64_t next = (root + n / root) / 2;
+  while (next < root && next > 0) {
     root = next;
+    next = (root + n / root) / 2;
   }
+  return root;
 }
 
 static int64_t clamped(int64_t x, int64_t low, int64_t high) {

@@ -214,10 +214,10 @@ typedef enum clq_norm_kind {
  *  (variance + eps * 2^-eps_shift)), as an integer of 30 fraction bits,
  *      code = (u * multiplier + (bias << (shift - 16)) + (1 << (shift - 1))) >> shift
  *  saturated to `out`'s type: halves are rounded up. Sums and variance are exact, the square root
- *  is the exact integer one; before that last rounding a code is off the exact norm of q' by at
- *  most 2^-15 + 2^-28 * (A + |code|) steps, A the largest |gamma| * sqrt(cols) / out_scale: it is
- *  the nearest one except for values that close to a tie. A constant row (RMSNorm: of zeros) gives
- *  beta, also with eps = 0; gamma = 0 gives beta.
+ *  is the exact integer one; before that last rounding a value is off the exact norm of q' by at
+ *  most 2^-15 + 2^-27 * A steps, A the largest |gamma| * sqrt(cols) / out_scale: its code is the
+ *  nearest one except that close to a tie. A constant row (RMSNorm: of zeros) gives beta, also with
+ *  eps = 0; gamma = 0 gives beta.
  *
  *  `out` i8 or u8, not quantized, per tensor or per token: the scale plane receives out_scale, the
  *  zero plane out_zero, as they are; sums, per token only, the sum of the row's codes, so that
