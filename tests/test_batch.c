@@ -251,6 +251,46 @@ Test(batch, a_copy_goes_on_like_the_session_copied) {
   close_fixture(&f);
 }
 
+/* A copy that is refused, and one that is taken and fails then: no garbage is taken for a cache. */
+Test(batch, a_copy_that_fails_leaves_an_empty_session) {
+  fixture f = open_fixture();
+  clq_session *from = open_session(&f, 0, 0, 64);
+  clq_session *to = open_session(&f, 0, 0, 64);
+  feed(from, 0, 5);
+  static const int skips[] = {0, 7};
+  static const opencl_call calls[] = {OPENCL_COPY_RECT, OPENCL_COMMAND};
+  for (int i = 0; i < 4; ++i) {
+    feed(to, 1, 3);
+    opencl_fail(calls[i / 2], skips[i % 2]);
+    opencl_fail(OPENCL_FINISH, calls[i / 2] == OPENCL_COPY_RECT ? 0 : -1);
+    test_fails(clq_session_copy(to, from), CLQ_DEVICE_ERROR,
+               calls[i / 2] == OPENCL_COPY_RECT ? "clEnqueueCopyBufferRect" : "a command");
+    cr_assert_eq(clq_session_position(to), 0);
+    cr_assert_eq(clq_session_position(from), 5);
+  }
+  test_ok(clq_session_copy(to, from));
+  cr_assert_eq(clq_session_position(to), 5);
+  clq_session_destroy(from);
+  clq_session_destroy(to);
+  close_fixture(&f);
+}
+
+/* Enqueueing fails, and waiting after it too: the first is told. */
+Test(batch, a_pass_that_fails_twice_tells_the_first) {
+  fixture f = open_fixture();
+  clq_session *s = open_session(&f, 0, 0, 64);
+  feed(s, 0, 1);
+  const int32_t id = 1;
+  opencl_fail(OPENCL_ENQUEUE_KERNEL, 3);
+  opencl_fail_with(OPENCL_FINISH, 0, CL_OUT_OF_HOST_MEMORY);
+  test_fails(clq_session_eval(s, &id, 1, CLQ_LOGITS_NONE, NULL), CLQ_DEVICE_ERROR,
+             "clEnqueueNDRangeKernel");
+  cr_assert_eq(clq_session_position(s), 1);
+  feed(s, 0, 1);
+  clq_session_destroy(s);
+  close_fixture(&f);
+}
+
 Test(batch, what_cannot_be_copied_is_refused) {
   fixture f = open_fixture();
   clq_model *other_model = NULL;

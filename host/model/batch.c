@@ -163,7 +163,9 @@ static clq_status borrow_arena(clq_batch *batch) {
 }
 
 clq_status clq_batch_create(clq_session *const *sessions, int32_t count, clq_batch **batch) {
-  CLQI_REQUIRE(sessions != NULL && batch != NULL, "batch: sessions and result must not be NULL");
+  CLQI_REQUIRE(batch != NULL, "batch: the result pointer is NULL");
+  *batch = NULL;
+  CLQI_REQUIRE(sessions != NULL, "batch: sessions is NULL");
   CLQI_REQUIRE(count > 0, "batch: of %d sessions, expected 1 or more", (int)count);
   CLQI_TRY(check_sessions(sessions, count));
   clq_status status = CLQ_OK;

@@ -56,7 +56,7 @@ static clq_status enqueue(clq_plan *plan, clq_stream *stream, clq_trace *trace,
  * pass. */
 clq_status clqi_pass_run(clq_plan *plan, clq_stream *stream, clq_trace *trace,
                          const clqi_pass_transfer *transfer) {
-  const clq_status status = enqueue(plan, stream, trace, transfer);
-  const clq_status finished = clq_stream_finish(stream);
-  return status == CLQ_OK ? finished : status;
+  clq_status status = enqueue(plan, stream, trace, transfer);
+  CLQI_ALSO(status, clq_stream_finish(stream));
+  return status;
 }

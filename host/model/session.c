@@ -7,7 +7,6 @@
 #include "ops/rope_table.h"
 #include "runtime/buffer.h"
 #include "runtime/checked.h"
-#include "runtime/copy.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
 #include "runtime/stream.h"
@@ -58,7 +57,7 @@ static clq_status create_caches(clq_session *s) {
 }
 
 static clq_status create_buffers(clq_session *s) {
-  const clq_context *context = s->model->context;
+  clq_context *context = s->model->context;
   CLQI_TRY(create_rope_table(s));
   CLQI_TRY(create_caches(s));
   return clqi_buffer_create(context, sizeof s->input, &s->inputs);
@@ -208,7 +207,9 @@ static clq_status check_desc(const clq_model *model, const clq_session_desc *des
 clq_status clq_session_create(clq_model *model, clq_stream *stream, const clq_session_desc *desc,
                               clq_session **session) {
   static const clq_session_desc defaults;
-  CLQI_REQUIRE(model != NULL && session != NULL, "session: model and result must not be NULL");
+  CLQI_REQUIRE(session != NULL, "session: the result pointer is NULL");
+  *session = NULL;
+  CLQI_REQUIRE(model != NULL, "session: model is NULL");
   desc = desc == NULL ? &defaults : desc;
   CLQI_TRY(check_desc(model, desc));
   clq_session *s = clqi_calloc(1, sizeof *s);
@@ -296,10 +297,9 @@ clq_status clq_session_copy(clq_session *to, const clq_session *from) {
   if (from->position == 0) {
     return CLQ_OK;
   }
-  const clq_status status = copy_caches(to, from);
-  const clq_status finished = clq_stream_finish(to->stream);
+  clq_status status = copy_caches(to, from);
+  CLQI_ALSO(status, clq_stream_finish(to->stream));
   CLQI_TRY(status);
-  CLQI_TRY(finished);
   to->position = from->position;
   return CLQ_OK;
 }

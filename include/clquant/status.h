@@ -4,7 +4,10 @@
  *  No call aborts and none prints. A call that fails returns a nonzero
  *  clq_status; clq_last_error() then holds one sentence, in the calling
  *  thread, that names the operator or file, the argument, what was expected
- *  and what was found. */
+ *  and what was found.
+ *
+ *  A call that creates something sets its result to NULL first, so that after any failure it may
+ *  be given to its destroy call, which ignores NULL. */
 #ifndef CLQUANT_STATUS_H
 #define CLQUANT_STATUS_H
 
@@ -38,7 +41,7 @@ typedef enum clq_status {
   CLQ_NO_DEVICE = 5,     /**< no OpenCL platform, or no device that matches */
   CLQ_BUILD_FAILED = 6,  /**< a kernel did not compile; the text carries the log's start */
   CLQ_DEVICE_ERROR = 7,  /**< an OpenCL call failed; the text names it and its code */
-  CLQ_DEVICE_LOST = 8,   /**< sticky: every later call on the context answers this */
+  CLQ_DEVICE_LOST = 8,   /**< sticky: all later work on the context's device answers this */
   CLQ_BAD_FILE = 9,      /**< a file's content is malformed or hostile */
   CLQ_IO_ERROR = 10,     /**< a file cannot be opened, read or written */
   CLQ_INVALID_STATE = 11 /**< calls in the wrong order, or after an error */
