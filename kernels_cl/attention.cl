@@ -109,13 +109,13 @@ static inline void store_group(float16 x0, float16 x1, float inverse, int g,
 
 #if !CLQ_ON_CPU
 
-#ifndef CLQ_GROUP
-#define CLQ_GROUP 64 /* work-items of a group, at least 16 */
+#ifndef CLQ_WORK_ITEMS
+#define CLQ_WORK_ITEMS 64 /* work-items of a group, at least 16 */
 #endif
 
 /* The portable form: one work-group a line; scores are computed key by work-item, values
  * dimension by work-item, sums in the lanes of a tile's vectors. */
-__kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void attention_rows(
+__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void attention_rows(
     ATTENTION_ARGS) {
   ATTENTION_AT
   const int lid = (int)get_local_id(0);
@@ -128,7 +128,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void attention_r
   __local float weights[CLQ_CHUNK];
   __local float lanes[16];
   __local float sums[CLQ_HEAD_DIM];
-  for (int d = lid; d < CLQ_HEAD_DIM; d += CLQ_GROUP) {
+  for (int d = lid; d < CLQ_HEAD_DIM; d += CLQ_WORK_ITEMS) {
     query[d] = q[row * q_row + head * q_head + d] * scale;
     sums[d] = 0.0f;
   }
@@ -140,7 +140,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void attention_r
     const __global cache_t *k = k_cache + kv * k_head + start * CLQ_HEAD_DIM;
     const __global cache_t *v = v_cache + kv * v_head + start * CLQ_HEAD_DIM;
     barrier(CLK_LOCAL_MEM_FENCE); /* query is there; weights and lanes are free */
-    for (int j = lid; j < CLQ_CHUNK; j += CLQ_GROUP) {
+    for (int j = lid; j < CLQ_CHUNK; j += CLQ_WORK_ITEMS) {
       const __global cache_t *key = k + (j >> 4) * (CLQ_HEAD_DIM * 16) + (j & 15);
       float s = 0.0f;
       for (int d = 0; j < keys && d < CLQ_HEAD_DIM; d++) {
@@ -159,7 +159,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void attention_r
     barrier(CLK_LOCAL_MEM_FENCE);
     const float chunk_m = clq_fold_max16(vload16(0, lanes));
     const float origin = origin_of(chunk_m);
-    for (int j = lid; j < CLQ_CHUNK; j += CLQ_GROUP) {
+    for (int j = lid; j < CLQ_CHUNK; j += CLQ_WORK_ITEMS) {
       weights[j] = clq_exp_down(weights[j] - origin);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -176,7 +176,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void attention_r
     float b = 1.0f;
     m = start > 0 ? merge_factors(m, chunk_m, &a, &b) : chunk_m;
     l = fma(l, a, chunk_l * b);
-    for (int d = lid; d < CLQ_HEAD_DIM; d += CLQ_GROUP) {
+    for (int d = lid; d < CLQ_HEAD_DIM; d += CLQ_WORK_ITEMS) {
       float o = 0.0f;
       for (int j = 0; j < keys; j++) {
         o = fma(weights[j], load_cache(v + (long)j * CLQ_HEAD_DIM + d), o);
@@ -190,12 +190,12 @@ __kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void attention_r
   out += row * out_row + head * CLQ_HEAD_DIM;
 #if CLQ_OUT == CLQ_OUT_Q8
   const long groups = (row * heads + head) * (CLQ_HEAD_DIM / 32);
-  for (int g = lid; g < CLQ_HEAD_DIM / 32; g += CLQ_GROUP) {
+  for (int g = lid; g < CLQ_HEAD_DIM / 32; g += CLQ_WORK_ITEMS) {
     store_group(vload16(2 * g, sums), vload16(2 * g + 1, sums), inverse, g, out,
                 out_scale + groups, out_sum_base == 0 ? 0 : out_sum + groups);
   }
 #else
-  for (int d = lid; d < CLQ_HEAD_DIM; d += CLQ_GROUP) {
+  for (int d = lid; d < CLQ_HEAD_DIM; d += CLQ_WORK_ITEMS) {
     out[d] = sums[d] * inverse;
   }
 #endif

@@ -3,35 +3,20 @@
  * (columns padded to the work-group, row blocks), work-groups of one row.
  * Each result is one chain of fma over K in ascending order, on weights that
  * are rounded once (lib/weights.h): the same bits as gemm_f32_tile.cl. */
-#include "lib/product.h"
-#include "lib/tensor.h"
-#include "lib/weights.h"
+#include "lib/gemm_args.h"
 
 #ifndef CLQ_ROWS
 #define CLQ_ROWS 4
 #endif
 
 #if CLQ_W_BITS == 32
-typedef float clq_stored;
 #define LOAD_FLOAT(i) w[i]
 #elif CLQ_W_BITS == 16
-typedef half clq_stored;
 #define LOAD_FLOAT(i) clq_load_half(i, w)
-#else
-typedef uint clq_stored;
 #endif
 
-__kernel void gemm_f32_lane(CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_stored, w),
-                            CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-                            CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out),
-                            const long x_stride, const long out_stride, const int rows,
-                            const int cols, const int depth, const int group) {
-  CLQ_AT(const float, x);
-  CLQ_AT(const clq_stored, w);
-  CLQ_AT(const clq_scale, ws);
-  CLQ_AT(const half, wm);
-  CLQ_AT(const uchar, wz);
-  CLQ_AT(clq_out, out);
+__kernel void gemm_f32_lane(CLQ_GEMM_F32_ARGS) {
+  CLQ_GEMM_F32_AT
 
   const int n = (int)get_global_id(0);
   const int m0 = (int)get_global_id(1) * CLQ_ROWS;

@@ -6,9 +6,8 @@
  * Each result is one chain of fma over K in ascending order, on weights that
  * are rounded once (lib/weights.h); neither the tiling nor the number of rows
  * shows in the bits. */
-#include "lib/tensor.h"
+#include "lib/gemm_args.h"
 #include "lib/tile.h"
-#include "lib/weights.h"
 
 #ifndef CLQ_ROWS
 #define CLQ_ROWS 8 /* 8, or 1: a form without tiles of rows */
@@ -20,14 +19,6 @@
 #define CLQ_CHUNK 512 /* elements of K whose weights lie unpacked */
 #endif
 #define COLUMN_TILES 4 /* side by side when there is one row: independent chains */
-
-#if CLQ_W_BITS == 32
-typedef float clq_stored;
-#elif CLQ_W_BITS == 16
-typedef half clq_stored;
-#else
-typedef uint clq_stored;
-#endif
 
 /* One tile of 16 columns while K passes. */
 typedef struct tile_cursor {
@@ -66,7 +57,7 @@ static inline void next_weights(tile_cursor *t, float16 *v) {
   v[0] = clq_load_half16(0, t->w);
 #else
   const uint16 word = vload16(0, t->w);
-  UNROLL for (int j = 0; j < CLQ_STEP; j++) {
+  CLQ_UNROLL for (int j = 0; j < CLQ_STEP; j++) {
     v[j] = CLQ_W_VALUE(CLQ_W_CODE(float16, int16, word, j), t->scale, t->shift);
   }
 #endif
@@ -76,30 +67,22 @@ static inline void next_weights(tile_cursor *t, float16 *v) {
 /* sums += x W: x is [depth][rows of the tile]. */
 static inline void multiply(const float *x, const float16 *w, int depth, float16 *sums) {
   float16 c[CLQ_TILE_ROWS];
-  UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+  CLQ_UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
     c[r] = sums[r];
   }
   for (int k = 0; k < depth; k++) {
-    UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+    CLQ_UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
       c[r] = fma((float16)x[k * CLQ_TILE_ROWS + r], w[k], c[r]);
     }
   }
-  UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+  CLQ_UNROLL for (int r = 0; r < CLQ_TILE_ROWS; r++) {
     sums[r] = c[r];
   }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
-    CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_stored, w), CLQ_TENSOR(const clq_scale, ws),
-    CLQ_TENSOR(const half, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out),
-    const long x_stride, const long out_stride, const int rows, const int cols, const int depth,
-    const int group, const int tiles, const int row_tiles) {
-  CLQ_AT(const float, x);
-  CLQ_AT(const clq_stored, w);
-  CLQ_AT(const clq_scale, ws);
-  CLQ_AT(const half, wm);
-  CLQ_AT(const uchar, wz);
-  CLQ_AT(clq_out, out);
+    CLQ_GEMM_F32_ARGS, const int tiles, const int row_tiles) {
+  CLQ_GEMM_F32_AT
 
   const int groups = (depth + group - 1) / group;
   const int words =
@@ -114,7 +97,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
     for (int t = t0; t < t1; t += COLUMN_TILES) {
       tile_cursor cursor[COLUMN_TILES];
       float16 c[COLUMN_TILES];
-      UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+      CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
         const long at = min(t + i, t1 - 1);
         cursor[i].w = w + at * words * 16;
         cursor[i].ws = ws + at * groups * 16;
@@ -126,16 +109,16 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
       for (int g = 0; g < groups; g++) {
         const int end = min((g + 1) * group, depth);
 #if CLQ_W_BITS < 16
-        UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+        CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
           next_group(&cursor[i]);
         }
 #endif
         for (; k < end; k += CLQ_STEP) {
           const int live = min(CLQ_STEP, end - k);
-          UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+          CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
             float16 v[CLQ_STEP];
             next_weights(&cursor[i], v);
-            UNROLL for (int j = 0; j < CLQ_STEP; j++) {
+            CLQ_UNROLL for (int j = 0; j < CLQ_STEP; j++) {
               if (j < live) {
                 c[i] = fma((float16)row[k + j], v[j], c[i]);
               }
@@ -143,7 +126,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
           }
         }
       }
-      UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
+      CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
         if (t + i < t1) {
           clq_store_columns(c[i], out + (long)m * out_stride + (t + i) * 16,
                             cols - (t + i) * 16);
@@ -157,7 +140,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
   const int end = min(first + row_tiles * CLQ_TILE_ROWS, rows);
   for (int k0 = 0; k0 < depth; k0 += CLQ_CHUNK) {
     const int k1 = min(k0 + CLQ_CHUNK, depth);
-    ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
+    CLQ_ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
       const long m = first + i * CLQ_TILE_ROWS;
       clq_pack_rows((__global const char *)(x + m * x_stride + k0), 4 * x_stride, rows - 1 - (int)m,
                     k1 - k0, 4 * (k1 - k0), xp[i]);
@@ -170,7 +153,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
       cursor.wm = wm + plane;
       cursor.wz = wz + plane;
       int left = 0;
-      ONCE for (int k = k0; k < k1; k += CLQ_STEP) {
+      CLQ_ONCE for (int k = k0; k < k1; k += CLQ_STEP) {
 #if CLQ_W_BITS < 16
         if (left == 0) {
           next_group(&cursor);
@@ -180,17 +163,17 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
 #endif
         next_weights(&cursor, &panel[k - k0]);
       }
-      ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
+      CLQ_ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
         const int m0 = first + i * CLQ_TILE_ROWS;
         const int live = min(end - m0, CLQ_TILE_ROWS);
         __global clq_out *o = out + (long)m0 * out_stride + t * 16;
         float16 sums[CLQ_TILE_ROWS];
-        ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+        CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
           const bool partial = k0 > 0 && r < live;
           sums[r] = partial ? clq_load_columns(o + r * out_stride, cols - t * 16) : (float16)0.0f;
         }
         multiply((const float *)xp[i], panel, k1 - k0, sums);
-        ONCE for (int r = 0; r < live; r++) {
+        CLQ_ONCE for (int r = 0; r < live; r++) {
           clq_store_columns(sums[r], o + r * out_stride, cols - t * 16);
         }
       }

@@ -2,40 +2,15 @@
  * portable base: one work-item computes CLQ_ROWS rows of one column. Launch:
  * (columns padded to the work-group, row blocks), work-groups of one row.
  * Weights, groups and the order of additions: as gemm_q8_tile.cl. */
-#include "lib/dot.h"
-#include "lib/product.h"
-#include "lib/tensor.h"
-#include "lib/weights.h"
+#include "lib/gemm_args.h"
+#include "lib/q8_lane.h"
 
 #ifndef CLQ_ROWS
 #define CLQ_ROWS 4
 #endif
-#ifndef CLQ_X_GROUPED
-#define CLQ_X_GROUPED 1 /* 1: x scales per `group` elements; 0: per token */
-#endif
-#ifndef CLQ_X_SUM
-#define CLQ_X_SUM 0 /* 1: x_sum holds the sum of the codes of every group */
-#endif
-#ifndef CLQ_X_WORDS
-#define CLQ_X_WORDS 0 /* 1: rows of x start at multiples of 4 bytes, K is one of 4 */
-#endif
 
-#include "lib/q8_lane.h"
-
-__kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs),
-                           CLQ_TENSOR(const int, x_sum), CLQ_TENSOR(const uint, w),
-                           CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-                           CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out),
-                           const long x_stride, const long out_stride, const int rows,
-                           const int cols, const int depth, const int group, const int w_ratio) {
-  CLQ_AT(const char, x);
-  CLQ_AT(const float, xs);
-  CLQ_AT(const int, x_sum);
-  CLQ_AT(const uint, w);
-  CLQ_AT(const clq_scale, ws);
-  CLQ_AT(const half, wm);
-  CLQ_AT(const uchar, wz);
-  CLQ_AT(clq_out, out);
+__kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
+  CLQ_GEMM_Q8_AT
 
   const int n = (int)get_global_id(0);
   const int m0 = (int)get_global_id(1) * CLQ_ROWS;
@@ -61,10 +36,10 @@ __kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs
     for (int k = g * group; k < k1; k += 8) {
       for (int r = 0; r < CLQ_ROWS; r++) {
         __global const char *p = x + (long)min(m0 + r, rows - 1) * x_stride + k;
-        const uint a = load_codes(p, depth - k);
-        const uint b = load_codes(p + 4, depth - k - 4);
-        acc[r] = dot_step8(wt, a, b, acc[r]);
-#if NEED_SUM && !CLQ_X_SUM
+        const uint a = clq_load_word(p, depth - k);
+        const uint b = clq_load_word(p + 4, depth - k - 4);
+        acc[r] = clq_dot_step8(wt, a, b, acc[r]);
+#if CLQ_NEED_SUM && !CLQ_X_SUM
         sum[r] = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum[r]));
 #endif
       }
@@ -74,7 +49,7 @@ __kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs
     const float s = clq_load_scale(q, ws);
     for (int r = 0; r < CLQ_ROWS; r++) {
       const long i = (long)min(m0 + r, rows - 1) * groups + g;
-#if NEED_SUM && CLQ_X_SUM
+#if CLQ_NEED_SUM && CLQ_X_SUM
       sum[r] = x_sum[i];
 #endif
 #if CLQ_W_ZERO

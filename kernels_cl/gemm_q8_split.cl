@@ -4,38 +4,15 @@
  * Weights, groups and the order of additions: as gemm_q8_tile.cl. What is exact
  * is spread over the slices: each takes the integer sums of its groups. What is
  * rounded is not: one lane of each column then adds the groups in order. */
-#include "lib/dot.h"
-#include "lib/product.h"
-#include "lib/tensor.h"
-#include "lib/weights.h"
-
-#ifndef CLQ_X_GROUPED
-#define CLQ_X_GROUPED 1 /* 1: x scales per `group` elements; 0: per token */
-#endif
-#ifndef CLQ_X_SUM
-#define CLQ_X_SUM 0 /* 1: x_sum holds the sum of the codes of every group */
-#endif
-#ifndef CLQ_X_WORDS
-#define CLQ_X_WORDS 0 /* 1: rows of x start at multiples of 4 bytes, K is one of 4 */
-#endif
-#define SLICES 8
-#define CHUNK_GROUPS 64
+#include "lib/gemm_args.h"
 #include "lib/q8_lane.h"
 
+#define SLICES 8
+#define CHUNK_GROUPS 64
+
 __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_split(
-    CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs), CLQ_TENSOR(const int, x_sum),
-    CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), const long x_stride,
-    const long out_stride, const int rows, const int cols, const int depth, const int group,
-    const int w_ratio) {
-  CLQ_AT(const char, x);
-  CLQ_AT(const float, xs);
-  CLQ_AT(const int, x_sum);
-  CLQ_AT(const uint, w);
-  CLQ_AT(const clq_scale, ws);
-  CLQ_AT(const half, wm);
-  CLQ_AT(const uchar, wz);
-  CLQ_AT(clq_out, out);
+    CLQ_GEMM_Q8_ARGS) {
+  CLQ_GEMM_Q8_AT
 
   /* Of each group: the sum of products (times the x scale), and its factor; the sum of codes
    * (likewise), and the minimum. */
@@ -64,15 +41,15 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
       __global const uint *p = words + k0 / CLQ_W_PER_WORD * 16;
       int acc = 0, sum = 0;
       for (int k = k0; k < k1; k += 8) {
-        const uint a = load_codes(row + k, depth - k);
-        const uint b = load_codes(row + k + 4, depth - k - 4);
-        acc = dot_step8(p, a, b, acc);
-#if NEED_SUM && !CLQ_X_SUM
+        const uint a = clq_load_word(row + k, depth - k);
+        const uint b = clq_load_word(row + k + 4, depth - k - 4);
+        acc = clq_dot_step8(p, a, b, acc);
+#if CLQ_NEED_SUM && !CLQ_X_SUM
         sum = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum));
 #endif
         p += 16 * 8 / CLQ_W_PER_WORD;
       }
-#if NEED_SUM && CLQ_X_SUM
+#if CLQ_NEED_SUM && CLQ_X_SUM
       sum = x_sum[m * groups + g];
 #endif
       const long q = (tile * w_groups + g / w_ratio) * 16 + column;

@@ -13,31 +13,20 @@
  * K is taken in chunks, so that the rows of x, laid side by side, stay in the
  * first cache while all column tiles pass, and the column tiles' weights in the
  * second while all row tiles pass. Partial sums wait in `out` meanwhile. */
+#include "lib/gemm_args.h"
 #include "lib/q8.h"
-#include "lib/tensor.h"
-#include "lib/tile.h"
 
 #ifndef CLQ_BLOCK
 #define CLQ_BLOCK 8 /* rows computed at once: 8 where there are 32 vector registers, else 4 */
 #endif
-#ifndef CLQ_CHUNK
-#define CLQ_CHUNK 2048 /* most elements of K in a chunk, a multiple of 32, at least the group */
-#endif
-
-#if CLQ_GROUP
-#define CHUNK_GROUPS (CLQ_CHUNK / CLQ_GROUP)
-#else
-#define CHUNK_GROUPS (CLQ_CHUNK / 8)
-#endif
-
 /* One row tile of one chunk: four codes of each row side by side, and what each
  * group needs of each row. */
 typedef struct x_tile {
-  int8 code[X_WORDS(CLQ_CHUNK)];
-  int8 fix[CHUNK_GROUPS];     /* where the sum of products starts; with zero points: the factor that
-                                 they are subtracted with */
-  float8 scale[CHUNK_GROUPS];
-  float8 lift[CHUNK_GROUPS];  /* the minimum's factor */
+  int8 code[CLQ_Q8_X_WORDS(CLQ_CHUNK)];
+  int8 fix[CLQ_CHUNK_GROUPS];     /* where the sum of products starts; with zero points: the factor
+                                     that they are subtracted with */
+  float8 scale[CLQ_CHUNK_GROUPS];
+  float8 lift[CLQ_CHUNK_GROUPS]; /* the minimum's factor */
 } x_tile;
 
 /* c += x * W for the groups g0 .. g1 - 1, `depth` elements in all: CLQ_BLOCK rows from row r0 of
@@ -47,12 +36,13 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
                             __global const half *wm, __global const uchar *wz, int w_ratio,
                             float16 *sums) {
   float16 c[CLQ_BLOCK];
-  UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+  CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
     c[r] = sums[r];
   }
+  const int span = clq_sum_group(group);
   const int *a = (const int *)x->code + r0;
   long q = g0 / w_ratio * 16;
-  int part = g0 % w_ratio;
+  int w_part = g0 % w_ratio;
   for (int g = 0; g < g1 - g0; g++) {
     const int *fix = (const int *)&x->fix[g] + r0;
     const float *scale = (const float *)&x->scale[g] + r0;
@@ -61,39 +51,39 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 #if CLQ_W_ZERO
     const int16 zero = convert_int16(vload16(0, wz + q));
 #endif
-    UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+    CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
 #if CLQ_W_ZERO
       acc[r] = -(zero * fix[r]);
-#elif NEED_SUM
+#elif CLQ_Q8_NEED_SUM
       acc[r] = fix[r];
 #else
       acc[r] = 0;
 #endif
     }
-    const int end = CLQ_GROUP ? CLQ_GROUP : min(GROUP, depth - g * GROUP);
-    ONCE for (int block = 0; block < end; block += HALVES ? BLOCK_K : end) {
-#if HALVES
-      columns part[CLQ_BLOCK];
-      UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-        part[r] = NO_COLUMNS;
+    const int end = CLQ_SUM_GROUP ? CLQ_SUM_GROUP : min(span, depth - g * span);
+    CLQ_ONCE for (int block = 0; block < end; block += CLQ_Q8_HALVES ? CLQ_Q8_BLOCK_K : end) {
+#if CLQ_Q8_HALVES
+      clq_columns part[CLQ_BLOCK];
+      CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+        part[r] = CLQ_Q8_NO_COLUMNS;
       }
 #else
-      columns *part = acc;
+      clq_columns *part = acc;
 #endif
-      const int block_end = HALVES ? min(end, block + BLOCK_K) : end;
-      ONCE for (int k = block; k < block_end; k += 8) {
-        UNROLL for (int s = 0; s < STEPS; s++) {
-          const columns v = step_weights(w, s);
-          UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-            part[r] = step(part[r], v, a + s * CLQ_TILE_ROWS + r);
+      const int block_end = CLQ_Q8_HALVES ? min(end, block + CLQ_Q8_BLOCK_K) : end;
+      CLQ_ONCE for (int k = block; k < block_end; k += 8) {
+        CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
+          const clq_columns v = clq_step_weights(w, s);
+          CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+            part[r] = clq_step(part[r], v, a + s * CLQ_TILE_ROWS + r);
           }
         }
-        a += STEPS * CLQ_TILE_ROWS;
-        w += W_WORDS_PER_8;
+        a += CLQ_Q8_STEPS * CLQ_TILE_ROWS;
+        w += CLQ_Q8_W_WORDS;
       }
-#if HALVES
-      UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
-        acc[r] += steps_sum(part[r]);
+#if CLQ_Q8_HALVES
+      CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+        acc[r] += clq_steps_sum(part[r]);
       }
 #endif
     }
@@ -101,7 +91,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 #if CLQ_W_MIN
     const float16 least = clq_load_half16(0, wm + q);
 #endif
-    UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+    CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
 #if CLQ_X_GROUPED
       c[r] = fma(convert_float16(acc[r]) * scale[r], s, c[r]);
 #else
@@ -111,35 +101,25 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
       c[r] = fma((float16)lift[r], least, c[r]);
 #endif
     }
-    if (++part == w_ratio) {
-      part = 0;
+    if (++w_part == w_ratio) {
+      w_part = 0;
       q += 16;
     }
   }
-  UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+  CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
     sums[r] = c[r];
   }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
-    CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs), CLQ_TENSOR(const int, x_sum),
-    CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), const long x_stride,
-    const long out_stride, const int rows, const int cols, const int depth, const int group,
-    const int w_ratio, const int tiles, const int row_tiles) {
-  CLQ_AT(const char, x);
-  CLQ_AT(const float, xs);
-  CLQ_AT(const int, x_sum);
-  CLQ_AT(const uint, w);
-  CLQ_AT(const clq_scale, ws);
-  CLQ_AT(const half, wm);
-  CLQ_AT(const uchar, wz);
-  CLQ_AT(clq_out, out);
+    CLQ_GEMM_Q8_ARGS, const int tiles, const int row_tiles) {
+  CLQ_GEMM_Q8_AT
 
+  const int span = clq_sum_group(group); /* elements summed in int32 */
   const int padded = (depth + 31) & ~31;
-  const int groups = (depth + GROUP - 1) / GROUP;
+  const int groups = (depth + span - 1) / span;
   const int w_groups = (groups + w_ratio - 1) / w_ratio;
-  const int chunk_groups = CLQ_CHUNK / GROUP;
+  const int chunk_groups = CLQ_CHUNK / span;
   const int t0 = (int)get_global_id(1) * tiles;
   const int t1 = min(t0 + tiles, (cols + 15) / 16);
   const int first = (int)get_global_id(0) * row_tiles * CLQ_TILE_ROWS;
@@ -149,11 +129,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
 
   for (int g0 = 0; g0 < groups; g0 += chunk_groups) {
     const int g1 = min(g0 + chunk_groups, groups);
-    const int k0 = g0 * GROUP;
-    const int k1 = min(g1 * GROUP, padded);
+    const int k0 = g0 * span;
+    const int k1 = min(g1 * span, padded);
     for (int m = first; m < end; m += CLQ_TILE_ROWS) {
       /* Codes, scales and sums, in a loop so that they share the code that packs them. */
-      ONCE for (int plane = 0; plane <= CLQ_X_GROUPED + (NEED_SUM && CLQ_X_SUM); plane++) {
+      const int last = CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM);
+      CLQ_ONCE for (int plane = 0; plane <= last; plane++) {
         const int words = plane == 0 ? (k1 - k0) / 4 : g1 - g0;
         const int bytes = plane == 0 ? min(k1, depth) - k0 : 4 * words;
         const long stride = plane == 0 ? x_stride : 4L * groups;
@@ -165,22 +146,22 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
                                                  : xt.fix;
         clq_pack_rows(from + m * stride, stride, rows - 1 - m, words, bytes, to);
       }
-#if NEED_SUM
-      ONCE for (int g = 0; g < g1 - g0; g++) {
+#if CLQ_Q8_NEED_SUM
+      CLQ_ONCE for (int g = 0; g < g1 - g0; g++) {
 #if CLQ_X_SUM
         const int8 sum = xt.fix[g];
 #else
         int8 sum = 0;
-        const int i1 = min((g + 1) * GROUP, k1 - k0) / 4;
-        ONCE for (int i = g * (GROUP / 4); i < i1; i++) {
-          sum = sum_codes(sum, xt.code[i]);
+        const int i1 = min((g + 1) * span, k1 - k0) / 4;
+        CLQ_ONCE for (int i = g * (span / 4); i < i1; i++) {
+          sum = clq_sum_codes(sum, xt.code[i]);
         }
 #endif
-        xt.fix[g] = CLQ_W_ZERO ? sum : -OFFSET * sum;
+        xt.fix[g] = CLQ_W_ZERO ? sum : -CLQ_Q8_OFFSET * sum;
         xt.lift[g] = CLQ_X_GROUPED ? xt.scale[g] * convert_float8(sum) : convert_float8(sum);
       }
 #endif
-#if WIDE
+#if CLQ_Q8_WIDE
       for (int i = (k1 - k0) / 4 - 1; i >= 0; i--) {
         const short16 codes = as_short16(xt.code[i]);
         xt.code[2 * i] = as_int8((codes << (short)8) >> (short)8);
@@ -195,13 +176,13 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
           __global clq_out *o = out + (m + r0) * out_stride + t * 16;
           const int live = min(end - (m + r0), CLQ_BLOCK);
           float16 c[CLQ_BLOCK];
-          ONCE for (int r = 0; r < CLQ_BLOCK; r++) {
+          CLQ_ONCE for (int r = 0; r < CLQ_BLOCK; r++) {
             const bool partial = g0 > 0 && r < live;
             c[r] = partial ? clq_load_columns(o + r * out_stride, left) : (float16)0.0f;
           }
           multiply(&xt, r0, g0, g1, k1 - k0, group, words, ws + plane, wm + plane, wz + plane,
                    w_ratio, c);
-          ONCE for (int r = 0; r < live; r++) {
+          CLQ_ONCE for (int r = 0; r < live; r++) {
 #if !CLQ_X_GROUPED
             if (g1 == groups) {
               c[r] = c[r] * xs[m + r0 + r];

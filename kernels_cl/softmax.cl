@@ -25,9 +25,7 @@
 #ifndef CLQ_OUT
 #define CLQ_OUT 1
 #endif
-#ifndef CLQ_GROUP
-#define CLQ_GROUP 64 /* lanes; not to be changed without the order of the sum */
-#endif
+#define CLQ_WORK_ITEMS 64 /* a lane each; not to be changed without the order of the sum */
 
 #if CLQ_OUT == 5
 typedef uchar out_t;
@@ -62,7 +60,7 @@ static inline float group_max(float x, int lid, __local float *scratch) {
   scratch[lid] = x;
   barrier(CLK_LOCAL_MEM_FENCE);
   float16 m = vload16(0, scratch);
-  for (int i = 1; i < CLQ_GROUP / 16; i++) {
+  for (int i = 1; i < CLQ_WORK_ITEMS / 16; i++) {
     const float16 other = vload16(i, scratch);
     m = other > m ? other : m;
   }
@@ -81,30 +79,30 @@ static inline float group_sum(float x, int lid, __local float *scratch) {
 
 #if CLQ_X == 1
 
-__kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_f32_groups(
+__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softmax_f32_groups(
     SOFTMAX_F32_ARGS) {
   CLQ_AT(const float, x);
   CLQ_AT(float, out);
-  __local float scratch[CLQ_GROUP];
+  __local float scratch[CLQ_WORK_ITEMS];
   const int lid = (int)get_local_id(0);
   x += (long)get_group_id(0) * x_row;
   out += (long)get_group_id(0) * out_row;
   const float sign = scale < 0.0f ? -1.0f : 1.0f;
   float most = -CLQ_INF;
-  for (long i = lid; i < cols; i += CLQ_GROUP) {
+  for (long i = lid; i < cols; i += CLQ_WORK_ITEMS) {
     const float v = x[i] * sign;
     most = v > most ? v : most;
   }
   const float m = group_max(most, lid, scratch) * (sign * scale);
   const float origin = origin_of(m);
   float sum = 0.0f;
-  for (long i = lid; i < cols; i += CLQ_GROUP) {
+  for (long i = lid; i < cols; i += CLQ_WORK_ITEMS) {
     const float e = clq_exp_down(fma(x[i], scale, -origin));
     out[i] = e;
     sum += e;
   }
   const float factor = factor_of(m, group_sum(sum, lid, scratch));
-  for (long i = lid; i < cols; i += CLQ_GROUP) {
+  for (long i = lid; i < cols; i += CLQ_WORK_ITEMS) {
     out[i] *= factor;
   }
 }
@@ -116,33 +114,33 @@ static inline float table_entry(int difference, float step) {
          clq_exp((float)-(difference & 15) * step);
 }
 
-__kernel __attribute__((reqd_work_group_size(CLQ_GROUP, 1, 1))) void softmax_i8_groups(
+__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softmax_i8_groups(
     SOFTMAX_I8_ARGS) {
   CLQ_AT(const char, x);
   CLQ_AT(const float, x_scale);
   CLQ_AT(out_t, out);
   CLQ_AT(float, out_scale);
-  __local float scratch[CLQ_GROUP];
+  __local float scratch[CLQ_WORK_ITEMS];
   __local float table[256];
   const int lid = (int)get_local_id(0);
   const long row = (long)get_group_id(0);
   const float step = x_scale[per_token ? row : 0] * scale;
   x += row * x_row;
   out += row * out_row;
-  for (int i = lid; i < 256; i += CLQ_GROUP) {
+  for (int i = lid; i < 256; i += CLQ_WORK_ITEMS) {
     table[i] = table_entry(i, step);
   }
   int m = -128;
-  for (long i = lid; i < cols; i += CLQ_GROUP) {
+  for (long i = lid; i < cols; i += CLQ_WORK_ITEMS) {
     m = max(m, (int)x[i]);
   }
   const int top = (int)group_max((float)m, lid, scratch);
   float sum = 0.0f;
-  for (long i = lid; i < cols; i += CLQ_GROUP) {
+  for (long i = lid; i < cols; i += CLQ_WORK_ITEMS) {
     sum += table[top - x[i]];
   }
   const float factor = factor_of(0.0f, group_sum(sum, lid, scratch));
-  for (long i = lid; i < cols; i += CLQ_GROUP) {
+  for (long i = lid; i < cols; i += CLQ_WORK_ITEMS) {
     const float p = table[top - x[i]] * factor;
 #if CLQ_OUT == 5
     out[i] = (uchar)clq_round_sat(p, 0.0f, 255.0f);

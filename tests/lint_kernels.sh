@@ -22,7 +22,7 @@ if ((${#files[@]} == 0)); then
   exit 77
 fi
 # Variants of a kernel share arguments and functions, and none uses all of them.
-warnings=(-Wall -Wextra -Wdouble-promotion -Wundef -Wno-unused -Wno-unused-parameter -Werror)
+warnings=(-Wall -Wextra -Wshadow -Wdouble-promotion -Wundef -Wno-unused -Wno-unused-parameter -Werror)
 failures=0
 for file in "${files[@]}"; do
   for standard in CL1.2 CL3.0; do

@@ -1,4 +1,5 @@
 #include "ops/emit.h"
+#include "ops/variant.h"
 
 static const char NAME[] = "add";
 
@@ -38,7 +39,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const int64_t cols = a->a.shape[1];
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, clqi_emit_option(&a->out));
+  clqi_begin(&l, emitter, v, "%s", clqi_emit_option(&a->out));
   clqi_arg_tensor(&l, &a->a);
   clqi_arg_tensor(&l, &a->b);
   clqi_arg_tensor(&l, &a->out);

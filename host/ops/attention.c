@@ -3,6 +3,7 @@
 #include "ops/emit.h"
 #include "ops/kv_cache.h"
 #include "ops/op.h"
+#include "ops/variant.h"
 #include "runtime/checked.h"
 
 static const char NAME[] = "attention";
@@ -77,12 +78,13 @@ CLQI_FITS_LINES(3)
 CLQI_FITS_LINES(4)
 CLQI_FITS_LINES(6)
 
-/* tile: lines, and accumulators of 16 floats per line. With AVX-512 24 of them fit the
- * registers, without it 6. Few lines: a decode step. */
+/* tile: lines, and accumulators of 16 floats per line; or work-items of a line's group. With
+ * AVX-512 24 accumulators fit the registers, without it 6. Few lines: a decode step. */
 #define CLQI_TILE(lines_, vectors_, traits_, fits_)                                        \
   {                                                                                        \
     .name = "attention_tile_" #lines_ "x" #vectors_, .kernel = CLQI_KERNEL_attention_tile, \
-    .needs = (traits_), .fits = (fits_), .tile = {                                         \
+    .options = "-DCLQ_LINES=" #lines_ " -DCLQ_VECTORS=" #vectors_, .needs = (traits_),     \
+    .fits = (fits_), .tile = {                                                             \
       lines_,                                                                              \
       vectors_                                                                             \
     }                                                                                      \
@@ -98,7 +100,10 @@ static const clqi_variant variants[] = {
     CLQI_TILE(1, 4, CLQI_BIT(CPU), at_most_1_lines),
     CLQI_TILE(3, 2, CLQI_BIT(CPU), at_most_3_lines),
     CLQI_TILE(6, 1, CLQI_BIT(CPU), NULL),
-    {.name = "attention_rows", .kernel = CLQI_KERNEL_attention_rows, .tile = {64}},
+    {.name = "attention_rows",
+     .kernel = CLQI_KERNEL_attention_rows,
+     .options = "-DCLQ_WORK_ITEMS=64",
+     .tile = {64}},
 };
 
 static void arguments(clqi_launch *l, const clq_attention_args *a) {
@@ -136,12 +141,9 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const int64_t kv_heads = a->k_cache.shape[0];
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   const bool tiled = v->kernel == CLQI_KERNEL_attention_tile;
-  char options[CLQI_OPTIONS_BYTES];
-  clqi_options(options, "-DCLQ_HEAD_DIM=%d -DCLQ_CACHE=%d %s -DCLQ_%s=%d -DCLQ_VECTORS=%d",
-               (int)head_dim, clqi_cache_type(&a->k_cache), clqi_emit_option(&a->out),
-               tiled ? "LINES" : "GROUP", (int)v->tile[0], tiled ? (int)v->tile[1] : 1);
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "-DCLQ_HEAD_DIM=%d -DCLQ_CACHE=%d %s", (int)head_dim,
+             clqi_cache_type(&a->k_cache), clqi_emit_option(&a->out));
   arguments(&l, a);
   const double cache_bytes =
       2.0 * (double)(rows * kv_heads * head_dim) * (double)clq_dtype_bytes(a->k_cache.dtype);

@@ -1,4 +1,5 @@
 #include "ops/emit.h"
+#include "ops/variant.h"
 #include "ops/weights_args.h"
 
 static const char NAME[] = "embedding";
@@ -45,7 +46,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   char options[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, options);
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "%s", options);
   clqi_arg_tensor(&l, &a->ids);
   clqi_arg_weights(&l, w);
   clqi_arg_tensor(&l, &a->out);

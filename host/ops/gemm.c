@@ -1,5 +1,8 @@
+#include <stdio.h>
+
 #include "ops/emit.h"
 #include "ops/op.h"
+#include "ops/variant.h"
 #include "ops/weights_args.h"
 #include "quant/weights.h"
 #include "runtime/checked.h"
@@ -7,6 +10,7 @@
 static const char NAME[] = "gemm";
 
 enum {
+  MORE_BYTES = 96,    /* of build options: two of them, each a name and a number */
   X_GROUP = 32,       /* the one group of activations that is offered */
   MAX_GROUP = 32768,  /* codes of 8 bits times codes of 8 bits, summed in int32 */
   CHUNK = 2048,       /* elements of K that a CPU form holds; more if a group is longer */
@@ -42,7 +46,8 @@ static bool x_is_grouped(const clq_gemm_args *a) { return a->x.quant.per == CLQ_
 static clq_status check_integer(const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
   if (w->bits >= 16) {
-    return clqi_fail(CLQ_UNSUPPORTED, "gemm: x is i8 but the weights are %s, offered: f32",
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "gemm: x is i8 but the weights are %s: with them x must be f32",
                      clq_format_name(w->format));
   }
   if (a->x.quant.zero != NULL) {
@@ -51,13 +56,14 @@ static clq_status check_integer(const clq_gemm_args *a) {
   if (x_is_grouped(a)) {
     if (w->groups > 1 && w->group % X_GROUP != 0) {
       return clqi_fail(CLQ_UNSUPPORTED,
-                       "gemm: the group of the weights is %lld, with x per group of %d it must be "
-                       "a multiple of that",
-                       (long long)w->group, X_GROUP);
+                       "gemm: the group of the weights is %lld, which with x per group of %d must "
+                       "be a multiple of %d; x per token goes with any",
+                       (long long)w->group, X_GROUP, X_GROUP);
     }
   } else if (w->group > MAX_GROUP) {
     return clqi_fail(CLQ_UNSUPPORTED,
-                     "gemm: %lld products in one group may not fit an int32, offered: %d",
+                     "gemm: the group of the weights is %lld, whose products may not fit an int32; "
+                     "offered with x per token: up to %d",
                      (long long)w->group, MAX_GROUP);
   }
   return CLQ_OK;
@@ -122,8 +128,8 @@ static const char *few_rows_one_chunk(const clq_context *context, const void *ar
   return why_not == NULL ? one_chunk(context, args) : why_not;
 }
 
-/* tile: rows of a work-item's tile, rows computed at once. With neither x86 trait the compiler's
- * own vectors serve. */
+/* tile: rows of a work-item's tile, rows computed at once, which the kernel learns from options.
+ * With neither x86 trait the compiler's own vectors serve. */
 static const clqi_variant integer_variants[] = {
     {"gemm_q8_row_vnni",
      CLQI_KERNEL_gemm_q8_row,
@@ -145,22 +151,22 @@ static const clqi_variant integer_variants[] = {
      {1, 1}},
     {"gemm_q8_tile_avx2",
      CLQI_KERNEL_gemm_q8_tile,
-     NULL,
+     "-DCLQ_BLOCK=4",
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
      one_chunk,
      {8, 4}},
     {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows_one_chunk, {1, 1}},
-    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, NULL, CLQI_BIT(CPU), one_chunk, {8, 4}},
+    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, "-DCLQ_BLOCK=4", CLQI_BIT(CPU), one_chunk, {8, 4}},
     {"gemm_q8_split", CLQI_KERNEL_gemm_q8_split, NULL, 0, many_groups, {1, 1}},
-    {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, NULL, 0, one_row, {1, 1}},
-    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, NULL, 0, NULL, {4, 4}},
+    {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=1", 0, one_row, {1, 1}},
+    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=4", 0, NULL, {4, 4}},
 };
 
 static const clqi_variant float_variants[] = {
-    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, NULL, CLQI_BIT(CPU), one_row, {1}},
-    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, NULL, CLQI_BIT(CPU), one_chunk, {8}},
-    {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, NULL, 0, one_row, {1}},
-    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, NULL, 0, NULL, {4}},
+    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=1", CLQI_BIT(CPU), one_row, {1}},
+    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=8", CLQI_BIT(CPU), one_chunk, {8}},
+    {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=1", 0, one_row, {1}},
+    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=4", 0, NULL, {4}},
 };
 
 /* --- launch --- */
@@ -252,15 +258,6 @@ static int64_t chunk_of(int64_t whole, int64_t usual) {
   return whole > usual ? next_power_of_two(whole) : usual;
 }
 
-/* What tells variants of one file apart. */
-static const char *form_option(const clqi_variant *v) {
-  switch (v->kernel) {
-    case CLQI_KERNEL_gemm_q8_tile: return v->tile[1] == 4 ? " -DCLQ_BLOCK=4" : "";
-    case CLQI_KERNEL_gemm_q8_lane: return v->tile[0] == 1 ? " -DCLQ_ROWS=1" : " -DCLQ_ROWS=4";
-    default: return "";
-  }
-}
-
 static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
   const clqi_variant *v =
@@ -274,20 +271,18 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const int64_t ratio = clqi_div_up(w_group, group);
   const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
   const int64_t chunk = chunk_of(is_half(a) ? whole : group, CHUNK);
-  char options[CLQI_OPTIONS_BYTES];
-  char more[CLQI_OPTIONS_BYTES];
+  char more[MORE_BYTES];
   if (lanes) {
-    clqi_options(more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
+    (void)snprintf(more, sizeof more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
   } else {
-    clqi_options(more, "-DCLQ_GROUP=%d -DCLQ_CHUNK=%lld", group == X_GROUP ? X_GROUP : 0,
-                 (long long)chunk);
+    (void)snprintf(more, sizeof more, "-DCLQ_SUM_GROUP=%d -DCLQ_CHUNK=%lld",
+                   group == X_GROUP ? X_GROUP : 0, (long long)chunk);
   }
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
-  clqi_options(options, "%s -DCLQ_OUT=%d -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s%s", weights,
-               (int)a->out.dtype, grouped, sums_serve(a), more, form_option(v));
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "%s -DCLQ_OUT=%d -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s", weights,
+             (int)a->out.dtype, grouped, sums_serve(a), more);
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_scale(&l, &a->x);
   clqi_arg_sum(&l, &a->x);
@@ -319,21 +314,18 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clqi_variant *v =
       clqi_choose(emitter->context, NAME, float_variants, CLQI_COUNT(float_variants), a);
   const int64_t group = w->groups <= 1 ? w->padded_cols : w->group;
-  char options[CLQI_OPTIONS_BYTES];
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
   /* With all of K in one chunk there is room for one tile of rows only: both are private memory. */
   const bool tile = v->kernel == CLQI_KERNEL_gemm_f32_tile && v->tile[0] > 1;
   const int64_t chunk = chunk_of(tile && is_half(a) ? w->padded_cols : 0, FLOAT_CHUNK);
   const int64_t row_tiles = chunk > FLOAT_CHUNK ? 1 : FLOAT_ROW_TILES;
-  char more[CLQI_OPTIONS_BYTES] = "";
+  char more[MORE_BYTES] = "";
   if (chunk > FLOAT_CHUNK) {
-    clqi_options(more, " -DCLQ_CHUNK=%lld -DCLQ_ROW_TILES=1", (long long)chunk);
+    (void)snprintf(more, sizeof more, " -DCLQ_CHUNK=%lld -DCLQ_ROW_TILES=1", (long long)chunk);
   }
-  clqi_options(options, "%s -DCLQ_OUT=%d -DCLQ_ROWS=%d%s", weights, (int)a->out.dtype,
-               (int)v->tile[0], more);
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "%s -DCLQ_OUT=%d%s", weights, (int)a->out.dtype, more);
   clqi_arg_tensor(&l, &a->x);
   shape_args(&l, a, group);
   if (v->kernel == CLQI_KERNEL_gemm_f32_lane) {

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "ops/emit.h"
+#include "ops/variant.h"
 
 static const char NAME[] = "integer_norm";
 
@@ -138,10 +139,8 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   int32_t low = 0;
   int32_t high = 0;
   code_range(&a->out, &low, &high);
-  char options[CLQI_OPTIONS_BYTES];
-  clqi_options(options, "-DCLQ_X=%d -DCLQ_OUT=%d", (int)a->x.dtype, (int)a->out.dtype);
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "-DCLQ_X=%d -DCLQ_OUT=%d", (int)a->x.dtype, (int)a->out.dtype);
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_zero(&l, &a->x);
   clqi_arg_tensor(&l, &a->exponent);

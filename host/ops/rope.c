@@ -2,6 +2,7 @@
 #include "ops/kv_cache.h"
 #include "ops/op.h"
 #include "ops/rope_table.h"
+#include "ops/variant.h"
 
 static const char NAME[] = "rope";
 
@@ -128,11 +129,9 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const int64_t kv_heads = appends(a) ? a->k.shape[1] : 0;
   const int64_t head_dim = a->q.shape[2];
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
-  char options[CLQI_OPTIONS_BYTES];
-  clqi_options(options, "-DCLQ_HEAD_DIM=%d -DCLQ_LAYOUT=%d -DCLQ_CACHE=%d", (int)head_dim,
-               a->layout == CLQ_ROPE_HALF ? 2 : 1, clqi_cache_type(&a->k_cache));
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "-DCLQ_HEAD_DIM=%d -DCLQ_LAYOUT=%d -DCLQ_CACHE=%d", (int)head_dim,
+             a->layout == CLQ_ROPE_HALF ? 2 : 1, clqi_cache_type(&a->k_cache));
   arguments(&l, a);
   const double elements = (double)rows * (double)head_dim;
   const double appended = (double)clq_dtype_bytes((clq_dtype)clqi_cache_type(&a->k_cache));

@@ -1,5 +1,6 @@
 #include "ops/emit.h"
 #include "ops/op.h"
+#include "ops/variant.h"
 #include "runtime/checked.h"
 
 static const char NAME[] = "softmax";
@@ -30,7 +31,7 @@ static clq_status check_out(const clq_softmax_args *a) {
   CLQI_TRY(clqi_check_tensor(NAME, "out", out, 2, types));
   CLQI_TRY(clqi_check_extent(NAME, "out", out, 0, a->x.shape[0], "rows of x"));
   CLQI_TRY(clqi_check_extent(NAME, "out", out, 1, a->x.shape[1], "cols of x"));
-  if (out->dtype == CLQ_F32 || out->quant.per != 0) {
+  if (out->quant.per != 0) {
     CLQI_TRY(clqi_check_quant(NAME, "out", out, CLQI_GR(CLQ_PER_TENSOR), 0));
   }
   CLQI_REQUIRE(out->quant.zero == NULL && out->quant.sum == NULL,
@@ -78,10 +79,8 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clqi_variant *v =
       codes ? clqi_choose(emitter->context, NAME, i8_variants, CLQI_COUNT(i8_variants), args)
             : clqi_choose(emitter->context, NAME, f32_variants, CLQI_COUNT(f32_variants), args);
-  char options[CLQI_OPTIONS_BYTES];
-  clqi_options(options, "-DCLQ_X=%d -DCLQ_OUT=%d", (int)a->x.dtype, (int)a->out.dtype);
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "-DCLQ_X=%d -DCLQ_OUT=%d", (int)a->x.dtype, (int)a->out.dtype);
   clqi_arg_tensor(&l, &a->x);
   if (codes) {
     clqi_arg_scale(&l, &a->x);

@@ -85,6 +85,9 @@ CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
  *  of 32 (sums, if it has them, save adding its codes up again);
  *  `weights` any packed format (quantize.h); `out` f32, or f16: what f32
  *  would be, rounded once to nearest even.
+ *  With x of i8, CLQ_UNSUPPORTED: weights of f32 or f16; with x per group, weights
+ *  in several groups that are no multiples of 32; with x per token, weights whose
+ *  group is longer than 32768 (of all K, if they have a single one).
  *  With i8 activations the products are summed exactly in int32 over each group,
  *  and groups are added in ascending order in f32:
  *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)

@@ -2,10 +2,12 @@
 #ifndef CLQ_LIB_TILE_H
 #define CLQ_LIB_TILE_H
 
+#include "lib/bytes.h"
 #include "lib/product.h"
 
-#define UNROLL __attribute__((opencl_unroll_hint))
-#define ONCE __attribute__((opencl_unroll_hint(1))) /* compiling takes part in the first token */
+#define CLQ_UNROLL __attribute__((opencl_unroll_hint))
+/* Compiling is part of the time to the first token. */
+#define CLQ_ONCE __attribute__((opencl_unroll_hint(1)))
 
 #define CLQ_TILE_ROWS 8
 
@@ -41,25 +43,13 @@ static inline void clq_store_columns(float16 c, __global clq_out *p, int left) {
   }
 }
 
-/* Four bytes at p as a word, those at and behind `left` zero. */
-static inline int clq_load_bytes(__global const char *p, int left) {
-  if (left >= 4) {
-    return as_int(vload4(0, p));
-  }
-  int v = 0;
-  for (int j = 0; j < left; j++) {
-    v |= (int)(uchar)p[j] << (8 * j);
-  }
-  return v;
-}
-
 /* t[i] = the i-th words of a[0] .. a[7]. */
 static inline void clq_transpose8(const int8 *a, int8 *t) {
   const long8 p = as_long8((int16)(a[0], a[1]).s08192a3b4c5d6e7f);
   const long8 q = as_long8((int16)(a[2], a[3]).s08192a3b4c5d6e7f);
   const long8 r = as_long8((int16)(a[4], a[5]).s08192a3b4c5d6e7f);
   const long8 s = as_long8((int16)(a[6], a[7]).s08192a3b4c5d6e7f);
-  UNROLL for (int h = 0; h < 2; h++) {
+  CLQ_UNROLL for (int h = 0; h < 2; h++) {
     const long4 p4 = h ? p.hi : p.lo, q4 = h ? q.hi : q.lo;
     const long4 r4 = h ? r.hi : r.lo, s4 = h ? s.hi : s.lo;
     t[4 * h] = as_int8((long4)(p4.s0, q4.s0, r4.s0, s4.s0));
@@ -77,17 +67,17 @@ static inline void clq_pack_rows(__global const char *p, long stride, int last, 
   int i = 0;
   for (; i < min(words, whole); i += 8) {
     int8 a[8], t[8];
-    UNROLL for (int r = 0; r < 8; r++) {
+    CLQ_UNROLL for (int r = 0; r < 8; r++) {
       __global const char *row = p + min(r, last) * stride + 4 * i;
       a[r] = (int8)(as_int4(vload16(0, row)), as_int4(vload16(1, row)));
     }
     clq_transpose8(a, t);
-    UNROLL for (int j = 0; j < 8; j++) {
+    CLQ_UNROLL for (int j = 0; j < 8; j++) {
       out[i + j] = t[j];
     }
   }
-  ONCE for (; i < words; i++) {
-    ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+  CLQ_ONCE for (; i < words; i++) {
+    CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
       ((int *)&out[i])[r] = clq_load_bytes(p + min(r, last) * stride + 4 * i, bytes - 4 * i);
     }
   }
