@@ -94,7 +94,7 @@ static void check_shape(const test_device *d, shape s) {
   }
   test_ok(clq_rmsnorm(d->stream, &args));
 
-  clqi_ref_rmsnorm(x, s.residual ? r : NULL, s.gamma ? gamma : NULL, 1e-5f, s.rows, s.cols, s.half,
+  clqi_ref_rmsnorm(x, s.residual ? r : NULL, s.gamma ? gamma : NULL, 1e-5f, s.rows, s.cols, dtype,
                    expected);
   char *out = malloc(ob.bytes);
   test_buffer_read(d, &ob, out);
@@ -200,7 +200,7 @@ Test(rmsnorm, reference_agrees_with_double) {
     x[i] = element(&random, i);
     squares += (double)x[i] * (double)x[i];
   }
-  clqi_ref_rmsnorm(x, NULL, NULL, 1e-5f, 1, COLS, false, out);
+  clqi_ref_rmsnorm(x, NULL, NULL, 1e-5f, 1, COLS, CLQ_F32, out);
   const double rstd = 1.0 / sqrt(squares / COLS + (double)1e-5f);
   for (int i = 0; i < COLS; ++i) {
     const double y = (double)x[i] * rstd;

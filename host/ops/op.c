@@ -82,7 +82,7 @@ clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *
     CLQI_REQUIRE(t->stride[d] >= 0, "%s: stride %d of %s is %lld", op, d, arg,
                  (long long)t->stride[d]);
   }
-  const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8;
+  const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8 || t->dtype == CLQ_I32;
   CLQI_REQUIRE(codes || t->quant.per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
                clq_dtype_name(t->dtype));
   CLQI_REQUIRE(t->quant.per != CLQ_PER_GROUP || t->quant.group > 0, "%s: the group of %s is %d", op,
@@ -114,7 +114,7 @@ static const char *granularity_name(clq_granularity per) {
 clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
                             int32_t group_fixed) {
   const clq_quant *q = &t->quant;
-  if (t->dtype != CLQ_I8 && t->dtype != CLQ_U8) {
+  if (t->dtype != CLQ_I8 && t->dtype != CLQ_U8 && t->dtype != CLQ_I32) {
     return CLQ_OK;
   }
   CLQI_REQUIRE(q->per != 0, "%s: %s is %s, so quant.per must say what shares a scale", op, arg,
@@ -144,6 +144,11 @@ int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols) {
     case CLQ_PER_GROUP: return rows * clqi_div_up(cols, t->quant.group);
   }
   return 0;
+}
+
+int64_t clqi_sum_count(const clq_tensor *t, int64_t rows, int64_t cols) {
+  const bool shared = t->quant.per == CLQ_PER_TENSOR || t->quant.per == CLQ_PER_CHANNEL;
+  return shared ? rows : clqi_scale_count(t, rows, cols);
 }
 
 /* What checks of one argument's buffers need to know of it. */
@@ -202,13 +207,13 @@ static clq_status check_tensor_buffers(const argument *a, const clq_tensor *t) {
     return CLQ_OK;
   }
   const int dims = clqi_used_dims(t);
-  const uint64_t planes = t->quant.per == 0 ? 0
-                                            : 4U * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims),
-                                                                              t->shape[dims - 1]);
+  const int64_t rows = clqi_rows(t, dims);
+  const uint64_t planes = 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
+  const uint64_t sums = 4U * (uint64_t)clqi_sum_count(t, rows, t->shape[dims - 1]);
   const part parts[] = {{"", t->mem, t->offset, bytes},
                         {".quant.scale", t->quant.scale, t->quant.scale_offset, planes},
                         {".quant.zero", t->quant.zero, t->quant.zero_offset, planes},
-                        {".quant.sum", t->quant.sum, t->quant.sum_offset, planes}};
+                        {".quant.sum", t->quant.sum, t->quant.sum_offset, sums}};
   for (size_t i = 0; i < CLQI_COUNT(parts); ++i) {
     CLQI_TRY(check_part(a, &parts[i]));
     for (size_t k = 0; k < i && a->role != CLQI_IN; ++k) {
