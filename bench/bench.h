@@ -40,6 +40,7 @@ typedef struct bench_value {
 /* --- one session, many cases --- */
 
 typedef struct bench_report bench_report;
+typedef struct bench_peer bench_peer;
 
 typedef struct bench_session {
   clq_context *context;
@@ -49,6 +50,7 @@ typedef struct bench_session {
   bench_report *report;
   int64_t repetitions;
   bool cold;
+  const bench_peer *peer; /* measured beside ours; NULL: none */
   /* Larger than the last cache, with the kernel that walks it. */
   cl_mem flush_buffer;
   cl_program flush_program;
@@ -71,6 +73,7 @@ typedef struct bench_extra {
 } bench_extra;
 
 typedef struct bench_record {
+  const char *peer; /* whose it is; NULL: ours */
   char variant[96]; /* "" : unknown */
   char tile[32];    /* "": none */
   int64_t repetitions;
@@ -78,6 +81,7 @@ typedef struct bench_record {
   double bytes, ops;                 /* that must move, that must be done; for one call */
   bool checked;
   double max_error;
+  double ratio;                  /* in ours: the peer's real time over ours; 0: no peer */
   double copy_limit, read_limit; /* bytes per second at this footprint and cache state; 0: not
                                     measured */
   bench_extra extras[BENCH_MAX_EXTRAS];
@@ -85,8 +89,30 @@ typedef struct bench_record {
 } bench_record;
 
 typedef struct bench_op bench_op;
+typedef struct bench_case bench_case;
 
-typedef struct bench_case {
+/* Somebody else's way of doing the work of a case, on the same stream. */
+struct bench_peer {
+  const char *name;             /* as --peer has it */
+  const char *(*open)(void);    /* NULL, or a sentence why it is not there */
+  const char *(*version)(void); /* its name and version */
+  void (*close)(void);
+  /* Makes its buffers; bench_fail where it cannot do this case. */
+  void (*prepare)(bench_case *c);
+  /* Enqueues one call on the stream's queue. */
+  void (*call)(bench_case *c);
+  /* Compares its answer with ours: bench_error; sets bound, and the record's variant. */
+  void (*check)(bench_case *c);
+};
+
+/* A call of the library. */
+typedef struct bench_step {
+  clq_op op;
+  const char *name;
+  const void *args;
+} bench_step;
+
+struct bench_case {
   bench_session *session;
   const bench_op *op;
   bench_value values[BENCH_MAX_WORDS];
@@ -96,16 +122,20 @@ typedef struct bench_case {
   const void *args;
   size_t args_bytes;
   int32_t calls;
+  bench_step then; /* args not NULL: a call behind those, measured with them */
+  char then_variant[48];
 
-  int code; /* CLI_DONE, or what the first failure was */
+  clq_plan *plan; /* of all the calls */
+  int code;       /* CLI_DONE, or what the first failure was */
   bench_record record;
   double bound; /* largest max_error that is right */
+  double peer_ns, peer_min_ns;
 
   void *blocks[BENCH_MAX_BLOCKS]; /* host memory of this case */
   cl_mem buffers[BENCH_MAX_BLOCKS];
   int block_count, buffer_count;
   clq_weights *weights;
-} bench_case;
+};
 
 struct bench_op {
   const char *name;
@@ -120,6 +150,7 @@ struct bench_op {
   void (*reset)(bench_case *c);
   /* Compares with the reference: bench_error for every element. */
   void (*check)(bench_case *c);
+  const bench_peer *peer; /* NULL: it has none */
   /* In place of all of the above: measures and emits records by itself. */
   void (*run)(bench_case *c);
 };

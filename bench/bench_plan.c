@@ -7,7 +7,7 @@
 
 #include "cli.h"
 
-enum { COLS = 64 };
+enum { COLS = 64, MOST_NODES = 1000000 };
 
 static const bench_word words[] = {{"nodes", BENCH_NUMBER, "10000", NULL, NULL}};
 
@@ -191,6 +191,9 @@ static void run(bench_case *c) {
   for (int i = 0; i < COLS; ++i) {
     start[i] = (float)i;
     one[i] = 1.0f;
+  }
+  if (nodes > MOST_NODES) {
+    bench_fail(c, "plan: %lld nodes, at most %d nodes are measured", (long long)nodes, MOST_NODES);
   }
   k.start = bench_buffer(c, start, COLS, sizeof(float));
   k.one = bench_buffer(c, one, COLS, sizeof(float));

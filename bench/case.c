@@ -43,9 +43,17 @@ void bench_fail(bench_case *c, const char *format, ...) {
   c->code = cli_fail("%s", text);
 }
 
+/* Graphs and plans name the node that failed, of which there is one here. */
+static const char *without_node(const char *text) {
+  const bool named =
+      strncmp(text, "graph: node ", 12) == 0 || strncmp(text, "plan: node ", 11) == 0;
+  const char *rest = named ? strstr(strstr(text, "node "), ": ") : NULL;
+  return rest != NULL ? rest + 2 : text;
+}
+
 bool bench_ok(bench_case *c, clq_status status) {
   if (status != CLQ_OK) {
-    bench_fail(c, "%s", clq_last_error());
+    bench_fail(c, "%s", without_node(clq_last_error()));
   }
   return c->code == CLI_DONE;
 }
@@ -62,6 +70,10 @@ static bool size_of(bench_case *c, int64_t count, size_t element_bytes, size_t *
   }
   *bytes = (size_t)count * element_bytes;
   *bytes += *bytes == 0 ? element_bytes : 0;
+  if (*bytes > c->session->device->global_bytes) {
+    bench_fail(c, "%s: the shape needs an array of %zu MiB, the device has %llu MiB", c->op->name,
+               *bytes >> 20, (unsigned long long)(c->session->device->global_bytes >> 20));
+  }
   return c->code == CLI_DONE;
 }
 

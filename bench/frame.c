@@ -14,6 +14,14 @@ enum { MOST_CALLS = 1000, MOST_TRACED = 8, LEAST_LIMIT_BYTES = 65536 };
 
 /* --- which variant --- */
 
+static void note(const char *text, const char *op, const char *what, char *to, size_t size) {
+  const size_t length = op == NULL ? 0 : strlen(op);
+  if (length > 0 && strncmp(text, op, length) == 0 &&
+      strncmp(text + length, what, strlen(what)) == 0) {
+    (void)snprintf(to, size, "%s", text + length + strlen(what));
+  }
+}
+
 /* "gemm: chose gemm_q8_tile_vnni", and "gemm: tile 8 x 16" where the operator says so. */
 static void hear(void *user, clq_log_topic topic, const char *text) {
   bench_case *c = user;
@@ -30,28 +38,32 @@ static void hear(void *user, clq_log_topic topic, const char *text) {
       (void)fprintf(stderr, "clq: %s\n", text);
     }
   }
-  const size_t length = strlen(c->op->name);
-  if (topic != CLQ_LOG_DISPATCH || strncmp(text, c->op->name, length) != 0) {
-    return;
-  }
-  if (strncmp(text + length, ": chose ", 8) == 0) {
-    (void)snprintf(c->record.variant, sizeof c->record.variant, "%s", text + length + 8);
-  } else if (strncmp(text + length, ": tile ", 7) == 0) {
-    (void)snprintf(c->record.tile, sizeof c->record.tile, "%s", text + length + 7);
+  if (topic == CLQ_LOG_DISPATCH) {
+    note(text, c->op->name, ": chose ", c->record.variant, sizeof c->record.variant);
+    note(text, c->op->name, ": tile ", c->record.tile, sizeof c->record.tile);
+    note(text, c->then.name, ": chose ", c->then_variant, sizeof c->then_variant);
   }
 }
 
-static void plan_case(bench_case *c, clq_plan **plan) {
+static void plan_case(bench_case *c) {
   clq_graph *graph = NULL;
   bool good = bench_ok(c, clq_graph_create(c->session->context, &graph));
   for (int32_t i = 0; good && i < c->calls; ++i) {
     good = bench_ok(
         c, clq_graph_add(graph, c->op->op, (const char *)c->args + (size_t)i * c->args_bytes));
   }
+  if (good && c->then.args != NULL) {
+    good = bench_ok(c, clq_graph_add(graph, c->then.op, c->then.args));
+  }
   if (good) {
-    (void)bench_ok(c, clq_plan_create(graph, plan));
+    (void)bench_ok(c, clq_plan_create(graph, &c->plan));
   }
   clq_graph_destroy(graph);
+  if (c->then_variant[0] != '\0') {
+    const size_t length = strlen(c->record.variant);
+    (void)snprintf(c->record.variant + length, sizeof c->record.variant - length, " + %s",
+                   c->then_variant);
+  }
 }
 
 /* --- turns --- */
@@ -62,19 +74,23 @@ static void flush_if_cold(bench_case *c) {
   }
 }
 
+static void call_ours(bench_case *c) {
+  (void)bench_ok(c, clq_plan_run(c->plan, c->session->stream));
+}
+
 /* Wall seconds of one call. */
-static double wall_turn(bench_case *c, clq_plan *plan, int64_t calls) {
+static double wall_turn(bench_case *c, void (*call)(bench_case *), int64_t calls) {
   flush_if_cold(c);
   const double began = cli_seconds();
   for (int64_t i = 0; i < calls && c->code == CLI_DONE; ++i) {
-    (void)bench_ok(c, clq_plan_run(plan, c->session->stream));
+    call(c);
   }
   (void)bench_ok(c, clq_stream_finish(c->session->stream));
   return (cli_seconds() - began) / (double)calls;
 }
 
 /* Seconds that the device spent on one call, by the events of its launches. */
-static double device_turn(bench_case *c, clq_plan *plan, int64_t calls) {
+static double device_turn(bench_case *c, int64_t calls) {
   clq_trace *trace = NULL;
   clq_kernel_time times[16];
   double seconds = 0.0;
@@ -83,7 +99,7 @@ static double device_turn(bench_case *c, clq_plan *plan, int64_t calls) {
   }
   for (int64_t i = 0; i < calls && c->code == CLI_DONE; ++i) {
     flush_if_cold(c);
-    (void)bench_ok(c, clq_plan_run_traced(plan, c->session->stream, trace));
+    (void)bench_ok(c, clq_plan_run_traced(c->plan, c->session->stream, trace));
   }
   const int32_t kernels = clq_trace_kernels(trace, times, 16);
   for (int32_t i = 0; i < kernels && i < 16; ++i) {
@@ -112,28 +128,30 @@ static bool limits_wanted(const bench_case *c) {
 }
 
 typedef struct turns {
-  double *wall, *device, *read, *plain, *nontemporal;
+  double *wall, *peer, *device, *read, *plain, *nontemporal;
 } turns;
 
 static turns turns_new(bench_case *c) {
   const int64_t n = c->session->repetitions;
   return (turns){.wall = bench_host(c, n, sizeof(double)),
+                 .peer = bench_host(c, n, sizeof(double)),
                  .device = bench_host(c, n, sizeof(double)),
                  .read = bench_host(c, n, sizeof(double)),
                  .plain = bench_host(c, n, sizeof(double)),
                  .nontemporal = bench_host(c, n, sizeof(double))};
 }
 
-static int64_t calls_of_a_turn(bench_case *c, clq_plan *plan) {
+/* After a first call that may still build something. */
+static int64_t calls_of_a_turn(bench_case *c, void (*call)(bench_case *)) {
+  (void)wall_turn(c, call, 1);
   if (c->session->cold) {
     return 1;
   }
-  (void)wall_turn(c, plan, 1);
-  const double once = wall_turn(c, plan, 1);
+  const double once = wall_turn(c, call, 1);
   const double wanted = once > 0.0 ? TURN_SECONDS / once : MOST_CALLS;
   const int64_t calls = wanted < 1.0 ? 1 : wanted > MOST_CALLS ? MOST_CALLS : (int64_t)wanted;
   /* Once more, so that the first turn is no warmer or colder than the others. */
-  (void)wall_turn(c, plan, calls);
+  (void)wall_turn(c, call, calls);
   return calls;
 }
 
@@ -144,23 +162,33 @@ static void summarize(bench_case *c, turns *t, size_t count) {
   r->repetitions = (int64_t)count;
   r->real_ns = 1e9 * bench_median(t->wall, count);
   r->min_ns = 1e9 * t->wall[0];
+  if (c->session->peer != NULL) {
+    c->peer_ns = 1e9 * bench_median(t->peer, count);
+    c->peer_min_ns = 1e9 * t->peer[0];
+    r->ratio = c->peer_ns / r->real_ns;
+  }
   r->device_ns = 1e9 * bench_median(t->device, count);
   r->read_limit = bench_median(t->read, count);
   r->copy_limit = plain > nontemporal ? plain : nontemporal;
 }
 
-static void measure(bench_case *c, clq_plan *plan) {
+static void measure(bench_case *c) {
+  const bench_peer *peer = c->session->peer;
   const bool limits = limits_wanted(c);
   bench_arrays *arrays =
       limits ? bench_arrays_new((size_t)fmin(c->record.bytes, c->session->limits.array_bytes))
              : NULL;
   turns t = turns_new(c);
-  const int64_t calls = calls_of_a_turn(c, plan);
+  const int64_t calls = calls_of_a_turn(c, call_ours);
+  const int64_t peer_calls = peer != NULL ? calls_of_a_turn(c, peer->call) : 0;
   const int64_t traced = calls < MOST_TRACED ? calls : MOST_TRACED;
   int64_t done = 0;
   for (; done < c->session->repetitions && !bench_over(c); ++done) {
-    t.wall[done] = wall_turn(c, plan, calls);
-    t.device[done] = device_turn(c, plan, traced);
+    t.wall[done] = wall_turn(c, call_ours, calls);
+    if (peer != NULL) {
+      t.peer[done] = wall_turn(c, peer->call, peer_calls);
+    }
+    t.device[done] = device_turn(c, traced);
     if (arrays != NULL) {
       t.read[done] = limit_turn(c, arrays, BENCH_LOOP_READ);
       t.plain[done] = limit_turn(c, arrays, BENCH_LOOP_COPY);
@@ -173,14 +201,14 @@ static void measure(bench_case *c, clq_plan *plan) {
   }
 }
 
-static void check(bench_case *c, clq_plan *plan) {
+static void check(bench_case *c) {
   if (bench_over(c)) {
     return;
   }
   if (c->op->reset != NULL) {
     c->op->reset(c);
   }
-  (void)bench_ok(c, clq_plan_run(plan, c->session->stream));
+  call_ours(c);
   (void)bench_ok(c, clq_stream_finish(c->session->stream));
   if (bench_over(c)) {
     return;
@@ -193,8 +221,31 @@ static void check(bench_case *c, clq_plan *plan) {
   }
 }
 
+/* Its record, behind ours. */
+static void emit_peer(bench_case *c) {
+  const bench_peer *peer = c->session->peer;
+  bench_record *r = &c->record;
+  *r = (bench_record){.peer = peer->version(),
+                      .repetitions = r->repetitions,
+                      .real_ns = c->peer_ns,
+                      .device_ns = NAN,
+                      .min_ns = c->peer_min_ns,
+                      .bytes = r->bytes,
+                      .ops = r->ops};
+  peer->check(c);
+  r->checked = !bench_over(c) && r->max_error <= c->bound;
+  if (!bench_over(c) && !r->checked) {
+    bench_fail(c, "%s: %s differs from ours by %g, at most %g is allowed", c->op->name, r->peer,
+               r->max_error, c->bound);
+  }
+  if (!bench_over(c)) {
+    bench_emit(c);
+  }
+}
+
 static void release(bench_case *c) {
   clq_set_log(NULL, NULL, 0);
+  clq_plan_destroy(c->plan);
   clq_weights_destroy(c->weights);
   for (int i = 0; i < c->buffer_count; ++i) {
     (void)clReleaseMemObject(c->buffers[i]);
@@ -206,7 +257,6 @@ static void release(bench_case *c) {
 
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values) {
   bench_case c = {.session = session, .op = op, .calls = 1};
-  clq_plan *plan = NULL;
   memcpy(c.values, values, sizeof c.values);
   clq_set_log(hear, &c, CLQ_LOG_DISPATCH | CLQ_LOG_BUILD | CLQ_LOG_EXEC | CLQ_LOG_CACHE);
   if (op->run != NULL) {
@@ -219,16 +269,21 @@ int bench_run(bench_session *session, const bench_op *op, const bench_value *val
     op->prepare(&c);
   }
   if (!bench_over(&c)) {
-    plan_case(&c, &plan);
+    plan_case(&c);
+  }
+  if (!bench_over(&c) && session->peer != NULL) {
+    session->peer->prepare(&c);
   }
   if (!bench_over(&c)) {
-    measure(&c, plan);
-    check(&c, plan);
+    measure(&c);
+    check(&c);
   }
   if (!bench_over(&c)) {
     bench_emit(&c);
+    if (session->peer != NULL) {
+      emit_peer(&c);
+    }
   }
-  clq_plan_destroy(plan);
   release(&c);
   return c.code;
 }
@@ -248,6 +303,7 @@ void bench_emit(bench_case *c) { bench_report_record(c); }
   X(silu_mul)                  \
   X(embedding)                 \
   X(add)                       \
+  X(integer_norm)              \
   X(plan)                      \
   X(limits)
 

@@ -8,12 +8,11 @@
 
 enum { PASS = 1024 };
 
-#define PLAIN          no_sanitize("address", "undefined") /* or the loops measure the sanitizer */
-#define WIDE           __attribute__((target("avx512f,avx512bw"), PLAIN))
-#define VNNI           __attribute__((target("avx512f,avx512bw,avx512vnni"), PLAIN))
-#define NARROW         __attribute__((target("avx2,fma"), PLAIN))
-#define OPAQUE(x)      __asm__ volatile("" : "+v"(x))
-#define OPAQUE_AVX2(x) __asm__ volatile("" : "+x"(x))
+#define PLAIN     no_sanitize("address", "undefined") /* or the loops measure the sanitizer */
+#define WIDE      __attribute__((target("avx512f,avx512bw"), PLAIN))
+#define VNNI      __attribute__((target("avx512f,avx512bw,avx512vnni"), PLAIN))
+#define NARROW    __attribute__((target("avx2,fma"), PLAIN))
+#define OPAQUE(x) __asm__ volatile("" : "+x"(x))
 /* Or the accumulators would live in memory. */
 #if defined(__clang__)
 #define UNROLLED _Pragma("clang loop unroll(full)")
@@ -21,175 +20,33 @@ enum { PASS = 1024 };
 #define UNROLLED _Pragma("GCC unroll 32")
 #endif
 
-/* The compiler's own sum of lanes is signed, and overflows. */
-WIDE static unsigned sum_512(__m512i x) {
-  unsigned lanes[16];
-  unsigned sum = 0;
-  _mm512_storeu_si512(lanes, x);
-  for (int i = 0; i < 16; ++i) {
-    sum += lanes[i];
-  }
-  return sum;
-}
-
-NARROW static unsigned sum_256(__m256i x) {
-  unsigned lanes[8];
-  unsigned sum = 0;
-  _mm256_storeu_si256((__m256i *)(void *)lanes, x);
-  for (int i = 0; i < 8; ++i) {
-    sum += lanes[i];
-  }
-  return sum;
-}
-
-/* --- memory --- */
-
-WIDE static unsigned read_512(void *to, const void *from, size_t bytes) {
-  (void)to;
-  const char *p = from;
-  __m512i a[8];
-  UNROLLED
-  for (int i = 0; i < 8; ++i) {
-    a[i] = _mm512_setzero_si512();
-  }
-  for (size_t at = 0; at < bytes; at += BENCH_LOOP_STEP) {
-    UNROLLED
-    for (int i = 0; i < 8; ++i) {
-      a[i] = _mm512_add_epi32(a[i], _mm512_load_si512(p + at + 64 * (size_t)i));
-    }
-  }
-  UNROLLED
-  for (int i = 1; i < 8; ++i) {
-    a[0] = _mm512_add_epi32(a[0], a[i]);
-  }
-  return sum_512(a[0]);
-}
-
-WIDE static unsigned copy_512(void *to, const void *from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += BENCH_LOOP_STEP) {
-    UNROLLED
-    for (size_t i = 0; i < BENCH_LOOP_STEP; i += 64) {
-      _mm512_store_si512((char *)to + at + i, _mm512_load_si512((const char *)from + at + i));
-    }
-  }
-  return 0;
-}
-
-WIDE static unsigned copy_nontemporal_512(void *to, const void *from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += BENCH_LOOP_STEP) {
-    UNROLLED
-    for (size_t i = 0; i < BENCH_LOOP_STEP; i += 64) {
-      const __m512i x = _mm512_load_si512((const char *)from + at + i);
-      _mm512_stream_si512((__m512i *)(void *)((char *)to + at + i), x);
-    }
-  }
-  _mm_sfence();
-  return 0;
-}
-
-NARROW static __m256i load_256(const char *p) {
-  return _mm256_load_si256((const __m256i *)(const void *)p);
-}
-
-NARROW static unsigned read_256(void *to, const void *from, size_t bytes) {
-  (void)to;
-  const char *p = from;
-  __m256i a[8];
-  UNROLLED
-  for (int i = 0; i < 8; ++i) {
-    a[i] = _mm256_setzero_si256();
-  }
-  for (size_t at = 0; at < bytes; at += 256) {
-    UNROLLED
-    for (int i = 0; i < 8; ++i) {
-      a[i] = _mm256_add_epi32(a[i], load_256(p + at + 32 * (size_t)i));
-    }
-  }
-  UNROLLED
-  for (int i = 1; i < 8; ++i) {
-    a[0] = _mm256_add_epi32(a[0], a[i]);
-  }
-  return sum_256(a[0]);
-}
-
-NARROW static unsigned copy_256(void *to, const void *from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += 256) {
-    UNROLLED
-    for (size_t i = 0; i < 256; i += 32) {
-      _mm256_store_si256((__m256i *)(void *)((char *)to + at + i),
-                         load_256((const char *)from + at + i));
-    }
-  }
-  return 0;
-}
-
-NARROW static unsigned copy_nontemporal_256(void *to, const void *from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += 256) {
-    UNROLLED
-    for (size_t i = 0; i < 256; i += 32) {
-      _mm256_stream_si256((__m256i *)(void *)((char *)to + at + i),
-                          load_256((const char *)from + at + i));
-    }
-  }
-  _mm_sfence();
-  return 0;
-}
-
-/* --- arithmetic --- */
-
 enum { WIDE_SUMS = 24, NARROW_SUMS = 12 };
 
-WIDE static float fp32_512(long passes) {
-  __m512 a[WIDE_SUMS];
-  __m512 x = _mm512_set1_ps(0.5f);
-  __m512 y = _mm512_set1_ps(0.25f);
-  UNROLLED
-  for (int i = 0; i < WIDE_SUMS; ++i) {
-    a[i] = _mm512_set1_ps((float)i);
-  }
-  for (long n = passes * PASS; n > 0; --n) {
-    OPAQUE(x);
-    UNROLLED
-    for (int i = 0; i < WIDE_SUMS; ++i) {
-      a[i] = _mm512_fmadd_ps(a[i], x, y);
-    }
-  }
-  UNROLLED
-  for (int i = 1; i < WIDE_SUMS; ++i) {
-    a[0] = _mm512_add_ps(a[0], a[i]);
-  }
-  return _mm512_reduce_add_ps(a[0]);
-}
+#define LOOP(name)         name##_512
+#define TARGET             WIDE
+#define WIDTH              64
+#define SUMS               WIDE_SUMS
+#define STREAM(to, vector) _mm512_stream_si512((void *)(to), (__m512i)(vector))
+#define FMA(a, x, y)       _mm512_fmadd_ps(a, x, y)
+#include "limits_x86_width.h"
 
-NARROW static float fp32_256(long passes) {
-  __m256 a[NARROW_SUMS];
-  __m256 x = _mm256_set1_ps(0.5f);
-  __m256 y = _mm256_set1_ps(0.25f);
-  UNROLLED
-  for (int i = 0; i < NARROW_SUMS; ++i) {
-    a[i] = _mm256_set1_ps((float)i);
-  }
-  for (long n = passes * PASS; n > 0; --n) {
-    OPAQUE_AVX2(x);
-    UNROLLED
-    for (int i = 0; i < NARROW_SUMS; ++i) {
-      a[i] = _mm256_fmadd_ps(a[i], x, y);
-    }
-  }
-  UNROLLED
-  for (int i = 1; i < NARROW_SUMS; ++i) {
-    a[0] = _mm256_add_ps(a[0], a[i]);
-  }
-  return _mm256_cvtss_f32(a[0]);
-}
+#define LOOP(name)         name##_256
+#define TARGET             NARROW
+#define WIDTH              32
+#define SUMS               NARROW_SUMS
+#define STREAM(to, vector) _mm256_stream_si256((void *)(to), (__m256i)(vector))
+#define FMA(a, x, y)       _mm256_fmadd_ps(a, x, y)
+#include "limits_x86_width.h"
+
+/* --- int8 --- */
 
 VNNI static float int8_vnni(long passes) {
-  __m512i a[WIDE_SUMS];
-  __m512i x = _mm512_set1_epi8(3);
-  __m512i y = _mm512_set1_epi8(-5);
+  words_512 a[WIDE_SUMS];
+  words_512 x = (words_512){0} + 0x03030303U;
+  const words_512 y = (words_512){0} + 0xfbfbfbfbU;
   UNROLLED
   for (int i = 0; i < WIDE_SUMS; ++i) {
-    a[i] = _mm512_set1_epi32(i);
+    a[i] = (words_512){0} + (unsigned)i;
   }
   for (long n = passes * PASS; n > 0; --n) {
     OPAQUE(x);
@@ -199,42 +56,19 @@ VNNI static float int8_vnni(long passes) {
       __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(a[i]) : "v"(x), "v"(y));
     }
   }
+  unsigned sum = 0;
   UNROLLED
-  for (int i = 1; i < WIDE_SUMS; ++i) {
-    a[0] = _mm512_add_epi32(a[0], a[i]);
+  for (int i = 0; i < WIDE_SUMS; ++i) {
+    sum += a[i][0];
   }
-  return (float)sum_512(a[0]);
+  return (float)sum;
 }
 
 enum { PLAIN_SUMS = 8 };
 
-/* Codes of 8 bits: a pair of products already fills int16. */
-NARROW static float int8_plain_256(long passes) {
-  __m256i a[PLAIN_SUMS];
-  __m256i y = _mm256_set1_epi8(-5);
-  const __m256i ones = _mm256_set1_epi16(1);
-  UNROLLED
-  for (int i = 0; i < PLAIN_SUMS; ++i) {
-    a[i] = _mm256_set1_epi32(i);
-  }
-  for (long n = passes * PASS; n > 0; --n) {
-    UNROLLED
-    for (int i = 0; i < PLAIN_SUMS; ++i) {
-      __m256i x = _mm256_set1_epi8(3);
-      OPAQUE_AVX2(x);
-      a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), ones));
-    }
-    OPAQUE_AVX2(y);
-  }
-  UNROLLED
-  for (int i = 1; i < PLAIN_SUMS; ++i) {
-    a[0] = _mm256_add_epi32(a[0], a[i]);
-  }
-  return (float)sum_256(a[0]);
-}
-
-/* Weights of 4 bits: 15 * 127 * 2 per pair, so four of them fit int16; two are taken. */
-NARROW static float int8_pairs_256(long passes) {
+/* Codes of 8 bits: a pair of products already fills int16. Weights of 4 bits: 15 * 127 * 2 per
+ * pair, so four of them fit int16; two are taken. */
+NARROW static inline __attribute__((always_inline)) float int8_256(long passes, bool pairs) {
   __m256i a[PLAIN_SUMS];
   __m256i y = _mm256_set1_epi8(-5);
   __m256i z = _mm256_set1_epi8(7);
@@ -247,19 +81,28 @@ NARROW static float int8_pairs_256(long passes) {
     UNROLLED
     for (int i = 0; i < PLAIN_SUMS; ++i) {
       __m256i x = _mm256_set1_epi8(3);
-      OPAQUE_AVX2(x);
-      const __m256i pair = _mm256_add_epi16(_mm256_maddubs_epi16(x, y), _mm256_maddubs_epi16(x, z));
-      a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(pair, ones));
+      OPAQUE(x);
+      __m256i products = _mm256_maddubs_epi16(x, y);
+      if (pairs) {
+        products = _mm256_add_epi16(products, _mm256_maddubs_epi16(x, z));
+      }
+      a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(products, ones));
     }
-    OPAQUE_AVX2(y);
-    OPAQUE_AVX2(z);
+    OPAQUE(y);
+    if (pairs) {
+      OPAQUE(z);
+    }
   }
+  unsigned sum = 0;
   UNROLLED
-  for (int i = 1; i < PLAIN_SUMS; ++i) {
-    a[0] = _mm256_add_epi32(a[0], a[i]);
+  for (int i = 0; i < PLAIN_SUMS; ++i) {
+    sum += ((words_256)a[i])[0];
   }
-  return (float)sum_256(a[0]);
+  return (float)sum;
 }
+
+NARROW static float int8_plain_256(long passes) { return int8_256(passes, false); }
+NARROW static float int8_pairs_256(long passes) { return int8_256(passes, true); }
 
 /* --- choice --- */
 

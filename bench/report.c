@@ -67,7 +67,10 @@ static void run_name(const bench_case *c, char name[NAME_BYTES]) {
     at += snprintf(name + at, (size_t)(NAME_BYTES - at), "/%s", c->record.variant);
   }
   if (c->session->cold && at < NAME_BYTES) {
-    (void)snprintf(name + at, (size_t)(NAME_BYTES - at), "/cold");
+    at += snprintf(name + at, (size_t)(NAME_BYTES - at), "/cold");
+  }
+  if (c->record.peer != NULL && at < NAME_BYTES) {
+    (void)snprintf(name + at, (size_t)(NAME_BYTES - at), "/peer:%s", c->session->peer->name);
   }
 }
 
@@ -101,6 +104,9 @@ static void collect(fields *f, const bench_case *c, char run[NAME_BYTES],
   const bench_record *r = &c->record;
   run_name(c, run);
   (void)snprintf(name, NAME_BYTES + 8, "%s_median", run);
+  if (c->session->peer != NULL) {
+    add_text(f, "peer", r->peer, true);
+  }
   add_text(f, "name", name, false);
   add_text(f, "run_name", run, false);
   add_text(f, "aggregate_name", "median", false);
@@ -113,6 +119,9 @@ static void collect(fields *f, const bench_case *c, char run[NAME_BYTES],
   add_number(f, "device_time", r->device_ns, true);
   add_text(f, "time_unit", "ns", false);
   add_number(f, "min_time", r->min_ns, false);
+  if (c->session->peer != NULL) {
+    add_number(f, "ratio", known(r->ratio), true);
+  }
   add_number(f, "bytes_per_second", per_second(r->bytes, r->real_ns), true);
   add_number(f, "ops_per_second", per_second(r->ops, r->real_ns), true);
   add_number(f, "device_bytes_per_second", per_second(r->bytes, r->device_ns), false);

@@ -4,17 +4,21 @@
 #include "bench.h"
 #include "cli.h"
 
+/* Each work-item changes `run` vectors behind one another: one on a GPU, where neighbours then
+ * share cache lines; a page on a CPU, which goes through work-items one after the other. */
 static const char flush_source[] =
-    "__kernel void flush_caches(__global uint4 *block, ulong n) {\n"
-    "  for (ulong i = get_global_id(0); i < n; i += get_global_size(0)) block[i] += 1u;\n"
+    "__kernel void flush_caches(__global uint4 *block, uint run) {\n"
+    "  block += get_global_id(0) * run;\n"
+    "  for (uint i = 0; i < run; i++) block[i] += 1u;\n"
     "}\n";
 
-enum { FLUSH_GROUP = 64 };
+enum { FLUSH_GROUP = 64, PAGE_VECTORS = 256 };
 
 static size_t flush_bytes(const clq_context *context) {
   const size_t wanted = 3 * bench_last_cache_bytes(context);
   const uint64_t most = clq_context_info(context)->global_bytes / 16;
-  return (wanted > most ? (size_t)most : wanted) / 4096 * 4096;
+  const size_t step = (size_t)FLUSH_GROUP * PAGE_VECTORS * sizeof(cl_uint4);
+  return (wanted > most ? (size_t)most : wanted) / step * step;
 }
 
 static cl_int prepare_flush(bench_session *s) {
@@ -22,9 +26,9 @@ static cl_int prepare_flush(bench_session *s) {
   const cl_device_id device = clq_context_device(s->context);
   const size_t bytes = flush_bytes(s->context);
   const char *text = flush_source;
-  const cl_ulong vectors = bytes / 16;
+  const cl_uint run = strcmp(s->device->type, "cpu") == 0 ? PAGE_VECTORS : 1;
   cl_int code = CL_SUCCESS;
-  s->flush_items = (size_t)s->device->compute_units * 16 * FLUSH_GROUP;
+  s->flush_items = bytes / sizeof(cl_uint4) / run;
   s->flush_buffer = clCreateBuffer(cl, CL_MEM_READ_WRITE, bytes, NULL, &code);
   if (code == CL_SUCCESS) {
     s->flush_program = clCreateProgramWithSource(cl, 1, &text, NULL, &code);
@@ -38,7 +42,7 @@ static cl_int prepare_flush(bench_session *s) {
   if (code == CL_SUCCESS) {
     code = clSetKernelArg(s->flush_kernel, 0, sizeof s->flush_buffer, &s->flush_buffer);
   }
-  return code == CL_SUCCESS ? clSetKernelArg(s->flush_kernel, 1, sizeof vectors, &vectors) : code;
+  return code == CL_SUCCESS ? clSetKernelArg(s->flush_kernel, 1, sizeof run, &run) : code;
 }
 
 int bench_flush_caches(bench_session *session) {
@@ -70,6 +74,9 @@ int bench_open(bench_session *session, const char *device) {
 }
 
 void bench_close(bench_session *session) {
+  if (session->peer != NULL) {
+    session->peer->close();
+  }
   if (session->flush_kernel != NULL) {
     (void)clReleaseKernel(session->flush_kernel);
   }

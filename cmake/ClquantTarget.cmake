@@ -26,7 +26,9 @@ function(clq_target_defaults target)
   endif()
   if(CLQ_SANITIZE)
     target_compile_options(${target} PRIVATE
-      -fsanitize=${CLQ_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+      -fsanitize=${CLQ_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
+      # What the sanitizers insert hides from GCC that a loop runs at least once.
+      $<$<C_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
     target_link_options(${target} PUBLIC -fsanitize=${CLQ_SANITIZE})
   endif()
   if(CLQ_FUZZ)

@@ -3,6 +3,7 @@
  * (columns padded to the work-group, row blocks), work-groups of one row.
  * Each result is one chain of fma over K in ascending order, on weights that
  * are rounded once (lib/weights.h): the same bits as gemm_f32_tile.cl. */
+#include "lib/product.h"
 #include "lib/tensor.h"
 #include "lib/weights.h"
 
@@ -22,7 +23,7 @@ typedef uint clq_stored;
 
 __kernel void gemm_f32_lane(CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_stored, w),
                             CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-                            CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out),
+                            CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out),
                             const long x_stride, const long out_stride, const int rows,
                             const int cols, const int depth, const int group) {
   CLQ_AT(const float, x);
@@ -30,7 +31,7 @@ __kernel void gemm_f32_lane(CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_sto
   CLQ_AT(const clq_scale, ws);
   CLQ_AT(const half, wm);
   CLQ_AT(const uchar, wz);
-  CLQ_AT(float, out);
+  CLQ_AT(clq_out, out);
 
   const int n = (int)get_global_id(0);
   const int m0 = (int)get_global_id(1) * CLQ_ROWS;
@@ -75,7 +76,7 @@ __kernel void gemm_f32_lane(CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_sto
   for (int r = 0; r < CLQ_ROWS; r++) {
     const long m = m0 + r;
     if (m < rows) {
-      out[m * out_stride + n] = c[r];
+      CLQ_STORE_OUT(c[r], m * out_stride + n, out);
     }
   }
 }

@@ -16,7 +16,9 @@
 #ifndef CLQ_ROW_TILES
 #define CLQ_ROW_TILES 16 /* most row tiles of a work-item */
 #endif
-#define CHUNK 512 /* elements of K whose weights lie unpacked */
+#ifndef CLQ_CHUNK
+#define CLQ_CHUNK 512 /* elements of K whose weights lie unpacked */
+#endif
 #define COLUMN_TILES 4 /* side by side when there is one row: independent chains */
 
 #if CLQ_W_BITS == 32
@@ -89,7 +91,7 @@ static inline void multiply(const float *x, const float16 *w, int depth, float16
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
     CLQ_TENSOR(const float, x), CLQ_TENSOR(const clq_stored, w), CLQ_TENSOR(const clq_scale, ws),
-    CLQ_TENSOR(const half, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out),
+    CLQ_TENSOR(const half, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out),
     const long x_stride, const long out_stride, const int rows, const int cols, const int depth,
     const int group, const int tiles, const int row_tiles) {
   CLQ_AT(const float, x);
@@ -97,7 +99,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
   CLQ_AT(const clq_scale, ws);
   CLQ_AT(const half, wm);
   CLQ_AT(const uchar, wz);
-  CLQ_AT(float, out);
+  CLQ_AT(clq_out, out);
 
   const int groups = (depth + group - 1) / group;
   const int words =
@@ -150,11 +152,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
     }
   }
 #else
-  int8 xp[CLQ_ROW_TILES][CHUNK]; /* bits of f32: element k of the tile's rows */
-  float16 panel[CHUNK];
+  int8 xp[CLQ_ROW_TILES][CLQ_CHUNK]; /* bits of f32: element k of the tile's rows */
+  float16 panel[CLQ_CHUNK];
   const int end = min(first + row_tiles * CLQ_TILE_ROWS, rows);
-  for (int k0 = 0; k0 < depth; k0 += CHUNK) {
-    const int k1 = min(k0 + CHUNK, depth);
+  for (int k0 = 0; k0 < depth; k0 += CLQ_CHUNK) {
+    const int k1 = min(k0 + CLQ_CHUNK, depth);
     ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
       const long m = first + i * CLQ_TILE_ROWS;
       clq_pack_rows((__global const char *)(x + m * x_stride + k0), 4 * x_stride, rows - 1 - (int)m,
@@ -181,7 +183,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
       ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
         const int m0 = first + i * CLQ_TILE_ROWS;
         const int live = min(end - m0, CLQ_TILE_ROWS);
-        __global float *o = out + (long)m0 * out_stride + t * 16;
+        __global clq_out *o = out + (long)m0 * out_stride + t * 16;
         float16 sums[CLQ_TILE_ROWS];
         ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
           const bool partial = k0 > 0 && r < live;

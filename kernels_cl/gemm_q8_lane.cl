@@ -3,6 +3,7 @@
  * (columns padded to the work-group, row blocks), work-groups of one row.
  * Weights, groups and the order of additions: as gemm_q8_tile.cl. */
 #include "lib/dot.h"
+#include "lib/product.h"
 #include "lib/tensor.h"
 #include "lib/weights.h"
 
@@ -24,7 +25,7 @@
 __kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs),
                            CLQ_TENSOR(const int, x_sum), CLQ_TENSOR(const uint, w),
                            CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-                           CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out),
+                           CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out),
                            const long x_stride, const long out_stride, const int rows,
                            const int cols, const int depth, const int group, const int w_ratio) {
   CLQ_AT(const char, x);
@@ -34,7 +35,7 @@ __kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs
   CLQ_AT(const clq_scale, ws);
   CLQ_AT(const half, wm);
   CLQ_AT(const uchar, wz);
-  CLQ_AT(float, out);
+  CLQ_AT(clq_out, out);
 
   const int n = (int)get_global_id(0);
   const int m0 = (int)get_global_id(1) * CLQ_ROWS;
@@ -98,7 +99,7 @@ __kernel void gemm_q8_lane(CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs
   for (int r = 0; r < CLQ_ROWS; r++) {
     const long m = m0 + r;
     if (m < rows) {
-      out[m * out_stride + n] = CLQ_X_GROUPED ? c[r] : c[r] * xs[m];
+      CLQ_STORE_OUT(CLQ_X_GROUPED ? c[r] : c[r] * xs[m], m * out_stride + n, out);
     }
   }
 }

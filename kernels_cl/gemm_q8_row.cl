@@ -41,7 +41,7 @@ static inline int sum_words(const int *code, int words) {
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
     CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs), CLQ_TENSOR(const int, x_sum),
     CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out), const long x_stride,
+    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), const long x_stride,
     const long out_stride, const int rows, const int cols, const int depth, const int group,
     const int w_ratio, const int tiles) {
   CLQ_AT(const char, x);
@@ -51,7 +51,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
   CLQ_AT(const clq_scale, ws);
   CLQ_AT(const half, wm);
   CLQ_AT(const uchar, wz);
-  CLQ_AT(float, out);
+  CLQ_AT(clq_out, out);
 
   const int padded = (depth + 31) & ~31;
   const int groups = (depth + GROUP - 1) / GROUP;
@@ -103,7 +103,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
 
     for (int t = t0; t < t1; t++) {
       const int left = cols - t * 16;
-      __global float *o = out + m * out_stride + t * 16;
+      __global clq_out *o = out + m * out_stride + t * 16;
       __global const uint *b = w + ((long)t * padded + k0) / CLQ_W_PER_WORD * 16;
       long q = ((long)t * w_groups + g0 / w_ratio) * 16;
       int part = g0 % w_ratio;

@@ -5,6 +5,7 @@
  * is spread over the slices: each takes the integer sums of its groups. What is
  * rounded is not: one lane of each column then adds the groups in order. */
 #include "lib/dot.h"
+#include "lib/product.h"
 #include "lib/tensor.h"
 #include "lib/weights.h"
 
@@ -24,7 +25,7 @@
 __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_split(
     CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs), CLQ_TENSOR(const int, x_sum),
     CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out), const long x_stride,
+    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), const long x_stride,
     const long out_stride, const int rows, const int cols, const int depth, const int group,
     const int w_ratio) {
   CLQ_AT(const char, x);
@@ -34,7 +35,7 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
   CLQ_AT(const clq_scale, ws);
   CLQ_AT(const half, wm);
   CLQ_AT(const uchar, wz);
-  CLQ_AT(float, out);
+  CLQ_AT(clq_out, out);
 
   /* Of each group: the sum of products (times the x scale), and its factor; the sum of codes
    * (likewise), and the minimum. */
@@ -103,6 +104,6 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
   }
   const long n = tile * 16 + column;
   if (slice == 0 && n < cols) {
-    out[m * out_stride + n] = CLQ_X_GROUPED ? c : c * xs[m];
+    CLQ_STORE_OUT(CLQ_X_GROUPED ? c : c * xs[m], m * out_stride + n, out);
   }
 }

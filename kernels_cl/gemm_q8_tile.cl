@@ -124,7 +124,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
     CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs), CLQ_TENSOR(const int, x_sum),
     CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, ws), CLQ_TENSOR(const half, wm),
-    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(float, out), const long x_stride,
+    CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), const long x_stride,
     const long out_stride, const int rows, const int cols, const int depth, const int group,
     const int w_ratio, const int tiles, const int row_tiles) {
   CLQ_AT(const char, x);
@@ -134,7 +134,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
   CLQ_AT(const clq_scale, ws);
   CLQ_AT(const half, wm);
   CLQ_AT(const uchar, wz);
-  CLQ_AT(float, out);
+  CLQ_AT(clq_out, out);
 
   const int padded = (depth + 31) & ~31;
   const int groups = (depth + GROUP - 1) / GROUP;
@@ -192,7 +192,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         const long plane = (long)t * w_groups * 16;
         __global const uint *words = w + ((long)t * padded + k0) / CLQ_W_PER_WORD * 16;
         for (int r0 = 0; r0 < CLQ_TILE_ROWS && m + r0 < end; r0 += CLQ_BLOCK) {
-          __global float *o = out + (m + r0) * out_stride + t * 16;
+          __global clq_out *o = out + (m + r0) * out_stride + t * 16;
           const int live = min(end - (m + r0), CLQ_BLOCK);
           float16 c[CLQ_BLOCK];
           ONCE for (int r = 0; r < CLQ_BLOCK; r++) {

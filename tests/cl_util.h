@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "opencl.h"
 #include "runtime/memory.h"
 #include "runtime/source.h"
 
@@ -54,11 +55,12 @@ static inline float cl_util_normal(void) {
   return (float)sum * 0x1.bb67aep-24f;
 }
 
+static cl_util cl_util_only;
+
 /* The device: number CLQ_DEVICE over all platforms, else the first. */
 static inline cl_util *cl_util_get(void) {
-  static cl_util util;
-  if (util.context != NULL) {
-    return &util;
+  if (cl_util_only.context != NULL) {
+    return &cl_util_only;
   }
   const char *wanted = getenv("CLQ_DEVICE");
   const unsigned long index = wanted == NULL ? 0 : strtoul(wanted, NULL, 10);
@@ -75,13 +77,24 @@ static inline cl_util *cl_util_get(void) {
     }
   }
   cr_assert_lt(index, count, "no OpenCL device %lu", index);
-  util.device = devices[index];
+  cl_util *util = &cl_util_only;
+  util->device = devices[index];
   cl_int error;
-  util.context = clCreateContext(NULL, 1, &util.device, NULL, NULL, &error);
+  util->context = clCreateContext(NULL, 1, &util->device, NULL, NULL, &error);
   cr_assert_eq(error, CL_SUCCESS);
-  util.queue = clCreateCommandQueueWithProperties(util.context, util.device, NULL, &error);
+  util->queue = clCreateCommandQueueWithProperties(util->context, util->device, NULL, &error);
   cr_assert_eq(error, CL_SUCCESS);
-  return &util;
+  return util;
+}
+
+/* The `fini` of suites: a case must have released what it made. */
+static inline void cl_util_close(void) {
+  if (cl_util_only.context != NULL) {
+    clReleaseCommandQueue(cl_util_only.queue);
+    clReleaseContext(cl_util_only.context);
+    cl_util_only = (cl_util){NULL, NULL, NULL};
+  }
+  opencl_none_live();
 }
 
 static inline bool cl_util_is_cpu(void) {

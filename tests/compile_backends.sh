@@ -74,6 +74,11 @@ add|spirv||OpFAdd|
 embedding|sm_90|-DCLQ_W_MIN=1|fma.rn.f32 atom.|
 embedding|gfx1100|-DCLQ_W_BITS=8|global_atomic_cmpswap|
 embedding|spirv||OpAtomicCompareExchange|
+integer_norm|sm_90|-DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 bar.sync mul.wide.s32|
+integer_norm|sm_90|-DCLQ_X=6 -DCLQ_OUT=5|bar.sync st.shared mul.wide.s32|
+integer_norm|gfx1100|-DCLQ_X=6|s_barrier ds_store v_mad_i64_i32|
+integer_norm|gfx906|-DCLQ_X=5 -DCLQ_OUT=5|s_barrier ds_write v_mad_i64_i32|
+integer_norm|spirv|-DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpControlBarrier OpGroupNonUniformShuffleXor|
 softmax|sm_90|-DCLQ_X=1|fma.rn.f32 bar.sync st.shared|
 softmax|sm_90|-DCLQ_X=4 -DCLQ_OUT=5|fma.rn.f32 bar.sync|
 softmax|gfx1100|-DCLQ_X=1|s_barrier ds_store v_fma|
@@ -92,11 +97,13 @@ attention|spirv|-DCLQ_HEAD_DIM=128 -DCLQ_CACHE=2 -DCLQ_OUT=4 -DCLQ_GROUP=64|OpCo
 attention|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_CACHE=1 -DCLQ_OUT=1 -DCLQ_GROUP=64|OpControlBarrier|
 gemm_f32_lane|sm_90|-DCLQ_W_BITS=32 -DCLQ_ROWS=4|fma.rn.f32|
 gemm_f32_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_ROWS=4|fma.rn.f32 cvt.f32.f16|
+gemm_f32_lane|sm_90|-DCLQ_W_BITS=16 -DCLQ_OUT=2 -DCLQ_ROWS=4|fma.rn.f32 cvt.rn.f16.f32|
 gemm_f32_lane|gfx1100|-DCLQ_W_BITS=16 -DCLQ_ROWS=4|v_fma_mix_f32|
 gemm_f32_lane|gfx1100|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_ROWS=4|v_fma|
 gemm_f32_lane|spirv|-DCLQ_W_BITS=4 -DCLQ_W_ZERO=1 -DCLQ_ROWS=1|ExtInst|
 gemm_q8_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32|
 gemm_q8_lane|sm_90|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_ROWS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.s32.s32|
+gemm_q8_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_OUT=2 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 cvt.rn.f16.f32|
 gemm_q8_lane|gfx1100|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_iu8|
 gemm_q8_lane|gfx906|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_i8|
 gemm_q8_lane|spirv|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSUDot|
@@ -106,6 +113,7 @@ gemm_q8_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_ZERO=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4|fm
 gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync st.shared|
 gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync|
 gemm_q8_split|gfx1100|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_iu8 s_barrier|
+gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_OUT=2 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 cvt.rn.f16.f32|
 gemm_q8_split|gfx906|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_i8 s_barrier|
 gemm_q8_split|spirv|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSUDot OpControlBarrier|
 '

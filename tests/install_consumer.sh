@@ -26,13 +26,24 @@ if grep -rl --include='*.cmake' --include='*.pc' -e "$build" -e "$stage" "$root"
   exit 1
 fi
 
-cmake -S "$consumer" -B "$stage/consumer" -D "CMAKE_PREFIX_PATH=$root" -D "CMAKE_C_COMPILER=$cc" > /dev/null
+# no_private FLAGS: the private dependencies' headers are not among them.
+no_private() {
+  if grep -oE -- '-(I|isystem) ?[^ ]*(cjson|pcre2|xxhash)[^ ]*' <<< "$1"; then
+    echo "^ a private dependency reaches whoever uses the package"
+    exit 1
+  fi
+}
+
+cmake -S "$consumer" -B "$stage/consumer" -D "CMAKE_PREFIX_PATH=$root" -D "CMAKE_C_COMPILER=$cc" \
+  -D CMAKE_EXPORT_COMPILE_COMMANDS=ON > /dev/null
+no_private "$(cat "$stage/consumer/compile_commands.json")"
 cmake --build "$stage/consumer" > /dev/null
 "$stage/consumer/consumer"
 "$stage/consumer/consumer_static"
 
 export PKG_CONFIG_PATH=${pc%/*}
 [[ $(pkg-config --modversion clquant) == "$version" ]]
+no_private "$(pkg-config --cflags clquant)"
 # shellcheck disable=SC2046 # flags are words
 "$cc" "$consumer/main.c" -o "$stage/by_pc" $(pkg-config --cflags --libs clquant)
 LD_LIBRARY_PATH=$libraries "$stage/by_pc"

@@ -2,8 +2,11 @@
 #include <math.h>
 
 #include "forms.h"
+#include "opencl.h"
 #include "ref/math.h"
 #include "ref/ref.h"
+
+TestSuite(add, .fini = opencl_none_live);
 
 enum { ROWS = 3, COLS = 131, N = ROWS * COLS };
 

@@ -5,9 +5,12 @@
 #include <string.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "ref/attention.h"
 #include "ref/math.h"
 #include "ref/ref.h"
+
+TestSuite(attention, .fini = opencl_none_live);
 
 typedef struct model {
   int64_t heads, kv_heads, head_dim;

@@ -127,6 +127,11 @@ Test(bench, row_operators) {
   check_single(bench("softmax", "--rows", "5", "--cols", "64", "--dtype", "q8", "--out", "u8",
                      "--reps", "2", "-o", "json"),
                "softmax");
+  check_single(bench("integer_norm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
+               "integer_norm");
+  check_single(bench("integer_norm", "--rows", "3", "--cols", "70", "--dtype", "i32", "--out", "u8",
+                     "--norm", "rms", "--exponents", "--reps", "2", "-o", "json"),
+               "integer_norm");
 }
 
 Test(bench, products_and_attention) {
@@ -142,6 +147,54 @@ Test(bench, products_and_attention) {
   check_single(bench("attention", "--batch", "2", "--heads", "4", "--kv-heads", "2", "--head-dim",
                      "32", "--queries", "3", "--keys", "37", "--reps", "2", "-o", "json"),
                "attention");
+}
+
+/* int8 is made by a second launch, and both are named. */
+Test(bench, types_of_a_product) {
+  check_single(bench("gemm", "--m", "5", "--n", "40", "--k", "64", "--weights", "q4_1", "--out",
+                     "f16", "--reps", "2", "-o", "json"),
+               "gemm");
+  cJSON *json = expect_json(bench("gemm", "--m", "5", "--n", "40", "--k", "64", "--weights",
+                                  "w4g32", "--out", "f32,q8", "--reps", "2", "-o", "json"));
+  const cJSON *floats = cJSON_GetArrayItem(item(json, "benchmarks"), 0);
+  const cJSON *codes = cJSON_GetArrayItem(item(json, "benchmarks"), 1);
+  check_record(floats, "gemm", "warm");
+  check_record(codes, "gemm", "warm");
+  cr_assert_null(strstr(text(floats, "variant"), "quantize"));
+  cr_assert_not_null(strstr(text(codes, "variant"), " + quantize_"), "%s", text(codes, "variant"));
+  /* f32 read, codes, a scale and a sum for each row written */
+  cr_assert_eq(number(codes, "bytes") - number(floats, "bytes"), 5.0 * (40 * 5 + 8));
+  cJSON_Delete(json);
+}
+
+/* Ours and the peer's, with the ratio of their times in ours. */
+Test(bench, peer) {
+  command_result r = bench("gemm", "--m", "1,5", "--n", "40", "--k", "64", "--weights", "f32",
+                           "--acts", "f32", "--peer", "clblast", "--reps", "2", "-o", "json");
+  if (r.code == 1 && strstr(r.err, "CLBlast") != NULL) {
+    expect_refusal(r, 1, "cannot be measured");
+    cr_skip_test("there is no CLBlast");
+  }
+  cJSON *json = expect_json(r);
+  const cJSON *list = item(json, "benchmarks");
+  cr_assert_eq(cJSON_GetArraySize(list), 4);
+  for (int i = 0; i < 4; i += 2) {
+    const cJSON *ours = cJSON_GetArrayItem(list, i);
+    const cJSON *theirs = cJSON_GetArrayItem(list, i + 1);
+    check_record(ours, "gemm", "warm");
+    cr_assert(cJSON_IsNull(item(ours, "peer")));
+    cr_assert(cJSON_IsNull(item(theirs, "ratio")));
+    cr_assert_eq(strncmp(text(theirs, "peer"), "CLBlast 1.", 10), 0);
+    cr_assert_not_null(strstr(text(theirs, "name"), "/peer:clblast_median"));
+    cr_assert_str_eq(text(theirs, "variant"), i == 0 ? "CLBlastSgemv" : "CLBlastSgemm");
+    cr_assert(cJSON_IsTrue(item(theirs, "checked")));
+    cr_assert_float_eq(number(ours, "ratio") * number(ours, "real_time"),
+                       number(theirs, "real_time"), 1e-6 * number(theirs, "real_time"));
+    cr_assert_eq(keys(ours), keys(theirs));
+  }
+  cJSON_Delete(json);
+  expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--peer", "clblast", "-o", "json"), 1,
+                 "CLBlast multiplies floats only");
 }
 
 /* Four combinations; the last word changes fastest; --cold is said in each record. */
@@ -225,14 +278,21 @@ Test(bench, misuse) {
   expect_refusal(bench("gemm", "--weights", "w4x"), 2, "--weights");
   expect_refusal(bench("gemm", "--out", "f64"), 2, "--out");
   expect_refusal(bench("softmax", "--lut", "u8"), 2, "--lut");
-  expect_refusal(bench("gemm", "--peer", "x"), 2, "--peer");
+  expect_refusal(bench("gemm", "--peer", "x"), 2,
+                 "gemm has no peer 'x'; there is clblast for gemm");
+  expect_refusal(bench("add", "--peer", "clblast"), 2, "clblast for gemm");
   expect_refusal(bench("gemm", "--reps", "0"), 2, "--reps");
+  expect_refusal(bench("limits", "--cold"), 2, "limits takes no --cold");
 }
 
 /* In JSON nothing is printed but whole objects. */
 Test(bench, what_is_not_offered_fails_with_the_reason) {
   expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--weights", "w3", "-o", "json"), 1, "w3");
-  expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--acts", "f16", "-o", "json"), 1, "f16");
+  expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--acts", "f16", "-o", "json"), 1,
+                 "clq: gemm: dtype of x is f16");
+  expect_refusal(bench("add", "--rows", "1000000000", "--cols", "100000", "-o", "json"), 1,
+                 "the shape needs an array of");
+  expect_refusal(bench("plan", "--nodes", "1000001", "-o", "json"), 1, "at most 1000000 nodes");
   expect_refusal(bench("gemm", "--n", "8", "--k", "33", "--weights", "q4_0", "-o", "json"), 1,
                  "multiple of 32");
   expect_refusal(bench("softmax", "--rows", "4", "--lut", "q30", "-o", "json"), 1, "q30");

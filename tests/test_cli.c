@@ -137,8 +137,9 @@ Test(cli, help_and_version_are_data) {
 }
 
 Test(cli, wrong_usage_is_named) {
-  const command_result none = command_run((const char *const[]){CLQ_TEST_CLI, NULL}, NULL, NULL);
+  command_result none = command_run((const char *const[]){CLQ_TEST_CLI, NULL}, NULL, NULL);
   cr_assert(none.code == 2 && *none.out == '\0' && strstr(none.err, "usage:") != NULL);
+  command_free(&none);
   expect_refusal(clq(NULL, "rnu"), 2, "unknown command 'rnu', did you mean 'run'");
   expect_refusal(clq(NULL, "--verison"), 2, "unknown option '--verison'");
   expect_refusal(clq(NULL, "run", "--tepm", "1"), 2, "'--tepm', did you mean '--temp'");
@@ -149,10 +150,16 @@ Test(cli, wrong_usage_is_named) {
   expect_refusal(clq(NULL, "run", "-m", "x"), 2, "give the text with -p");
   expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-"), 2, "more than one of");
   expect_refusal(clq(NULL, "run", "-m", "x", "hello"), 2, "'hello' is one word too many");
-  expect_refusal(clq(NULL, "run", "-m", "x", "-p"), 2, "--prompt needs a value");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p"), 2, "-p needs a value");
   expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-n", "many"), 2,
                  "expected a whole number");
-  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-n", "-1"), 2, "from 0");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-n", "-1"), 2,
+                 "clq run: -n is '-1', expected a whole number from 0 to 1073741823;");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--tokens=-1"), 2, "--tokens is '-1'");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--seed", "x"), 2,
+                 "--seed is 'x', expected a whole number from 0 to 9223372036854775807;");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--parallel", "0"), 2, "from 1 to 64");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--parallel=65"), 2, "from 1 to 64");
   expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-n9999999999999999999"), 2, "from 0");
   expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--temp=nan"), 2, "expected a number");
   expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--top-p=1.5"), 2, "from 0 to 1");
@@ -454,6 +461,85 @@ Test(cli, run_ends_for_the_reason_it_gives) {
   expect_refusal(clq(NULL, "run", "-m", model, "-p", ""), 1, "no tokens");
   expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--kv", "q4"), 1, "not offered");
   expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--ctx", "9999999"), 1, "context");
+}
+
+/* Tokens of an object and of another one. */
+static void expect_same_tokens(const cJSON *a, const cJSON *b) {
+  cr_assert(
+      cJSON_Compare(cJSON_GetObjectItem(a, "tokens"), cJSON_GetObjectItem(b, "tokens"), true));
+  cr_assert_str_eq(string(a, "text"), string(b, "text"));
+  cr_assert_str_eq(string(a, "stop_reason"), string(b, "stop_reason"));
+}
+
+/* Each answer is what a run of its own with that seed gives. */
+Test(cli, parallel_answers_are_those_of_runs_alone) {
+  const char *model = test_model();
+  cJSON *json = expect_json(clq(NULL, "run", "-m", model, "-p", "The sky is", "-n", "9", "--temp",
+                                "1.3", "--seed", "40", "--parallel", "3", "-o", "json"));
+  const cJSON *answers = cJSON_GetObjectItem(json, "answers");
+  cr_assert_eq(cJSON_GetArraySize(answers), 3);
+  expect_same_tokens(json, cJSON_GetArrayItem(answers, 0));
+  static const char *const seeds[] = {"40", "41", "42"};
+  double kv_bytes = 0;
+  for (int i = 0; i < 3; ++i) {
+    cJSON *alone = expect_json(clq(NULL, "run", "-m", model, "-p", "The sky is", "-n", "9",
+                                   "--temp", "1.3", "--seed", seeds[i], "-o", "json"));
+    expect_same_tokens(alone, cJSON_GetArrayItem(answers, i));
+    cr_assert_null(cJSON_GetObjectItem(alone, "answers"));
+    kv_bytes += number(alone, "kv_bytes");
+    cJSON_Delete(alone);
+  }
+  cr_assert_eq(number(json, "kv_bytes"), kv_bytes);
+  cr_assert(number(json, "decode_tokens_per_s") > 0 && number(json, "first_token_s") > 0);
+  cJSON_Delete(json);
+}
+
+/* Where a text of its own ends, an answer ends; the others go on. */
+Test(cli, parallel_answers_end_one_by_one) {
+  const char *model = test_model();
+  cJSON *json = expect_json(clq(NULL, "run", "-m", model, "--chat", "-p", "Say yes or no.", "-n",
+                                "24", "--temp", "1.5", "--parallel", "8", "-o", "json"));
+  const cJSON *answers = cJSON_GetObjectItem(json, "answers");
+  cr_assert_eq(cJSON_GetArraySize(answers), 8);
+  int ended = 0;
+  for (int i = 0; i < 8; ++i) {
+    const cJSON *answer = cJSON_GetArrayItem(answers, i);
+    const int count = cJSON_GetArraySize(cJSON_GetObjectItem(answer, "tokens"));
+    const bool eos = strcmp(string(answer, "stop_reason"), "eos") == 0;
+    cr_assert(eos ? count <= 24 : count == 24, "%d tokens, %s", count,
+              string(answer, "stop_reason"));
+    ended += eos && count < 24;
+  }
+  cr_assert(ended > 0 && ended < 8, "%d of 8 ended: the case tests nothing", ended);
+  cJSON_Delete(json);
+  json = expect_json(clq(NULL, "run", "-m", model, "-p", "Once upon a", "-n", "50", "--ctx", "10",
+                         "--parallel", "2", "-o", "json"));
+  answers = cJSON_GetObjectItem(json, "answers");
+  expect_same_tokens(cJSON_GetArrayItem(answers, 0), cJSON_GetArrayItem(answers, 1));
+  cr_assert_str_eq(string(json, "stop_reason"), "context");
+  cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(json, "tokens")), 8);
+  cJSON_Delete(json);
+  json = expect_json(
+      clq(NULL, "run", "-m", model, "-p", "Once", "-n", "0", "--parallel", "2", "-o", "json"));
+  answers = cJSON_GetObjectItem(json, "answers");
+  cr_assert_str_eq(string(cJSON_GetArrayItem(answers, 1), "stop_reason"), "length");
+  cr_assert(cJSON_IsNull(cJSON_GetObjectItem(json, "decode_tokens_per_s")));
+  cJSON_Delete(json);
+}
+
+Test(cli, parallel_answers_are_told_apart) {
+  const char *model = test_model();
+  command_result one = clq(NULL, "run", "-m", model, "-p", "Once upon a", "-n", "6");
+  command_result two = clq(NULL, "run", "-m", model, "-p", "Once upon a", "-n", "6", "--parallel",
+                           "2", "--greedy", "--stats");
+  char expected[1024];
+  (void)snprintf(expected, sizeof expected, "--- answer 1 of 2 ---\n%s--- answer 2 of 2 ---\n%s",
+                 one.out, one.out);
+  cr_assert_eq(two.code, 0, "%s", two.err);
+  cr_assert_str_eq(two.out, expected);
+  cr_assert_not_null(strstr(two.err, "3 in, 12 out, stopped by length, length\n"), "%s", two.err);
+  command_free(&one);
+  command_free(&two);
 }
 
 Test(cli, run_traces_its_kernels) {

@@ -3,8 +3,11 @@
 #include <string.h>
 
 #include "forms.h"
+#include "opencl.h"
 #include "ref/math.h"
 #include "ref/ref.h"
+
+TestSuite(dequantize, .fini = opencl_none_live);
 
 enum { ROWS = 4, COLS = 77, GROUP = 32, MAX_PLANE = ROWS * COLS };
 

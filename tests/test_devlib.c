@@ -7,6 +7,8 @@
 #include "ref/math.h"
 #include "runtime/cpu.h"
 
+TestSuite(devlib, .fini = cl_util_close);
+
 /* half.h */
 
 static void check_half(const char *options) {

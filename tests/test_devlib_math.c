@@ -8,6 +8,8 @@
 #include "ref/math.h"
 #include "runtime/probe_expect.h"
 
+TestSuite(devlib_math, .fini = cl_util_close);
+
 enum { CHUNK = 1 << 20 };
 
 typedef enum function { DIV, SQRT, RSQRT, EXP, SIGMOID, TANH, ERF, ROUND, FUNCTIONS } function;

@@ -7,6 +7,8 @@
 #include "ref/math.h"
 #include "ref/welford.h"
 
+TestSuite(devlib_warp, .fini = cl_util_close);
+
 typedef struct warp_backend {
   const char *name;
   const char *macro;

@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "forms.h"
+#include "opencl.h"
 #include "ref/ref.h"
 #include "weights.h"
+
+TestSuite(embedding, .fini = opencl_none_live);
 
 typedef struct table {
   clq_format format;

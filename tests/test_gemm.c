@@ -6,9 +6,13 @@
 #include <string.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "quant/weights.h"
+#include "ref/math.h"
 #include "ref/ref.h"
 #include "weights.h"
+
+TestSuite(gemm, .fini = opencl_none_live);
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -23,15 +27,17 @@ typedef struct product {
   bool zeros;
   bool sums; /* x brings the sums of its codes */
   int64_t x_gap, x_offset, out_gap, out_offset;
+  bool half; /* out is f16 */
 } product;
 
 static const char *name_of(const product *p) {
   static char text[160];
   static const char *const x_names[] = {"f32", "q8 per token", "q8g32"};
-  (void)snprintf(text, sizeof text, "%s x %s%s, M=%lld N=%lld K=%lld group=%lld%s gaps %lld %lld",
+  (void)snprintf(text, sizeof text, "%s x %s%s, M=%lld N=%lld K=%lld group=%lld%s gaps %lld %lld%s",
                  x_names[p->x], clq_format_name(p->format), p->zeros ? " zeros" : "",
                  (long long)p->m, (long long)p->n, (long long)p->k, (long long)p->group,
-                 p->sums ? " sums" : "", (long long)p->x_gap, (long long)p->out_gap);
+                 p->sums ? " sums" : "", (long long)p->x_gap, (long long)p->out_gap,
+                 p->half ? " out f16" : "");
   return text;
 }
 
@@ -124,10 +130,10 @@ static clq_gemm_args arguments(const product *p, const clq_weights *w, cl_mem x,
             .offset = (uint64_t)p->x_offset * (p->x == X_F32 ? 4 : 1)},
       .weights = w,
       .out = {.mem = out,
-              .dtype = CLQ_F32,
+              .dtype = p->half ? CLQ_F16 : CLQ_F32,
               .shape = {p->m, p->n},
               .stride = {out_stride(p), 1},
-              .offset = (uint64_t)p->out_offset * 4},
+              .offset = (uint64_t)p->out_offset * (p->half ? 2 : 4)},
   };
   if (p->x != X_F32) {
     a.x.quant = (clq_quant){.per = p->x == X_GROUPED ? CLQ_PER_GROUP : CLQ_PER_TOKEN,
@@ -138,28 +144,42 @@ static clq_gemm_args arguments(const product *p, const clq_weights *w, cl_mem x,
   return a;
 }
 
+/* Rounds what the reference says; between the rows stays what was there. */
+static void round_rows(const product *p, const float *from, uint16_t *to) {
+  for (int64_t m = 0; m < p->m; ++m) {
+    const int64_t row = p->out_offset + m * out_stride(p);
+    for (int64_t n = 0; n < p->n; ++n) {
+      to[row + n] = clqi_ref_f16_from_f32(from[row + n]);
+    }
+  }
+}
+
 /* Runs it on the device and compares every element, and what lies between the rows. */
 static void check(const test_device *d, const product *p, test_random *random) {
   operands o = operands_new(p, random);
   const size_t count = out_elements(p);
-  float *expected = malloc(count * sizeof *expected);
-  float *actual = malloc(count * sizeof *actual);
-  memset(expected, 0xA5, count * sizeof *expected);
-  reference(p, &o, expected);
+  const size_t size = p->half ? sizeof(uint16_t) : sizeof(float);
+  float *floats = malloc(count * sizeof *floats);
+  uint16_t *halves = malloc(count * sizeof *halves);
+  char *actual = malloc(count * size);
+  memset(floats, 0xA5, count * sizeof *floats);
+  memset(halves, 0xA5, count * sizeof *halves);
+  reference(p, &o, floats);
+  round_rows(p, floats, halves);
+  const char *expected = p->half ? (const char *)halves : (const char *)floats;
 
   clq_weights *w = test_weights_pack(d, &o.weights);
   test_buffer guarded = guard_weights(d, w);
   test_buffer x = test_buffer_new(d, o.x, o.x_bytes);
   test_buffer scale = test_buffer_new(d, o.scales, o.scale_count * 4);
   test_buffer sum = test_buffer_new(d, o.sums, o.scale_count * 4);
-  test_buffer out = test_buffer_new(d, NULL, count * sizeof(float));
+  test_buffer out = test_buffer_new(d, NULL, count * size);
   const clq_gemm_args a = arguments(p, w, x.mem, scale.mem, sum.mem, out.mem);
   test_ok(clq_gemm(d->stream, &a));
   test_buffer_read(d, &out, actual);
   for (size_t i = 0; i < count; ++i) {
-    cr_assert_eq(memcmp(&actual[i], &expected[i], sizeof(float)), 0,
-                 "%s: element %zu is %a, expected %a", name_of(p), i, (double)actual[i],
-                 (double)expected[i]);
+    cr_assert_eq(memcmp(&actual[i * size], &expected[i * size], size), 0,
+                 "%s: element %zu differs from %a", name_of(p), i, (double)floats[i]);
   }
   clq_weights_destroy(w);
   test_buffer_free(&guarded);
@@ -167,7 +187,8 @@ static void check(const test_device *d, const product *p, test_random *random) {
   test_buffer_free(&scale);
   test_buffer_free(&sum);
   test_buffer_free(&out);
-  free(expected);
+  free(floats);
+  free(halves);
   free(actual);
   operands_free(&o);
 }
@@ -189,6 +210,9 @@ static const back_end vectors = {"x86_vnni,x86_avx2,x86_avx512,x86_f16c", "cpu",
 static const back_end lanes = {"cpu", NULL, "gemm_q8_lane_row", "gemm_q8_lane", "gemm_q8_split"};
 static const back_end plain_lanes = {"cpu,khr_int_dot,nvidia_ptx,amd_dot", NULL, "gemm_q8_lane_row",
                                      "gemm_q8_lane", "gemm_q8_split"};
+
+static const back_end float_tiles = {NULL, "cpu", "gemm_f32_row", "gemm_f32_tile", "gemm_f32_lane"};
+static const back_end float_lanes = {"cpu", NULL, "gemm_f32_lane_row", "gemm_f32_lane", NULL};
 
 /* Formats that a back end's test covers: what leads to programs of their own. */
 typedef struct form {
@@ -289,6 +313,47 @@ Test(gemm, avx2) { sweep_forms(&avx2, few_forms, COUNT(few_forms)); }
 Test(gemm, plain_vectors) { sweep_forms(&vectors, few_forms, COUNT(few_forms)); }
 Test(gemm, lanes) { sweep_forms(&lanes, few_forms, COUNT(few_forms)); }
 Test(gemm, plain_lanes) { sweep_forms(&plain_lanes, few_forms, COUNT(few_forms)); }
+
+/* An f16 out is the f32 result rounded once, whatever K's chunks are for f32. */
+static void sweep_halves(const back_end *b, bool floats) {
+  static const form forms[] = {
+      {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false},
+      {CLQ_FORMAT_W4, X_TOKEN, 40, true},
+      {CLQ_FORMAT_Q4_1, X_F32, 0, false},
+      {CLQ_FORMAT_F16, X_F32, 0, false},
+  };
+  static const int64_t shapes[][3] = {/* m, n, k */
+                                      {1, 33, 77},   {3, 17, 520},  {9, 35, 100}, {130, 20, 70},
+                                      {9, 3, 16384}, {2, 3, 16384}, {9, 2, 16416}};
+  test_device d = test_device_open(b->disable);
+  if (b->needs != NULL && !test_has_trait(d.context, b->needs)) {
+    test_device_close(&d);
+    cr_skip_test("the device has no %s", b->needs);
+  }
+  test_random random = {23};
+  test_dispatch_start();
+  for (size_t i = 0; i < COUNT(forms); ++i) {
+    for (size_t j = 0; j < COUNT(shapes) && (forms[i].x == X_F32) == floats; ++j) {
+      product p = of_form(&forms[i], shapes[j][0], shapes[j][1], shapes[j][2]);
+      p.half = true;
+      p.out_gap = (int64_t)(j % 3);
+      p.out_offset = (int64_t)(j % 2);
+      check(&d, &p, &random);
+    }
+  }
+  cr_assert(test_dispatch_saw("gemm", b->row), "%s did not run", b->row);
+  cr_assert(test_dispatch_saw("gemm", b->tile), "%s did not run", b->tile);
+  cr_assert(b->more == NULL || test_dispatch_saw("gemm", b->more), "%s did not run", b->more);
+  test_dispatch_stop();
+  test_device_close(&d);
+}
+
+Test(gemm, halves_vnni) { sweep_halves(&vnni, false); }
+Test(gemm, halves_avx2) { sweep_halves(&avx2, false); }
+Test(gemm, halves_plain_vectors) { sweep_halves(&vectors, false); }
+Test(gemm, halves_lanes) { sweep_halves(&lanes, false); }
+Test(gemm, halves_float_tiles) { sweep_halves(&float_tiles, true); }
+Test(gemm, halves_float_lanes) { sweep_halves(&float_lanes, true); }
 
 /* What the device takes by default, whatever it is. */
 Test(gemm, default_back_end) {
@@ -484,7 +549,7 @@ Test(gemm, refusals) {
   a.x.dtype = CLQ_F16;
   test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "f16");
   a = good;
-  a.out.dtype = CLQ_F16;
+  a.out.dtype = CLQ_BF16;
   test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "out");
   a = good;
   a.out.offset = 4;

@@ -8,6 +8,9 @@
 #include <clquant/graph.h>
 
 #include "device.h"
+#include "opencl.h"
+
+TestSuite(graph, .fini = opencl_none_live);
 
 enum { ROWS = 3, COLS = 64 };
 
@@ -159,19 +162,6 @@ Test(graph, edges_are_written_once_or_in_pieces_or_in_place) {
   test_ok(norm(&f, half_of(x, 0), half_of(e, 0)));
   refuses(&f, norm(&f, x, e), CLQ_INVALID_ARGUMENT, "out is edge 1 where node 0 has written it");
 
-  /* The pieces of a quantized edge would share planes. */
-  e = edge(&f, CLQ_I8, ROWS, COLS);
-  e.quant.per = CLQ_PER_TOKEN;
-  clq_tensor first = e;
-  first.shape[0] = 1;
-  clq_tensor second = first;
-  second.offset = COLS;
-  second.quant.scale_offset = sizeof(float);
-  x.shape[0] = 1;
-  test_ok(norm(&f, x, first));
-  refuses(&f, norm(&f, x, second), CLQ_INVALID_ARGUMENT, "a quantized edge is written at once");
-  x.shape[0] = ROWS;
-
   /* In place, exactly, and only where the operator offers it. */
   e = edge(&f, CLQ_F32, ROWS, COLS);
   test_ok(norm(&f, x, e));
@@ -188,6 +178,101 @@ Test(graph, edges_are_written_once_or_in_pieces_or_in_place) {
               f.graph, CLQ_OP_RMSNORM,
               &(clq_rmsnorm_args){.x = x, .residual = x, .out = edge(&f, CLQ_F32, ROWS, COLS)}),
           CLQ_INVALID_ARGUMENT, "graph: node 0: rmsnorm: residual overlaps x");
+  close_fixture(&f);
+}
+
+/* Rows [first, first + rows) of an i8 edge of COLS columns. */
+static clq_tensor rows_of(clq_tensor t, int64_t first, int64_t rows) {
+  t.offset += (size_t)(first * COLS);
+  t.shape[0] = rows;
+  return t;
+}
+
+static clq_tensor codes_edge(fixture *f, clq_granularity per, int32_t group) {
+  clq_tensor t = edge(f, CLQ_I8, ROWS, COLS);
+  t.quant.per = per;
+  t.quant.group = group;
+  return t;
+}
+
+/* tests/test_views.c runs such graphs. */
+Test(graph, quantized_edges_are_viewed_by_rows) {
+  fixture f = open_fixture();
+  clq_tensor row = input(&f);
+  row.shape[0] = 1;
+  for (int per = CLQ_PER_TOKEN; per <= CLQ_PER_GROUP; per++) {
+    const int32_t group = per == CLQ_PER_GROUP ? 32 : 0;
+    clq_tensor codes = codes_edge(&f, (clq_granularity)per, group);
+    test_ok(norm(&f, row, rows_of(codes, 2, 1)));
+    test_ok(norm(&f, row, rows_of(codes, 0, 1)));
+    refuses(&f, norm(&f, row, rows_of(codes, 2, 1)), CLQ_INVALID_ARGUMENT,
+            "graph: node 2: rmsnorm: out is edge 1 where node 0 has written it");
+
+    codes = codes_edge(&f, (clq_granularity)per, group);
+    refuses(&f, norm(&f, row, rows_of(codes, 3, 1)), CLQ_INVALID_ARGUMENT,
+            "out takes 64 bytes from offset 192, edge 1 has 192");
+
+    codes = codes_edge(&f, (clq_granularity)per, group);
+    clq_tensor view = rows_of(codes, 0, 1);
+    view.offset += 32;
+    refuses(&f, norm(&f, row, view), CLQ_INVALID_ARGUMENT, "it must be whole rows of 64");
+
+    codes = codes_edge(&f, (clq_granularity)per, group);
+    view = codes;
+    view.quant.scale_offset = sizeof(float);
+    refuses(&f, norm(&f, input(&f), view), CLQ_INVALID_ARGUMENT, "where its planes lie");
+    view = codes;
+    view.quant.sum_offset = sizeof(float);
+    refuses(&f, norm(&f, input(&f), view), CLQ_INVALID_ARGUMENT, "edge 1, the graph has 0");
+
+    codes = codes_edge(&f, (clq_granularity)per, group);
+    test_ok(norm(&f, input(&f), codes));
+    view = codes;
+    view.shape[1] = COLS / 2;
+    view.stride[0] = COLS;
+    view.stride[1] = 1;
+    refuses(
+        &f,
+        clq_graph_add(f.graph, CLQ_OP_DEQUANTIZE,
+                      &(clq_dequantize_args){.x = view, .out = edge(&f, CLQ_F32, ROWS, COLS / 2)}),
+        CLQ_INVALID_ARGUMENT, "dequantize: x is a view of edge 1, which is quantized");
+
+    codes = codes_edge(&f, (clq_granularity)per, group);
+    test_ok(norm(&f, input(&f), codes));
+    view = rows_of(codes, 0, 2);
+    view.stride[0] = 2 * COLS; /* rows 0 and 2 */
+    view.stride[1] = 1;
+    refuses(&f,
+            clq_graph_add(f.graph, CLQ_OP_DEQUANTIZE,
+                          &(clq_dequantize_args){.x = view, .out = edge(&f, CLQ_F32, 2, COLS)}),
+            CLQ_INVALID_ARGUMENT, "it must be whole rows of 64");
+  }
+
+  /* One scale for all rows, as an operator with u8 of 1/256 steps emits it. */
+  clq_tensor all = edge(&f, CLQ_U8, ROWS, COLS);
+  all.quant.per = CLQ_PER_TENSOR;
+  clq_tensor codes = codes_edge(&f, CLQ_PER_TOKEN, 0);
+  test_ok(norm(&f, input(&f), codes));
+  test_ok(clq_graph_add(
+      f.graph, CLQ_OP_SOFTMAX,
+      &(clq_softmax_args){.x = rows_of(codes, 1, 1), .out = rows_of(all, 1, 1), .scale = 1}));
+  refuses(&f,
+          clq_graph_add(f.graph, CLQ_OP_SOFTMAX,
+                        &(clq_softmax_args){
+                            .x = rows_of(codes, 0, 1), .out = rows_of(all, 0, 1), .scale = 1}),
+          CLQ_INVALID_ARGUMENT, "an edge whose rows share scales is written at once");
+
+  /* Codes without a scale have none for a reader. */
+  all = edge(&f, CLQ_U8, ROWS, COLS);
+  codes = codes_edge(&f, CLQ_PER_TOKEN, 0);
+  test_ok(norm(&f, input(&f), codes));
+  test_ok(clq_graph_add(f.graph, CLQ_OP_SOFTMAX,
+                        &(clq_softmax_args){.x = codes, .out = all, .scale = 1}));
+  all.quant.per = CLQ_PER_TENSOR;
+  refuses(&f,
+          clq_graph_add(f.graph, CLQ_OP_SOFTMAX,
+                        &(clq_softmax_args){.x = all, .out = edge(&f, CLQ_F32, ROWS, COLS)}),
+          CLQ_INVALID_ARGUMENT, "softmax: x is not quantized as edge 1 was when node 1 wrote it");
   close_fixture(&f);
 }
 

@@ -10,6 +10,9 @@
 #include "counting.h"
 #include "device.h"
 #include "golden.h"
+#include "opencl.h"
+
+TestSuite(model, .fini = opencl_none_live);
 
 /* Largest error of f32 logits, and the margin above which the argmax must agree. */
 #define MAX_ERROR 5e-3

@@ -8,7 +8,10 @@
 #include <clquant/ops.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "ops/overlap.h"
+
+TestSuite(overlap, .fini = opencl_none_live);
 
 enum { BYTES = 4096 };
 

@@ -11,84 +11,9 @@
 
 #include "counting.h"
 #include "device.h"
+#include "opencl.h"
 
-/* --- the OpenCL calls that plans make, counted and made to fail --- */
-
-static int set_arg_calls;
-static int kernels_created;
-static int kernels_alive;
-static int buffers_created;
-static int enqueue_calls;
-static int flush_calls;
-static int fail_kernel_in = -1; /* calls from now; negative: never */
-static int fail_buffer_in = -1;
-static int fail_enqueue_in = -1;
-
-cl_int __real_clSetKernelArg(cl_kernel, cl_uint, size_t, const void *);
-cl_int __wrap_clSetKernelArg(cl_kernel, cl_uint, size_t, const void *);
-cl_kernel __real_clCreateKernel(cl_program, const char *, cl_int *);
-cl_kernel __wrap_clCreateKernel(cl_program, const char *, cl_int *);
-cl_int __real_clReleaseKernel(cl_kernel);
-cl_int __wrap_clReleaseKernel(cl_kernel);
-cl_mem __real_clCreateBuffer(cl_context, cl_mem_flags, size_t, void *, cl_int *);
-cl_mem __wrap_clCreateBuffer(cl_context, cl_mem_flags, size_t, void *, cl_int *);
-cl_int __real_clEnqueueNDRangeKernel(cl_command_queue, cl_kernel, cl_uint, const size_t *,
-                                     const size_t *, const size_t *, cl_uint, const cl_event *,
-                                     cl_event *);
-cl_int __wrap_clEnqueueNDRangeKernel(cl_command_queue, cl_kernel, cl_uint, const size_t *,
-                                     const size_t *, const size_t *, cl_uint, const cl_event *,
-                                     cl_event *);
-cl_int __real_clFlush(cl_command_queue);
-cl_int __wrap_clFlush(cl_command_queue);
-
-static bool fails_now(int *countdown) { return *countdown >= 0 && (*countdown)-- == 0; }
-
-cl_int __wrap_clSetKernelArg(cl_kernel kernel, cl_uint index, size_t bytes, const void *value) {
-  set_arg_calls++;
-  return __real_clSetKernelArg(kernel, index, bytes, value);
-}
-
-cl_kernel __wrap_clCreateKernel(cl_program program, const char *name, cl_int *code) {
-  if (fails_now(&fail_kernel_in)) {
-    *code = CL_OUT_OF_HOST_MEMORY;
-    return NULL;
-  }
-  kernels_created++;
-  kernels_alive++;
-  return __real_clCreateKernel(program, name, code);
-}
-
-cl_int __wrap_clReleaseKernel(cl_kernel kernel) {
-  kernels_alive--;
-  return __real_clReleaseKernel(kernel);
-}
-
-cl_mem __wrap_clCreateBuffer(cl_context context, cl_mem_flags flags, size_t bytes, void *host,
-                             cl_int *code) {
-  if (fails_now(&fail_buffer_in)) {
-    *code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
-    return NULL;
-  }
-  buffers_created++;
-  return __real_clCreateBuffer(context, flags, bytes, host, code);
-}
-
-cl_int __wrap_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint dims,
-                                     const size_t *offset, const size_t *global,
-                                     const size_t *local, cl_uint waits, const cl_event *wait,
-                                     cl_event *event) {
-  enqueue_calls++;
-  if (fails_now(&fail_enqueue_in)) {
-    return CL_OUT_OF_RESOURCES;
-  }
-  return __real_clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, waits, wait,
-                                       event);
-}
-
-cl_int __wrap_clFlush(cl_command_queue queue) {
-  flush_calls++;
-  return __real_clFlush(queue);
-}
+TestSuite(plan, .fini = opencl_none_live);
 
 /* --- a small chain: inferred shapes, views with strides, in-place nodes, residuals, int8 per group
  * and per token with their planes --- */
@@ -337,13 +262,13 @@ Test(plan, replays_with_changing_inputs_and_touches_nothing) {
     const result expected = immediate_result(&d, &c, round);
     test_ok(clq_stream_finish(d.stream));
     const size_t allocations = counting_calls();
-    set_arg_calls = kernels_created = buffers_created = enqueue_calls = 0;
+    opencl_reset_called();
     test_ok(clq_plan_run(plan, d.stream));
     cr_assert_eq(counting_calls(), allocations, "a run allocated");
-    cr_assert_eq(set_arg_calls, 0, "a run set arguments");
-    cr_assert_eq(kernels_created, 0);
-    cr_assert_eq(buffers_created, 0);
-    cr_assert_eq(enqueue_calls, CHAIN_NODES);
+    cr_assert_eq(opencl_called(OPENCL_SET_ARG), 0, "a run set arguments");
+    cr_assert_eq(opencl_called(OPENCL_CREATE_KERNEL), 0);
+    cr_assert_eq(opencl_called(OPENCL_CREATE_BUFFER), 0);
+    cr_assert_eq(opencl_called(OPENCL_ENQUEUE_KERNEL), CHAIN_NODES);
     const result got = read_chain(&d, &c);
     same_result(expected, got, "replay");
     free(expected.bytes);
@@ -423,9 +348,9 @@ Test(plan, plans_share_an_arena) {
   chain large = open_chain(&d, 16, 192);
   chain small = open_chain(&d, 1, 192);
   clq_plan *first = plan_of(&d, &large, NULL);
-  buffers_created = 0;
+  opencl_reset_called();
   clq_plan *second = plan_of(&d, &small, clq_plan_arena(first));
-  cr_assert_eq(buffers_created, 1); /* the error word, and no arena */
+  cr_assert_eq(opencl_called(OPENCL_CREATE_BUFFER), 1); /* the error word, and no arena */
   cr_assert_eq(clq_plan_arena(first), clq_plan_arena(second));
   clq_plan *third = plan_of(&d, &large, clq_plan_arena(second));
   cr_assert_eq(clq_plan_arena(third), clq_plan_arena(first));
@@ -491,15 +416,16 @@ Test(plan, a_failed_enqueue_names_its_node_and_stops) {
   for (int node = 0; node < CHAIN_NODES; node++) {
     char part[64];
     (void)snprintf(part, sizeof part, "plan: node %d (", node);
-    enqueue_calls = 0;
-    fail_enqueue_in = node;
+    opencl_reset_called();
+    opencl_fail(OPENCL_ENQUEUE_KERNEL, node);
     const clq_status status = clq_plan_run(plan, d.stream);
-    fail_enqueue_in = -1;
+    opencl_fail(OPENCL_ENQUEUE_KERNEL, -1);
     cr_assert(status == CLQ_DEVICE_ERROR || status == CLQ_DEVICE_LOST ||
               status == CLQ_OUT_OF_DEVICE_MEMORY);
     test_fails(status, status, part);
     test_fails(status, status, "CL_OUT_OF_RESOURCES");
-    cr_assert_eq(enqueue_calls, node + 1, "work was enqueued behind the error");
+    cr_assert_eq(opencl_called(OPENCL_ENQUEUE_KERNEL), node + 1,
+                 "work was enqueued behind the error");
   }
   /* The plan itself is none the worse. */
   fill_chain(&d, &c, 3);
@@ -551,7 +477,7 @@ Test(plan, nothing_leaks_whatever_fails) {
   chain c = open_chain(&d, 3, 64);
   test_ok(try_plan(&d, &c)); /* the program is in the cache from here on */
 
-  kernels_alive = 0;
+  const opencl_objects before = opencl_live();
   clq_status status = CLQ_OUT_OF_HOST_MEMORY;
   size_t granted = 0;
   for (; status != CLQ_OK && granted < 200; granted++) {
@@ -562,29 +488,29 @@ Test(plan, nothing_leaks_whatever_fails) {
               clq_status_name(status), clq_last_error());
     cr_assert_eq(counting_live(), 0, "%zu allocations granted, %zu blocks leaked", granted,
                  counting_live());
-    cr_assert_eq(kernels_alive, 0);
+    opencl_assert_live(&before);
   }
   cr_assert_eq(status, CLQ_OK);
   cr_assert_gt(granted, 5);
 
   counting_start(0, 0);
   for (int i = 0; i < 2; i++) {
-    fail_kernel_in = i;
+    opencl_fail(OPENCL_CREATE_KERNEL, i);
     char part[64];
     (void)snprintf(part, sizeof part, "plan: node %d (rmsnorm): ", i);
     status = try_plan(&d, &c);
     test_fails(status, CLQ_OUT_OF_HOST_MEMORY, part);
     cr_assert_eq(counting_live(), 0);
-    cr_assert_eq(kernels_alive, 0);
+    opencl_assert_live(&before);
   }
-  fail_kernel_in = -1;
-  fail_buffer_in = 0;
+  opencl_fail(OPENCL_CREATE_KERNEL, -1);
+  opencl_fail(OPENCL_CREATE_BUFFER, 0);
   test_fails(try_plan(&d, &c), CLQ_OUT_OF_DEVICE_MEMORY, "plan: the arena: ");
-  fail_buffer_in = -1;
+  opencl_fail(OPENCL_CREATE_BUFFER, -1);
   cr_assert_eq(counting_live(), 0);
   test_ok(try_plan(&d, &c));
   cr_assert_eq(counting_live(), 0);
-  cr_assert_eq(kernels_alive, 0);
+  opencl_assert_live(&before);
   counting_stop();
   close_chain(&c);
   test_device_close(&d);
@@ -616,9 +542,9 @@ Test(plan, long_chains) {
   cr_assert_eq(stats.arena_bytes, 2 * 256);
   cr_assert_eq(stats.lower_bound_bytes, 2 * 256);
   cr_assert_eq(stats.naive_bytes, (NODES - 1) * 256);
-  flush_calls = 0;
+  opencl_reset_called();
   test_ok(clq_plan_run(plan, d.stream));
-  cr_assert_geq(flush_calls, NODES / 16);
+  cr_assert_geq(opencl_called(OPENCL_FLUSH), NODES / 16);
 
   t = (clq_tensor){x.mem, CLQ_F32, {1, 64}};
   for (int i = 0; i < NODES; i++) {

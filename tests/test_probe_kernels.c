@@ -5,6 +5,8 @@
 #include "runtime/cpu.h"
 #include "runtime/probe_expect.h"
 
+TestSuite(probe_kernels, .fini = cl_util_close);
+
 typedef struct probe_case {
   clqi_trait trait;
   const char *options;

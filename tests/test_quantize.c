@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "forms.h"
+#include "opencl.h"
 #include "ref/math.h"
 #include "ref/ref.h"
+
+TestSuite(quantize, .fini = opencl_none_live);
 
 static const int64_t widths[] = {1, 7, 16, 31, 32, 33, 48, 64, 100, 129, 576, 2051};
 static const int64_t groups[] = {0, 32, 64, 128, 5, 24, 4, 1024, 1030}; /* 0: per token */

@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "forms.h"
+#include "opencl.h"
 #include "ref/math.h"
 #include "ref/ref.h"
+
+TestSuite(rmsnorm, .fini = opencl_none_live);
 
 static const int64_t widths[] = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 576, 769, 2051};
 enum { WIDTHS = sizeof widths / sizeof widths[0] };

@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "ref/math.h"
 #include "ref/rope.h"
+
+TestSuite(rope, .fini = opencl_none_live);
 
 typedef struct shape {
   int64_t rows, heads, kv_heads, head_dim, dims; /* kv_heads 0: q alone */

@@ -12,9 +12,12 @@
 
 #include "counting.h"
 #include "device.h"
+#include "opencl.h"
 #include "runtime/context.h"
 #include "runtime/cpu.h"
 #include "runtime/program_cache.h"
+
+TestSuite(runtime, .fini = opencl_none_live);
 
 /* A new folder of mode 0700. */
 static const char *new_folder(char path[64]) {
@@ -184,6 +187,64 @@ Test(runtime, streams_join_by_events) {
   test_buffer_free(&a);
   test_buffer_free(&b);
   clq_stream_destroy(second);
+  test_device_close(&d);
+}
+
+static void keep_line(void *user, clq_log_topic topic, const char *text) {
+  cr_assert_eq(topic, CLQ_LOG_EXEC);
+  (void)snprintf(user, 256, "%s", text);
+}
+
+Test(runtime, launches_are_logged) {
+  test_device d = test_device_open(NULL);
+  char line[256] = "";
+  test_buffer b = test_buffer_new(&d, NULL, 64);
+  const clq_tensor t = {b.mem, CLQ_F32, {1, 16}};
+  test_ok(clq_add(d.stream, &(clq_add_args){t, t, t}));
+  cr_assert_str_empty(line);
+  clq_set_log(keep_line, line, CLQ_LOG_EXEC);
+  test_ok(clq_add(d.stream, &(clq_add_args){t, t, t}));
+  clq_set_log(NULL, NULL, 0);
+  cr_assert(strncmp(line, "add_", 4) == 0 && strstr(line, " work-items in groups of ") != NULL,
+            "'%s'", line);
+  test_ok(clq_stream_finish(d.stream));
+  test_buffer_free(&b);
+  test_device_close(&d);
+}
+
+/* A command that fails after it was enqueued takes those behind it along, as the event of the last
+ * tells, or (Intel's CPU runtime) leaves no trace: then there is nothing to report. The commands
+ * are no kernels and their events are kept, because pocl 3.1 aborts otherwise. */
+Test(runtime, a_command_that_failed_is_reported_once) {
+  test_device d = test_device_open(NULL);
+  const cl_command_queue queue = clq_stream_queue(d.stream);
+  cl_int code = CL_SUCCESS;
+  cl_event events[4] = {clCreateUserEvent(clq_context_cl(d.context), &code)};
+  cr_assert_eq(code, CL_SUCCESS);
+  static const float one = 1.0f;
+  test_buffer b = test_buffer_new(&d, NULL, 64);
+  cr_assert_eq(clEnqueueBarrierWithWaitList(queue, 1, &events[0], &events[1]), CL_SUCCESS);
+  cr_assert_eq(clEnqueueFillBuffer(queue, b.mem, &one, sizeof one, 0, 64, 0, NULL, &events[2]),
+               CL_SUCCESS);
+  test_ok(clq_stream_record(d.stream, &events[3]));
+  cr_assert_eq(clSetUserEventStatus(events[0], CL_OUT_OF_RESOURCES), CL_SUCCESS);
+  const clq_status finished = clq_stream_finish(d.stream);
+  cl_int state = CL_QUEUED;
+  cr_assert_eq(
+      clGetEventInfo(events[3], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL),
+      CL_SUCCESS);
+  if (state < 0) {
+    test_fails(finished, CLQ_DEVICE_ERROR, "a command of the stream failed");
+  } else {
+    test_ok(finished);
+  }
+  const clq_tensor t = {b.mem, CLQ_F32, {1, 16}};
+  test_ok(clq_add(d.stream, &(clq_add_args){t, t, t}));
+  test_ok(clq_stream_finish(d.stream));
+  for (int i = 0; i < 4; ++i) {
+    (void)clReleaseEvent(events[i]);
+  }
+  test_buffer_free(&b);
   test_device_close(&d);
 }
 

@@ -3,7 +3,10 @@
 #include <stdlib.h>
 
 #include "forms.h"
+#include "opencl.h"
 #include "ref/ref.h"
+
+TestSuite(silu_mul, .fini = opencl_none_live);
 
 static const int64_t widths[] = {1, 15, 16, 17, 32, 63, 100, 1536};
 enum { ROWS = 3 };

@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "ref/softmax.h"
+
+TestSuite(softmax, .fini = opencl_none_live);
 
 static const int64_t widths[] = {1,  2,  3,  15, 16, 17,  31,  32,  33,  47,  48,
                                  49, 63, 64, 65, 70, 127, 128, 129, 255, 257, 1025};
@@ -322,7 +325,7 @@ Test(softmax, bad_arguments_are_named) {
   test_fails(clq_softmax(d.stream, &a), CLQ_INVALID_ARGUMENT, "quant.per");
   a.x.quant = (clq_quant){.per = CLQ_PER_GROUP, .group = 32, .scale = b.mem};
   test_fails(clq_softmax(d.stream, &a), CLQ_UNSUPPORTED, "per group");
-  a.x.quant.per = CLQ_PER_TENSOR;
+  a.x.quant = (clq_quant){.per = CLQ_PER_TENSOR, .scale = b.mem};
   a.scale = -1.0f;
   test_fails(clq_softmax(d.stream, &a), CLQ_INVALID_ARGUMENT, "scale is -1");
   a.scale = NAN;
@@ -331,7 +334,10 @@ Test(softmax, bad_arguments_are_named) {
   a.x.shape[0] = a.out.shape[0] = 50;
   test_fails(clq_softmax(d.stream, &a), CLQ_INVALID_ARGUMENT, "the buffer of x");
   a = good;
-  a.out.quant.sum = b.mem;
+  a.x.dtype = CLQ_I8;
+  a.x.quant = (clq_quant){.per = CLQ_PER_TENSOR, .scale = b.mem};
+  a.out.dtype = CLQ_U8;
+  a.out.quant = (clq_quant){.per = CLQ_PER_TENSOR, .scale = b.mem, .sum = b.mem};
   test_fails(clq_softmax(d.stream, &a), CLQ_INVALID_ARGUMENT, "neither zero points nor sums");
   a = good;
   a.x.shape[1] = a.out.shape[1] = 0;

@@ -10,6 +10,9 @@
 
 #include "gguf_writer.h"
 #include "model/tokenizer.h"
+#include "opencl.h"
+
+TestSuite(text_api, .fini = opencl_none_live);
 
 enum { END, START, A, B, AB, LEAD, TRAIL };
 

@@ -11,6 +11,9 @@
 
 #include "counting.h"
 #include "device.h"
+#include "opencl.h"
+
+TestSuite(trace, .fini = opencl_none_live);
 
 enum { ROWS = 64, COLS = 256, NODES = 4 };
 

@@ -192,7 +192,12 @@ Test(weights, mistakes_are_named) {
   desc.part_count = 1;
   test_ok(clq_weights_pack(d.context, &desc, &w));
   float out[32];
-  test_fails(clq_weights_unpack(w, 1, 1, out), CLQ_INVALID_ARGUMENT, "rows 1 to 2");
+  test_fails(clq_weights_unpack(w, 1, 1, out), CLQ_INVALID_ARGUMENT,
+             "1 rows from row 1 on are wanted, there are 1");
+  test_fails(clq_weights_unpack(w, INT64_MAX, 2, out), CLQ_INVALID_ARGUMENT,
+             "2 rows from row 9223372036854775807 on are wanted");
+  test_fails(clq_weights_unpack(w, 1, INT64_MAX, out), CLQ_INVALID_ARGUMENT,
+             "9223372036854775807 rows from row 1 on");
   test_ok(clq_weights_unpack(w, 1, 0, out));
   clq_weights_destroy(w);
   clq_weights_destroy(NULL);

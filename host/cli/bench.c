@@ -26,8 +26,11 @@ static const shape_word shape_words[] = {
     {"acts", BENCH_WORD, "f32; q8: int8 with a scale per token; q8g32: per group of 32"},
     {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding"},
     {"cols", BENCH_NUMBER, "elements of a row"},
-    {"dtype", BENCH_WORD, "of the input: f32, f16; softmax: f32, q8"},
-    {"out", BENCH_WORD, "of the output: f32, f16, q8, q8g32; softmax: f32, u8"},
+    {"dtype", BENCH_WORD, "of the input: f32, f16; softmax: f32, q8; integer_norm: i8, u8, i32"},
+    {"out", BENCH_WORD,
+     "of the output: f32, f16, q8, q8g32; softmax: f32, u8; integer_norm: i8, u8"},
+    {"norm", BENCH_WORD, "integer_norm: layer, rms"},
+    {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
     {"residual", BENCH_FLAG, "norms: add a residual first and write the sum back"},
     {"lut", BENCH_WORD, "softmax of q8: type of the table of exponentials, f32"},
     {"batch", BENCH_NUMBER, "attention: sequences, each with its own cache"},
@@ -80,7 +83,7 @@ static void declare(bench_options *o, cli_option options[WORDS + OWN_OPTIONS]) {
       {"cold", 0, CLI_FLAG, NULL, "empty the caches before every call", &o->cold},
       {"reps", 0, CLI_INT, "N", "repetitions, of which the median counts (7)", &o->repetitions,
        .low = 1, .high = 100000},
-      {"peer", 0, CLI_TEXT, "NAME", "not offered: the scripts in bench/peers run the others",
+      {"peer", 0, CLI_TEXT, "NAME", "measure another library in turns with ours; gemm: clblast",
        &o->peer},
       {"device", 0, CLI_TEXT, "DEVICE", "index or part of a name, as `clq devices` shows it",
        &o->device},
@@ -114,6 +117,9 @@ static bool is_good(const bench_word *word, const char *value) {
 }
 
 static int check_words(const bench_op *op, const bench_options *o, const cli_usage *usage) {
+  if (o->cold && op->run != NULL) {
+    return cli_misuse(usage, "%s takes no --cold", op->name);
+  }
   for (int i = 0; i < WORDS; ++i) {
     if (o->given[i] && !takes(op, shape_words[i].name)) {
       return cli_misuse(usage, "%s takes no --%s", op->name, shape_words[i].name);
@@ -181,7 +187,8 @@ static int sweep(bench_session *session, const bench_op *op, const bench_options
 }
 
 static int run(const bench_op *op, const bench_options *o) {
-  bench_session session = {.repetitions = o->repetitions, .cold = o->cold};
+  bench_session session = {
+      .repetitions = o->repetitions, .cold = o->cold, .peer = o->peer == NULL ? NULL : op->peer};
   session.report = bench_report_new((bench_format)o->format);
   int code = session.report == NULL ? cli_fail_memory() : bench_open(&session, o->device);
   if (code == CLI_DONE) {
@@ -191,6 +198,36 @@ static int run(const bench_op *op, const bench_options *o) {
   code = bench_report_end(session.report, code);
   bench_close(&session);
   return code;
+}
+
+/* --- the peer --- */
+
+/* "clblast for gemm", and so on. */
+static void list_peers(char *list, size_t size) {
+  size_t at = 0;
+  list[0] = '\0';
+  for (size_t i = 0; bench_at(i) != NULL; ++i) {
+    const bench_op *op = bench_at(i);
+    if (op->peer != NULL && at < size) {
+      at += (size_t)snprintf(list + at, size - at, "%s%s for %s", at == 0 ? "" : ", ",
+                             op->peer->name, op->name);
+    }
+  }
+}
+
+static int open_peer(const bench_op *op, const char *name, const cli_usage *usage) {
+  if (name == NULL) {
+    return CLI_DONE;
+  }
+  if (op->peer == NULL || strcmp(op->peer->name, name) != 0) {
+    char list[256];
+    list_peers(list, sizeof list);
+    return cli_misuse(usage, "%s has no peer '%s'; there is %s, and scripts in bench/peers",
+                      op->name, name, list);
+  }
+  const char *why_not = op->peer->open();
+  return why_not == NULL ? CLI_DONE
+                         : cli_fail("%s cannot be measured: %s", op->peer->version(), why_not);
 }
 
 /* --- */
@@ -225,18 +262,21 @@ int cli_bench(int argc, char **argv) {
       "bench", "OP [shape word]... [option]...",
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
       "one record for every combination of the lists. OP: rmsnorm quantize dequantize gemm rope\n"
-      "attention softmax silu_mul embedding add; plan (planning and scheduling); limits (what the\n"
-      "machine itself can do). Medians; times in ns in JSON and CSV. SIGINT ends it with what was\n"
+      "attention softmax silu_mul embedding add integer_norm; plan (planning and scheduling); "
+      "limits\n"
+      "(what the machine itself can do). Medians; times in ns in JSON and CSV. SIGINT ends it with "
+      "what was\n"
       "produced.",
       CLI_OPTIONS(options)};
   int code = CLI_DONE;
   cli_words words = {0};
   if (cli_parse(&usage, argc, argv, &words, &code)) {
     const bench_op *op = find_op(&words, &usage, &code);
-    if (op != NULL && o.peer != NULL) {
-      code = cli_misuse(&usage, "--peer is not offered; the scripts in bench/peers run the others");
-    } else if (op != NULL) {
+    if (op != NULL) {
       code = check_words(op, &o, &usage);
+    }
+    if (code == CLI_DONE) {
+      code = open_peer(op, o.peer, &usage);
     }
     if (code == CLI_DONE) {
       cli_catch_interrupt();

@@ -42,12 +42,15 @@ int cli_engine_load(cli_engine *engine) {
   return CLI_DONE;
 }
 
-int cli_engine_start(cli_engine *engine, int64_t context) {
+int cli_engine_session(const cli_engine *engine, int64_t context, clq_session **session) {
   const clq_session_desc desc = {
       .acts = all_acts[engine->acts].acts, .kv = all_kv[engine->kv].dtype, .context = context};
-  return clq_session_create(engine->model, NULL, &desc, &engine->session) == CLQ_OK
-             ? CLI_DONE
-             : cli_fail_library();
+  return clq_session_create(engine->model, NULL, &desc, session) == CLQ_OK ? CLI_DONE
+                                                                           : cli_fail_library();
+}
+
+int cli_engine_start(cli_engine *engine, int64_t context) {
+  return cli_engine_session(engine, context, &engine->session);
 }
 
 void cli_engine_close(cli_engine *engine) {

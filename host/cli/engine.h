@@ -51,6 +51,8 @@ int cli_engine_check(const cli_engine *engine, const cli_usage *usage);
 int cli_engine_load(cli_engine *engine);
 /* A sequence of at most `context` tokens; 0: what the model was trained for. */
 int cli_engine_start(cli_engine *engine, int64_t context);
+/* Another one with the same activations and cache; clq_session_destroy releases it. */
+int cli_engine_session(const cli_engine *engine, int64_t context, clq_session **session);
 void cli_engine_close(cli_engine *engine);
 
 /* Wall seconds spent on compiling kernels and plans so far. */

@@ -1,4 +1,4 @@
-/* The loop of clq run: feed, draw a token, print it. */
+/* The loop of clq run: feed, draw a token for each answer, print it. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,18 +6,30 @@
 #include "cli.h"
 #include "run.h"
 
+/* What an answer needs while it grows. */
+typedef struct voice {
+  clq_sampler *sampler;
+  clq_text_stream stream;
+} voice;
+
 typedef struct generation {
   cli_run_state *run;
-  clq_sampler *sampler;
-  float *logits;
-  clq_text_stream stream;
-  size_t printed; /* bytes of run->text that are on stdout */
+  voice *voices;    /* [parallel], as what follows */
+  float *logits;    /* of each member of a step, [parallel, vocabulary] */
+  int32_t *members; /* answers that go on */
+  int32_t *ids;     /* the tokens that they drew last */
+  int32_t going;    /* how many members */
+  size_t printed;   /* bytes of the one answer's text that are on stdout */
   double mark;
 } generation;
 
+double cli_run_build_seconds(const cli_run_state *run) {
+  return cli_parallel_stats(&run->sequences, &run->engine).build_seconds;
+}
+
 /* Time that is not spent on builds. */
 static double working_seconds(const generation *g) {
-  return cli_seconds() - cli_engine_build_seconds(&g->run->engine);
+  return cli_seconds() - cli_run_build_seconds(g->run);
 }
 
 /* Seconds of work since the last lap. */
@@ -28,57 +40,90 @@ static double lap(generation *g) {
   return passed;
 }
 
+static bool streams(const cli_run_state *run) { return !run->json && run->parallel == 1; }
+
 static void show(generation *g) {
-  cli_run_state *run = g->run;
-  if (!run->json && run->text.length > g->printed) {
-    (void)fwrite(run->text.data + g->printed, 1, run->text.length - g->printed, stdout);
+  const clq_text *text = &g->run->answers[0].text;
+  if (streams(g->run) && text->length > g->printed) {
+    (void)fwrite(text->data + g->printed, 1, text->length - g->printed, stdout);
     (void)fflush(stdout);
-    g->printed = run->text.length;
+    g->printed = text->length;
   }
 }
 
-/* Draws the next token and keeps it, unless it ends the text. */
-static int draw(generation *g, int32_t *id, bool *over) {
+/* Why no further token follows in the answer, or NULL. */
+static const char *reason_to_stop(const cli_run_state *run, int32_t i) {
+  return cli_interrupted()                                                  ? "cancelled"
+         : run->answers[i].count >= run->limit                              ? "length"
+         : clq_session_position(run->sequences.sessions[i]) >= run->context ? "context"
+                                                                            : NULL;
+}
+
+/* Draws an answer's next token and keeps it, unless it ends the text. The answer is a member of the
+ * next step if it goes on. */
+static int draw(generation *g, int32_t i, const float *logits) {
   cli_run_state *run = g->run;
+  cli_answer *answer = &run->answers[i];
   const clq_tokenizer *tokenizer = clq_model_tokenizer(run->engine.model);
-  if (clq_sampler_sample(g->sampler, g->logits, run->engine.info.vocabulary, id) != CLQ_OK) {
+  int32_t id = 0;
+  if (clq_sampler_sample(g->voices[i].sampler, logits, run->engine.info.vocabulary, &id) !=
+      CLQ_OK) {
     return cli_fail_library();
   }
-  *over = clq_tokenizer_is_end(tokenizer, *id) != 0;
-  if (*over) {
-    run->stop_reason = "eos";
+  if (clq_tokenizer_is_end(tokenizer, id) != 0) {
+    answer->stop_reason = "eos";
     return CLI_DONE;
   }
-  run->tokens[run->count++] = *id;
-  if (clq_text_stream_push(&g->stream, tokenizer, *id, &run->text) != CLQ_OK) {
+  answer->tokens[answer->count++] = id;
+  if (clq_text_stream_push(&g->voices[i].stream, tokenizer, id, &answer->text) != CLQ_OK) {
     return cli_fail_library();
   }
   show(g);
+  answer->stop_reason = reason_to_stop(run, i);
+  if (answer->stop_reason == NULL) {
+    g->members[g->going] = i;
+    g->ids[g->going++] = id;
+  }
   return CLI_DONE;
 }
 
-/* Why no further token follows, or NULL. */
-static const char *reason_to_stop(const cli_run_state *run) {
-  return cli_interrupted()                                           ? "cancelled"
-         : run->count >= run->limit                                  ? "length"
-         : clq_session_position(run->engine.session) >= run->context ? "context"
-                                                                     : NULL;
+/* All answers draw their first tokens from the logits behind the prompt. */
+static int draw_first(generation *g) {
+  int code = CLI_DONE;
+  for (int32_t i = 0; code == CLI_DONE && i < (int32_t)g->run->parallel; ++i) {
+    code = draw(g, i, g->logits);
+  }
+  return code;
+}
+
+static int step(generation *g) {
+  const int32_t count = g->going;
+  int code = cli_parallel_step(&g->run->sequences, g->members, g->ids, count, g->logits);
+  g->going = 0;
+  for (int32_t i = 0; code == CLI_DONE && i < count; ++i) {
+    /* Members move down, never past the one at hand. */
+    code = draw(g, g->members[i], g->logits + i * g->run->engine.info.vocabulary);
+  }
+  return code;
 }
 
 static int decode(generation *g) {
   cli_run_state *run = g->run;
-  int32_t id = 0;
-  bool over = false;
-  int code = draw(g, &id, &over);
+  int code = draw_first(g);
   run->first_token_seconds = run->prefill_seconds + lap(g);
-  while (code == CLI_DONE && !over && (run->stop_reason = reason_to_stop(run)) == NULL) {
-    if (clq_session_eval(run->engine.session, &id, 1, CLQ_LOGITS_LAST, g->logits) != CLQ_OK) {
-      return cli_fail_library();
-    }
-    code = draw(g, &id, &over);
+  code = code != CLI_DONE || g->going == 0 ? code : cli_parallel_fork(&run->sequences);
+  while (code == CLI_DONE && g->going > 0) {
+    code = step(g);
   }
   run->decode_seconds = lap(g);
   return code;
+}
+
+static int end_all(const cli_run_state *run, const char *reason) {
+  for (int64_t i = 0; i < run->parallel; ++i) {
+    run->answers[i].stop_reason = reason;
+  }
+  return CLI_DONE;
 }
 
 static int prefill_and_decode(generation *g) {
@@ -94,45 +139,86 @@ static int prefill_and_decode(generation *g) {
   }
   if (fed < run->prompt.count) {
     run->prefill_seconds = (double)NAN; /* of the whole prompt, which nobody knows */
-    run->stop_reason = "cancelled";
-    return CLI_DONE;
+    return end_all(run, "cancelled");
   }
-  if (run->limit == 0) {
-    run->stop_reason = "length";
-    return CLI_DONE;
-  }
-  return decode(g);
+  return run->limit == 0 ? end_all(run, "length") : decode(g);
 }
 
-/* An incomplete character at the end becomes U+FFFD; a terminal's prompt gets a line of its own. */
+/* A terminal's prompt gets a line of its own. */
+static void end_line(const clq_text *text) {
+  if (text->length == 0 || text->data[text->length - 1] != '\n') {
+    (void)putchar('\n');
+  }
+}
+
+static void print_answers(const cli_run_state *run) {
+  for (int64_t i = 0; i < run->parallel; ++i) {
+    const clq_text *text = &run->answers[i].text;
+    (void)printf("--- answer %d of %d ---\n", (int)i + 1, (int)run->parallel);
+    (void)fwrite(text->data, 1, text->length, stdout);
+    end_line(text);
+  }
+}
+
+/* An incomplete character at the end becomes U+FFFD. */
 static int end_text(generation *g) {
   cli_run_state *run = g->run;
-  if (clq_text_stream_end(&g->stream, &run->text) != CLQ_OK) {
-    return cli_fail_library();
+  for (int64_t i = 0; i < run->parallel; ++i) {
+    if (clq_text_stream_end(&g->voices[i].stream, &run->answers[i].text) != CLQ_OK) {
+      return cli_fail_library();
+    }
   }
   show(g);
-  if (!run->json && (run->text.length == 0 || run->text.data[run->text.length - 1] != '\n')) {
-    (void)putchar('\n');
+  if (streams(run)) {
+    end_line(&run->answers[0].text);
+  } else if (!run->json) {
+    print_answers(run);
   }
   return cli_flush(CLI_DONE);
 }
 
+/* An answer has no more tokens than there is room for, and one that follows the last position. */
+static int reserve(generation *g) {
+  cli_run_state *run = g->run;
+  const size_t count = (size_t)run->parallel;
+  const int64_t room = run->context - run->prompt.count + 1;
+  const size_t most = (size_t)(run->limit < room ? run->limit : room);
+  run->answers = calloc(count, sizeof *run->answers);
+  g->voices = calloc(count, sizeof *g->voices);
+  g->members = calloc(count, sizeof *g->members);
+  g->ids = calloc(count, sizeof *g->ids);
+  g->logits = calloc(count * (size_t)run->engine.info.vocabulary, sizeof *g->logits);
+  if (run->answers == NULL || g->voices == NULL || g->members == NULL || g->ids == NULL ||
+      g->logits == NULL) {
+    return cli_fail_memory();
+  }
+  for (size_t i = 0; i < count; ++i) {
+    clq_sampling sampling = run->sampling;
+    sampling.seed += i;
+    run->answers[i].tokens = calloc(most + 1, sizeof *run->answers[i].tokens);
+    if (run->answers[i].tokens == NULL) {
+      return cli_fail_memory();
+    }
+    if (clq_sampler_create(&sampling, run->engine.info.vocabulary, &g->voices[i].sampler) !=
+        CLQ_OK) {
+      return cli_fail_library();
+    }
+  }
+  return CLI_DONE;
+}
+
 int cli_generate(cli_run_state *run) {
   generation g = {.run = run};
-  int code = CLI_DONE;
   run->first_token_seconds = NAN;
-  run->tokens = malloc((size_t)(run->limit + 1) * sizeof *run->tokens);
-  g.logits = malloc((size_t)run->engine.info.vocabulary * sizeof *g.logits);
-  if (run->tokens == NULL || g.logits == NULL) {
-    code = cli_fail_memory();
-  } else if (clq_sampler_create(&run->sampling, run->engine.info.vocabulary, &g.sampler) !=
-             CLQ_OK) {
-    code = cli_fail_library();
-  } else {
-    code = prefill_and_decode(&g);
-    code = code != CLI_DONE ? code : end_text(&g);
+  int code = reserve(&g);
+  code = code != CLI_DONE ? code : prefill_and_decode(&g);
+  code = code != CLI_DONE ? code : end_text(&g);
+  for (int64_t i = 0; g.voices != NULL && i < run->parallel; ++i) {
+    clq_sampler_destroy(g.voices[i].sampler);
   }
-  clq_sampler_destroy(g.sampler);
+  free(g.voices);
+  free(g.members);
+  free(g.ids);
   free(g.logits);
   return code;
 }

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,23 +239,36 @@ static bool store(const cli_option *option, const char *value) {
   return false;
 }
 
-static int bad_value(const cli_usage *usage, const cli_option *option, const char *value) {
+/* The end of a range as the option takes numbers. */
+static void print_bound(char *text, size_t size, const cli_option *option, double bound) {
+  if (option->kind == CLI_FLOAT) {
+    (void)snprintf(text, size, "%.17g", bound);
+  } else {
+    (void)snprintf(text, size, "%" PRId64, bound >= 0x1p63 ? INT64_MAX : (int64_t)bound);
+  }
+}
+
+/* spelled: the option as it was given, dashes included. */
+static int bad_value(const cli_usage *usage, const cli_option *option, const char *spelled,
+                     const char *value) {
   const bool ranged = option->low != 0 || option->high != 0;
   switch (option->kind) {
     case CLI_CHOICE:
-      return cli_misuse(usage, "--%s is '%s', expected one of %s", option->name, value,
-                        option->value);
+      return cli_misuse(usage, "%s is '%s', expected one of %s", spelled, value, option->value);
     case CLI_WORDS:
-      return cli_misuse(usage, "--%s is '%s', expected words separated by commas", option->name,
-                        value);
+      return cli_misuse(usage, "%s is '%s', expected words separated by commas", spelled, value);
     default: break;
   }
   const char *what = option->kind == CLI_FLOAT ? "a number"
                      : option->kind == CLI_INT ? "a whole number"
                                                : "whole numbers separated by commas";
-  return ranged ? cli_misuse(usage, "--%s is '%s', expected %s from %.17g to %.17g", option->name,
-                             value, what, option->low, option->high)
-                : cli_misuse(usage, "--%s is '%s', expected %s", option->name, value, what);
+  char low[32];
+  char high[32];
+  print_bound(low, sizeof low, option, option->low);
+  print_bound(high, sizeof high, option, option->high);
+  return ranged ? cli_misuse(usage, "%s is '%s', expected %s from %s to %s", spelled, value, what,
+                             low, high)
+                : cli_misuse(usage, "%s is '%s', expected %s", spelled, value, what);
 }
 
 /* --- Parsing. ----------------------------------------------------------------- */
@@ -285,23 +299,29 @@ static const cli_option *find_short(const cli_usage *usage, char letter) {
 }
 
 /* attached: what stands in the same word, or NULL. Returns an exit code. */
-static int take_option(const cli_usage *usage, const cli_option *option, const char *attached,
-                       cursor *words) {
+static int take_option(const cli_usage *usage, const cli_option *option, bool by_letter,
+                       const char *attached, cursor *words) {
   const char *value = attached;
+  char spelled[64];
+  if (by_letter) {
+    (void)snprintf(spelled, sizeof spelled, "-%c", option->letter);
+  } else {
+    (void)snprintf(spelled, sizeof spelled, "--%s", option->name);
+  }
   if (option->kind == CLI_FLAG) {
     if (attached != NULL) {
-      return cli_misuse(usage, "--%s takes no value", option->name);
+      return cli_misuse(usage, "%s takes no value", spelled);
     }
   } else if (value == NULL) {
     if (words->at >= words->argc) {
-      return cli_misuse(usage, "--%s needs a value (%s)", option->name, option->value);
+      return cli_misuse(usage, "%s needs a value (%s)", spelled, option->value);
     }
     value = words->argv[words->at++];
   }
   if (option->given != NULL) {
     *option->given = true;
   }
-  return store(option, value) ? CLI_DONE : bad_value(usage, option, value);
+  return store(option, value) ? CLI_DONE : bad_value(usage, option, spelled, value);
 }
 
 static int take_long(const cli_usage *usage, const char *word, cursor *words) {
@@ -312,7 +332,7 @@ static int take_long(const cli_usage *usage, const char *word, cursor *words) {
     (void)snprintf(name, sizeof name, "%.*s", (int)(length < 60 ? length : 60), word);
     return unknown_option(usage, name);
   }
-  return take_option(usage, option, word[length] == '=' ? word + length + 1 : NULL, words);
+  return take_option(usage, option, false, word[length] == '=' ? word + length + 1 : NULL, words);
 }
 
 static int take_short(const cli_usage *usage, const char *word, cursor *words) {
@@ -324,7 +344,7 @@ static int take_short(const cli_usage *usage, const char *word, cursor *words) {
                ? cli_misuse(usage, "unknown option '-%s'", word)
                : cli_misuse(usage, "unknown option '-%s', did you mean '--%s'", word, meant->name);
   }
-  return take_option(usage, option, word[1] == '\0' ? NULL : word + 1, words);
+  return take_option(usage, option, true, word[1] == '\0' ? NULL : word + 1, words);
 }
 
 static bool is_help(const char *word) {

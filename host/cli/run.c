@@ -65,6 +65,9 @@ static int start(cli_run_state *run) {
   code = code != CLI_DONE ? code : encode_prompt(run);
   code = code != CLI_DONE ? code : choose_context(run);
   code = code != CLI_DONE ? code : cli_engine_start(&run->engine, run->context);
+  code = code != CLI_DONE ? code
+                          : cli_parallel_start(&run->sequences, &run->engine,
+                                               (int32_t)run->parallel, run->context);
   if (code == CLI_DONE && (run->stats || run->trace_file != NULL)) {
     if (clq_trace_create(&run->trace) != CLQ_OK) {
       return cli_fail_library();
@@ -104,15 +107,19 @@ static void release(cli_run_state *run) {
   if (run->engine.session != NULL) {
     clq_session_trace(run->engine.session, NULL);
   }
+  cli_parallel_close(&run->sequences);
   cli_engine_close(&run->engine);
   clq_trace_destroy(run->trace);
   clq_tokens_free(&run->prompt);
-  clq_text_free(&run->text);
-  free(run->tokens);
+  for (int64_t i = 0; run->answers != NULL && i < run->parallel; ++i) {
+    clq_text_free(&run->answers[i].text);
+    free(run->answers[i].tokens);
+  }
+  free(run->answers);
 }
 
 int cli_run(int argc, char **argv) {
-  cli_run_state run = {.limit = 128};
+  cli_run_state run = {.limit = 128, .parallel = 1};
   sampling_options sampling = {.temperature = 1};
   int output = 0;
   const cli_option options[] = {
@@ -134,6 +141,10 @@ int cli_run(int argc, char **argv) {
        &sampling.min_p, .low = 0, .high = 1, .given = &sampling.sampled},
       {"seed", 0, CLI_INT, "S", "of the random numbers (0)", &sampling.seed, .low = 0,
        .high = (double)INT64_MAX, .given = &sampling.sampled},
+      {"parallel", 0, CLI_INT, "N",
+       "answers to the one prompt, decoded together (1), with seeds S,\nS + 1, ...; greedy ones "
+       "are all alike, so use --temp",
+       &run.parallel, .low = 1, .high = CLI_MOST_PARALLEL},
       {"ctx", 0, CLI_INT, "N", "room for prompt and answer (what they may need)", &run.context,
        .low = 1, .high = INT32_MAX},
       CLI_ENGINE_OPTIONS(run.engine),

@@ -18,8 +18,19 @@ static double prefill_rate(const cli_run_state *run) {
   return rate((double)run->prompt.count, run->prefill_seconds);
 }
 
+/* Tokens of all answers; without_first: less the first one of each. */
+static int64_t count_tokens(const cli_run_state *run, bool without_first) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < run->parallel; ++i) {
+    const int64_t of_answer = run->answers[i].count;
+    count += of_answer - (without_first && of_answer > 0);
+  }
+  return count;
+}
+
 static double decode_rate(const cli_run_state *run) {
-  return run->count > 1 ? rate((double)(run->count - 1), run->decode_seconds) : (double)NAN;
+  const int64_t count = count_tokens(run, true);
+  return count > 0 ? rate((double)count, run->decode_seconds) : (double)NAN;
 }
 
 static double peak_resident_bytes(void) {
@@ -57,21 +68,34 @@ static void add_kernels(cli_json *json, const cli_run_state *run) {
   free(kernels);
 }
 
+static void add_answer(cli_json *json, const cli_answer *answer) {
+  cli_json_ids(json, "tokens", answer->tokens, answer->count);
+  cli_json_text(json, "text", answer->text.data, answer->text.length);
+  cli_json_string(json, "stop_reason", answer->stop_reason);
+}
+
+static void add_answers(cli_json *json, const cli_run_state *run) {
+  cli_json_open_list(json, "answers");
+  for (int64_t i = 0; i < run->parallel; ++i) {
+    cli_json_open(json, NULL);
+    add_answer(json, &run->answers[i]);
+    cli_json_close(json);
+  }
+  cli_json_close(json);
+}
+
 int cli_run_print_json(const cli_run_state *run) {
   const cli_engine *engine = &run->engine;
-  clq_session_stats session;
-  clq_session_get_stats(engine->session, &session);
+  const clq_session_stats session = cli_parallel_stats(&run->sequences, engine);
   cli_json json = cli_json_new();
   cli_json_string(&json, "device", clq_context_info(engine->context)->name);
   cli_json_string(&json, "model", engine->info.name);
   cli_json_ids(&json, "prompt_tokens", run->prompt.ids, run->prompt.count);
-  cli_json_ids(&json, "tokens", run->tokens, run->count);
-  cli_json_text(&json, "text", run->text.data, run->text.length);
-  cli_json_string(&json, "stop_reason", run->stop_reason);
+  add_answer(&json, &run->answers[0]);
   cli_json_string(&json, "acts", cli_acts_name(engine));
   cli_json_string(&json, "kv", cli_kv_name(engine));
   cli_json_number(&json, "load_s", run->load_seconds);
-  cli_json_number(&json, "build_s", cli_engine_build_seconds(engine));
+  cli_json_number(&json, "build_s", session.build_seconds);
   cli_json_number(&json, "first_token_s", run->first_token_seconds);
   cli_json_number(&json, "prefill_tokens_per_s", prefill_rate(run));
   cli_json_number(&json, "decode_tokens_per_s", decode_rate(run));
@@ -80,6 +104,9 @@ int cli_run_print_json(const cli_run_state *run) {
   cli_json_number(&json, "kv_bytes", (double)session.kv_bytes);
   cli_json_number(&json, "peak_rss_bytes", peak_resident_bytes());
   cli_json_string(&json, "kernel_cache", cli_engine_kernel_cache(engine));
+  if (run->parallel > 1) {
+    add_answers(&json, run);
+  }
   if (run->stats) {
     add_kernels(&json, run);
   }
@@ -115,16 +142,19 @@ static int print_kernels(const cli_run_state *run) {
 int cli_run_print_stats(const cli_run_state *run) {
   const cli_engine *engine = &run->engine;
   const double mib = 1 << 20;
-  clq_session_stats session;
-  clq_session_get_stats(engine->session, &session);
+  const clq_session_stats session = cli_parallel_stats(&run->sequences, engine);
   (void)fprintf(stderr,
                 "\n  %-14s %s\n  %-14s %s, activations %s, KV cache %s\n"
-                "  %-14s %" PRId64 " in, %" PRId64 " out, stopped by %s\n  %-14s %s\n",
+                "  %-14s %" PRId64 " in, %" PRId64 " out, stopped by",
                 "device", clq_context_info(engine->context)->name, "model", engine->info.name,
-                cli_acts_name(engine), cli_kv_name(engine), "tokens", run->prompt.count, run->count,
-                run->stop_reason, "kernel cache", cli_engine_kernel_cache(engine));
+                cli_acts_name(engine), cli_kv_name(engine), "tokens", run->prompt.count,
+                count_tokens(run, false));
+  for (int64_t i = 0; i < run->parallel; ++i) {
+    (void)fprintf(stderr, "%s %s", i == 0 ? "" : ",", run->answers[i].stop_reason);
+  }
+  (void)fprintf(stderr, "\n  %-14s %s\n", "kernel cache", cli_engine_kernel_cache(engine));
   print_row("load", run->load_seconds, "s");
-  print_row("kernel builds", cli_engine_build_seconds(engine), "s");
+  print_row("kernel builds", session.build_seconds, "s");
   print_row("first token", run->first_token_seconds, "s");
   print_row("prefill", prefill_rate(run), "tokens/s");
   print_row("decode", decode_rate(run), "tokens/s");

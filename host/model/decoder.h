@@ -1,24 +1,38 @@
-/* The graph of one pass of a LLaMA-family decoder over a number of rows. */
+/* The graph of one pass of a LLaMA-family decoder: a number of tokens of one sequence, or of
+ * several. */
 #ifndef CLQI_MODEL_DECODER_H
 #define CLQI_MODEL_DECODER_H
 
 #include "model/llama.h"
 
-/* The buffers that a pass reads and writes; the same for all passes of a session. */
-typedef struct clqi_decoder_io {
-  cl_mem ids;      /* i32 [rows] */
-  cl_mem position; /* i32 [1]: where row 0 stands */
+/* What a pass reads and writes of one sequence. */
+typedef struct clqi_decoder_sequence {
   cl_mem table;    /* rotary cosines and sines, f32 [context, rope_dims / 2, 2] */
-  cl_mem logits;   /* f32 [rows or 1, vocabulary] */
-  const cl_mem *k; /* one a layer; layouts: clq_attention_args */
+  const cl_mem *k; /* caches, one a layer; layouts: clq_attention_args */
   const cl_mem *v;
   clq_dtype kv;
   int64_t context;  /* rows of the table */
   int64_t capacity; /* keys that a cache holds, a multiple of 16 */
-} clqi_decoder_io;
+} clqi_decoder_sequence;
 
-/* Records embedding, layers and (unless wanted is NONE) norm and head, for `rows` tokens. */
-clq_status clqi_decoder_record(clq_graph *graph, const clq_model *model, const clqi_decoder_io *io,
-                               clq_acts acts, int64_t rows, clq_logits_wanted wanted);
+/* Numbers that every sequence has in front of the ids in `inputs`. */
+enum { CLQI_DECODER_POSITIONS = 2 };
+
+typedef struct clqi_decoder_pass {
+  const clqi_decoder_sequence *sequences;
+  int64_t count; /* of sequences */
+  int64_t rows;  /* tokens of each */
+  clq_acts acts;
+  clq_logits_wanted wanted; /* NONE, LAST of each sequence, or ALL */
+  cl_mem inputs; /* i32: where each sequence's first and last token stand [count, 2], then the
+                  * ids [count, rows] */
+  cl_mem logits; /* f32 [count (LAST) or count * rows (ALL), vocabulary] */
+} clqi_decoder_pass;
+
+/* Records embedding, layers and (unless wanted is NONE) norm and head. What a row becomes does not
+ * depend on the rows beside it. Of the last layer, only the keys and values of rows are computed
+ * whose logits are not wanted. */
+clq_status clqi_decoder_record(clq_graph *graph, const clq_model *model,
+                               const clqi_decoder_pass *pass);
 
 #endif

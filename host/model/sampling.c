@@ -149,12 +149,17 @@ static clq_status find_largest(const float *logits, size_t count, size_t *larges
   size_t best = 0;
   for (size_t i = 0; i < count; ++i) {
     if (isnan(logits[i]) || logits[i] == INFINITY) {
-      return clqi_fail(CLQ_INVALID_ARGUMENT, "sampling: logit of token %zu is %s", i,
-                       isnan(logits[i]) ? "NaN" : "infinite");
+      return clqi_fail(
+          CLQ_INVALID_ARGUMENT,
+          "sampling: logit of token %zu is %s. The model file may be damaged (fetch it "
+          "again), or its activations too large for int8 and f16: try them in f32 "
+          "(--acts f32 --kv f32)",
+          i, isnan(logits[i]) ? "NaN" : "infinite");
     }
     best = logits[i] > logits[best] ? i : best;
   }
-  CLQI_REQUIRE(logits[best] != -INFINITY, "sampling: every logit is -Inf");
+  CLQI_REQUIRE(logits[best] != -INFINITY,
+               "sampling: every logit is -Inf; if you mask tokens, leave one");
   *largest = best;
   return CLQ_OK;
 }

@@ -37,11 +37,6 @@ void clqi_infer_shape(clq_tensor *out, const clq_tensor *like) {
 
 static bool is_codes(const clq_tensor *t) { return t->dtype == CLQ_I8 || t->dtype == CLQ_U8; }
 
-/* Scales are given, not found. */
-static bool is_static(const clq_tensor *t) {
-  return t->quant.per == CLQ_PER_TENSOR || t->quant.per == CLQ_PER_CHANNEL;
-}
-
 clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows, int64_t cols) {
   const unsigned types = CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16) |
                          CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8);
@@ -55,7 +50,7 @@ clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows
     return clqi_fail(CLQ_UNSUPPORTED, "%s: %lld codes share a scale, whose sum may not fit an int32",
                      op, (long long)clqi_emit_group(out, cols));
   }
-  if (out->dtype == CLQ_U8 && !is_static(out) && out->quant.zero == NULL) {
+  if (out->dtype == CLQ_U8 && !clqi_scales_given(out) && out->quant.zero == NULL) {
     return clqi_fail(CLQ_UNSUPPORTED,
                      "%s: out is u8 without a zero point; give a zero plane, or use i8", op);
   }
@@ -70,7 +65,7 @@ const char *clqi_emit_option(const clq_tensor *out) {
   if (!is_codes(out)) {
     return floats[out->dtype - CLQ_F32];
   }
-  return codes[out->dtype - CLQ_I8][is_static(out) ? 2 : out->quant.zero != NULL];
+  return codes[out->dtype - CLQ_I8][clqi_scales_given(out) ? 2 : out->quant.zero != NULL];
 }
 
 const char *clqi_stream_option(const clq_context *context, const clqi_variant *variant,

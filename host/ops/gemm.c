@@ -11,6 +11,7 @@ enum {
   MAX_GROUP = 32768,  /* codes of 8 bits times codes of 8 bits, summed in int32 */
   CHUNK = 2048,       /* elements of K that a CPU form holds; more if a group is longer */
   FLOAT_CHUNK = 512,  /* the same of the float form */
+  MOST_CHUNK = 16384, /* of K in one chunk, when an f16 out demands that */
   SPLIT_LANES = 128,  /* 16 columns by 8 slices of K */
   LANES = 64,         /* work-group of the lane forms */
   ITEMS_PER_UNIT = 4, /* work-items a compute unit should get, for balance */
@@ -73,7 +74,7 @@ static clq_status check(const clq_context *context, const void *args) {
   if (is_integer(a)) {
     CLQI_TRY(check_integer(a));
   }
-  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_F32)));
+  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16)));
   CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 0, a->x.shape[0], "rows of x"));
   CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 1, a->weights->rows, "N of the weights"));
   CLQI_REQUIRE(a->x.shape[0] <= INT32_MAX, "gemm: x has %lld rows, at most %d are offered",
@@ -106,6 +107,21 @@ static const char *many_groups(const clq_context *context, const void *args) {
   return groups >= 8 ? few_rows(context, args) : "8 groups";
 }
 
+static bool is_half(const clq_gemm_args *a) { return a->out.dtype == CLQ_F16; }
+
+/* Between chunks of K, the CPU forms leave their partial sums in out, which f16 would round: they
+ * then take all of K at once. */
+static const char *one_chunk(const clq_context *context, const void *args) {
+  (void)context;
+  const clq_gemm_args *a = args;
+  return !is_half(a) || a->x.shape[1] <= MOST_CHUNK ? NULL : "K of 16384 or less for an f16 out";
+}
+
+static const char *few_rows_one_chunk(const clq_context *context, const void *args) {
+  const char *why_not = few_rows(context, args);
+  return why_not == NULL ? one_chunk(context, args) : why_not;
+}
+
 /* tile: rows of a work-item's tile, rows computed at once. With neither x86 trait the compiler's
  * own vectors serve. */
 static const clqi_variant integer_variants[] = {
@@ -113,28 +129,28 @@ static const clqi_variant integer_variants[] = {
      CLQI_KERNEL_gemm_q8_row,
      NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
-     few_rows,
+     few_rows_one_chunk,
      {1, 1}},
     {"gemm_q8_tile_vnni",
      CLQI_KERNEL_gemm_q8_tile,
      NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
-     NULL,
+     one_chunk,
      {8, 8}},
     {"gemm_q8_row_avx2",
      CLQI_KERNEL_gemm_q8_row,
      NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
-     few_rows,
+     few_rows_one_chunk,
      {1, 1}},
     {"gemm_q8_tile_avx2",
      CLQI_KERNEL_gemm_q8_tile,
      NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
-     NULL,
+     one_chunk,
      {8, 4}},
-    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows, {1, 1}},
-    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, NULL, CLQI_BIT(CPU), NULL, {8, 4}},
+    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows_one_chunk, {1, 1}},
+    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, NULL, CLQI_BIT(CPU), one_chunk, {8, 4}},
     {"gemm_q8_split", CLQI_KERNEL_gemm_q8_split, NULL, 0, many_groups, {1, 1}},
     {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, NULL, 0, one_row, {1, 1}},
     {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, NULL, 0, NULL, {4, 4}},
@@ -142,7 +158,7 @@ static const clqi_variant integer_variants[] = {
 
 static const clqi_variant float_variants[] = {
     {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, NULL, CLQI_BIT(CPU), one_row, {1}},
-    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, NULL, CLQI_BIT(CPU), NULL, {8}},
+    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, NULL, CLQI_BIT(CPU), one_chunk, {8}},
     {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, NULL, 0, one_row, {1}},
     {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, NULL, 0, NULL, {4}},
 };
@@ -201,7 +217,8 @@ static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t gl
   const double x_bytes = m * k * (double)clq_dtype_bytes(a->x.dtype) +
                          4.0 * (double)clqi_scale_count(&a->x, a->x.shape[0], a->x.shape[1]);
   return clqi_launch_end(l, 2, global, local,
-                         x_bytes + clqi_weights_row_bytes(a->weights, n) + 4.0 * m * n,
+                         x_bytes + clqi_weights_row_bytes(a->weights, n) +
+                             (double)clq_dtype_bytes(a->out.dtype) * m * n,
                          2.0 * m * n * k);
 }
 
@@ -230,6 +247,11 @@ static int64_t next_power_of_two(int64_t value) {
   return p;
 }
 
+/* Elements of K in a chunk. A power of two, so that programs are few. */
+static int64_t chunk_of(int64_t whole, int64_t usual) {
+  return whole > usual ? next_power_of_two(whole) : usual;
+}
+
 /* What tells variants of one file apart. */
 static const char *form_option(const clqi_variant *v) {
   switch (v->kernel) {
@@ -250,7 +272,8 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
   const int64_t group = grouped ? X_GROUP : w_group;
   const int64_t ratio = clqi_div_up(w_group, group);
-  const int64_t chunk = group > CHUNK ? next_power_of_two(group) : CHUNK;
+  const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
+  const int64_t chunk = chunk_of(is_half(a) ? whole : group, CHUNK);
   char options[CLQI_OPTIONS_BYTES];
   char more[CLQI_OPTIONS_BYTES];
   if (lanes) {
@@ -261,8 +284,8 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   }
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
-  clqi_options(options, "%s -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s%s", weights, grouped,
-               sums_serve(a), more, form_option(v));
+  clqi_options(options, "%s -DCLQ_OUT=%d -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s%s", weights,
+               (int)a->out.dtype, grouped, sums_serve(a), more, form_option(v));
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
@@ -299,7 +322,16 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
   char options[CLQI_OPTIONS_BYTES];
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
-  clqi_options(options, "%s -DCLQ_ROWS=%d", weights, (int)v->tile[0]);
+  /* With all of K in one chunk there is room for one tile of rows only: both are private memory. */
+  const bool tile = v->kernel == CLQI_KERNEL_gemm_f32_tile && v->tile[0] > 1;
+  const int64_t chunk = chunk_of(tile && is_half(a) ? w->padded_cols : 0, FLOAT_CHUNK);
+  const int64_t row_tiles = chunk > FLOAT_CHUNK ? 1 : FLOAT_ROW_TILES;
+  char more[CLQI_OPTIONS_BYTES] = "";
+  if (chunk > FLOAT_CHUNK) {
+    clqi_options(more, " -DCLQ_CHUNK=%lld -DCLQ_ROW_TILES=1", (long long)chunk);
+  }
+  clqi_options(options, "%s -DCLQ_OUT=%d -DCLQ_ROWS=%d%s", weights, (int)a->out.dtype,
+               (int)v->tile[0], more);
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
@@ -310,8 +342,7 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
     lane_range(a, v->tile[0], global, local);
     return finish(&l, a, global, local);
   }
-  const tiling t =
-      choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], FLOAT_ROW_TILES, FLOAT_CHUNK);
+  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], row_tiles, chunk);
   clqi_arg_i32(&l, t.tiles);
   clqi_arg_i32(&l, t.row_tiles);
   return finish(&l, a, t.global, NULL);

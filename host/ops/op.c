@@ -53,6 +53,25 @@ static clq_status check_dtype(const char *op, const char *arg, const clq_tensor 
                    "%s: dtype of %s is %s, offered: %s", op, arg, clq_dtype_name(t->dtype), names);
 }
 
+/* Strides are left out from the end, as extents are. */
+static clq_status check_strides_given(const char *op, const char *arg, const clq_tensor *t,
+                                      int dims) {
+  int64_t behind = 0;
+  for (int d = CLQ_MAX_DIMS - 1; d >= 0; --d) {
+    CLQI_REQUIRE(t->stride[d] >= 0, "%s: stride %d of %s is %lld", op, d, arg,
+                 (long long)t->stride[d]);
+    CLQI_REQUIRE(d < dims || t->stride[d] == 0,
+                 "%s: %s has %d dimensions here, but stride %d is %lld, expected 0", op, arg, dims,
+                 d, (long long)t->stride[d]);
+    CLQI_REQUIRE(t->stride[d] != 0 || behind == 0 || t->shape[d] <= 1,
+                 "%s: stride %d of %s is 0 before one of %lld; broadcasting is not offered, and a "
+                 "dense tensor leaves all strides 0",
+                 op, d, arg, (long long)behind);
+    behind = t->stride[d] != 0 ? t->stride[d] : behind;
+  }
+  return CLQ_OK;
+}
+
 static clq_status check_strides(const char *op, const char *arg, const clq_tensor *t, int dims) {
   int64_t inner = 1;
   for (int d = dims - 1; d >= 0; --d) {
@@ -68,6 +87,26 @@ static clq_status check_strides(const char *op, const char *arg, const clq_tenso
   return CLQ_OK;
 }
 
+/* Of what describes quantization, nothing is given that would be passed over. */
+static clq_status check_quant_given(const char *op, const char *arg, const clq_tensor *t) {
+  const clq_quant *q = &t->quant;
+  const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8 || t->dtype == CLQ_I32;
+  CLQI_REQUIRE(codes || q->per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
+               clq_dtype_name(t->dtype));
+  const char *plane = q->scale != NULL  ? "scale"
+                      : q->zero != NULL ? "zero"
+                      : q->sum != NULL  ? "sum"
+                                        : NULL;
+  CLQI_REQUIRE(q->per != 0 || plane == NULL, "%s: %s has quant.%s, but quant.per is 0%s", op, arg,
+               plane, codes ? ": it must say what shares a scale" : "");
+  CLQI_REQUIRE(q->per == CLQ_PER_GROUP || q->group == 0,
+               "%s: %s has quant.group %d, but quant.per is not CLQ_PER_GROUP", op, arg,
+               (int)q->group);
+  CLQI_REQUIRE(q->per != CLQ_PER_GROUP || q->group > 0, "%s: the group of %s is %d", op, arg,
+               (int)q->group);
+  return CLQ_OK;
+}
+
 clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *t, int dims,
                              unsigned allowed) {
   CLQI_REQUIRE(clqi_present(t), "%s: %s is missing", op, arg);
@@ -76,17 +115,14 @@ clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *
   for (int d = 0; d < CLQ_MAX_DIMS; ++d) {
     CLQI_REQUIRE(t->shape[d] >= 0, "%s: dimension %d of %s is %lld", op, d, arg,
                  (long long)t->shape[d]);
-    CLQI_REQUIRE(d < dims || t->shape[d] <= 1, "%s: %s has more than %d dimensions", op, arg, dims);
+    CLQI_REQUIRE(d < dims || t->shape[d] == 0,
+                 "%s: %s has %d dimensions here, but extent %d is %lld, expected 0 (absent)", op,
+                 arg, dims, d, (long long)t->shape[d]);
     CLQI_REQUIRE(d >= dims || clqi_mul_i64(elements, t->shape[d], &elements),
                  "%s: the size of %s overflows", op, arg);
-    CLQI_REQUIRE(t->stride[d] >= 0, "%s: stride %d of %s is %lld", op, d, arg,
-                 (long long)t->stride[d]);
   }
-  const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8 || t->dtype == CLQ_I32;
-  CLQI_REQUIRE(codes || t->quant.per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
-               clq_dtype_name(t->dtype));
-  CLQI_REQUIRE(t->quant.per != CLQ_PER_GROUP || t->quant.group > 0, "%s: the group of %s is %d", op,
-               arg, (int)t->quant.group);
+  CLQI_TRY(check_strides_given(op, arg, t, dims));
+  CLQI_TRY(check_quant_given(op, arg, t));
   const size_t bytes = clq_dtype_bytes(t->dtype);
   CLQI_REQUIRE(t->offset % bytes == 0,
                "%s: the offset of %s is %llu bytes, expected a multiple of %zu", op, arg,
@@ -165,12 +201,8 @@ typedef struct part {
   cl_mem mem; /* NULL: absent */
   uint64_t offset;
   uint64_t bytes;
+  clqi_role role;
 } part;
-
-static bool parts_overlap(const part *a, const part *b) {
-  return a->mem != NULL && a->mem == b->mem && a->offset < b->offset + b->bytes &&
-         b->offset < a->offset + a->bytes;
-}
 
 static clq_status check_part(const argument *a, const part *p) {
   if (p->mem == NULL || p->bytes == 0) {
@@ -184,9 +216,9 @@ static clq_status check_part(const argument *a, const part *p) {
   cl_mem_flags flags = 0;
   CLQI_TRY(clqi_cl(clGetMemObjectInfo(p->mem, CL_MEM_FLAGS, sizeof flags, &flags, NULL),
                    "clGetMemObjectInfo"));
-  CLQI_REQUIRE(a->role == CLQI_IN || (flags & CL_MEM_READ_ONLY) == 0,
+  CLQI_REQUIRE(p->role == CLQI_IN || (flags & CL_MEM_READ_ONLY) == 0,
                "%s: the buffer of %s%s was created read-only", a->op, a->name, p->name);
-  CLQI_REQUIRE(a->role == CLQI_OUT || (flags & CL_MEM_WRITE_ONLY) == 0,
+  CLQI_REQUIRE(p->role == CLQI_OUT || (flags & CL_MEM_WRITE_ONLY) == 0,
                "%s: the buffer of %s%s was created write-only", a->op, a->name, p->name);
   CLQI_REQUIRE(p->offset <= size && p->bytes <= size - p->offset,
                "%s: the buffer of %s%s has %llu bytes, needed: %llu from offset %llu", a->op,
@@ -210,16 +242,15 @@ static clq_status check_tensor_buffers(const argument *a, const clq_tensor *t) {
   const int64_t rows = clqi_rows(t, dims);
   const uint64_t planes = 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
   const uint64_t sums = 4U * (uint64_t)clqi_sum_count(t, rows, t->shape[dims - 1]);
-  const part parts[] = {{"", t->mem, t->offset, bytes},
-                        {".quant.scale", t->quant.scale, t->quant.scale_offset, planes},
-                        {".quant.zero", t->quant.zero, t->quant.zero_offset, planes},
-                        {".quant.sum", t->quant.sum, t->quant.sum_offset, sums}};
+  const clqi_role found = clqi_scales_given(t) ? CLQI_IN : a->role;
+  const part parts[] = {
+      {"", t->mem, t->offset, bytes, a->role},
+      {".quant.scale", t->quant.scale, t->quant.scale_offset, planes, found},
+      {".quant.zero", t->quant.zero, t->quant.zero_offset, planes, found},
+      {".quant.sum", t->quant.sum, t->quant.sum_offset, sums, a->role},
+  };
   for (size_t i = 0; i < CLQI_COUNT(parts); ++i) {
     CLQI_TRY(check_part(a, &parts[i]));
-    for (size_t k = 0; k < i && a->role != CLQI_IN; ++k) {
-      CLQI_REQUIRE(!parts_overlap(&parts[i], &parts[k]), "%s: %s%s overlaps %s%s", a->op, a->name,
-                   parts[i].name, a->name, parts[k].name);
-    }
   }
   return CLQ_OK;
 }

@@ -76,7 +76,8 @@ int64_t clqi_stride(const clq_tensor *t, int dims, int dim);
 int64_t clqi_rows(const clq_tensor *t, int dims);
 
 /* dtype among `allowed` (or-ed CLQI_DT bits), shape with `dims` dimensions >= 0 and no more,
- * strides sane (last 1; others >= inner extent or all zero), offset a multiple of the element. */
+ * strides as tensor.h has them, offset a multiple of the element, no word on quantization that
+ * would be passed over. */
 #define CLQI_DT(dtype) (1U << (dtype))
 clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *t, int dims,
                              unsigned allowed);
@@ -88,6 +89,10 @@ clq_status clqi_check_extent(const char *op, const char *arg, const clq_tensor *
 #define CLQI_GR(per) (1U << (per))
 clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
                             int32_t group_fixed);
+/* Scales and zero points that rows share are inputs, of an output too. */
+static inline bool clqi_scales_given(const clq_tensor *t) {
+  return t->quant.per == CLQ_PER_TENSOR || t->quant.per == CLQ_PER_CHANNEL;
+}
 /* Number of scales (and zero points), or of sums, of the tensor seen as [rows, cols]. */
 int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols);
 int64_t clqi_sum_count(const clq_tensor *t, int64_t rows, int64_t cols);

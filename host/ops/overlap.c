@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "runtime/buffer.h"
 #include "runtime/checked.h"
 
 int clqi_used_dims(const clq_tensor *t) {
@@ -108,69 +109,117 @@ static bool lists(const char *words, const char *name) {
   return false;
 }
 
-enum { PARTS = 4 };
+enum { PARTS = 4, MOST_FIELDS = 12 };
 
 /* What an argument covers: its elements, then the planes of its quantization. */
 typedef struct part {
-  cl_mem mem;    /* NULL: absent, or an edge */
+  cl_mem mem;    /* NULL: absent, or an edge; of a sub-buffer the buffer it is a piece of */
   int32_t value; /* edge */
+  bool written;
   footprint bytes;
 } part;
 
-static void parts_of(const clq_tensor *t, part parts[PARTS]) {
-  memset(parts, 0, PARTS * sizeof *parts);
-  parts[0] = (part){.mem = t->mem, .value = t->value, .bytes = footprint_of(t)};
-  if (t->quant.per == 0) {
-    return;
-  }
+/* A sub-buffer's bytes move to where they lie in its buffer. */
+static clq_status resolve(part *p) {
+  uint64_t origin = 0;
+  CLQI_TRY(clqi_buffer_whole(p->mem, &p->mem, &origin));
+  p->bytes.start += origin;
+  p->bytes.end += origin;
+  return CLQ_OK;
+}
+
+static clq_status parts_of(const clq_tensor *t, clqi_role role, part parts[PARTS]) {
+  const cl_mem mems[] = {t->mem, t->quant.scale, t->quant.zero, t->quant.sum};
+  const uint64_t offsets[] = {0, t->quant.scale_offset, t->quant.zero_offset, t->quant.sum_offset};
   const int dims = clqi_used_dims(t);
-  const uint64_t plane =
-      sizeof(cl_float) * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims), t->shape[dims - 1]);
-  const cl_mem mems[] = {t->quant.scale, t->quant.zero, t->quant.sum};
-  const uint64_t offsets[] = {t->quant.scale_offset, t->quant.zero_offset, t->quant.sum_offset};
-  for (int i = 0; i < PARTS - 1; i++) {
-    parts[i + 1] = (part){
-        .mem = mems[i], .bytes = {.start = offsets[i], .end = offsets[i] + plane, .width = plane}};
+  const int64_t rows = clqi_rows(t, dims);
+  const int64_t cols = t->shape[dims - 1];
+  for (int i = 0; i < PARTS; i++) {
+    const int64_t count = i == 3 ? clqi_sum_count(t, rows, cols) : clqi_scale_count(t, rows, cols);
+    const uint64_t plane = sizeof(cl_float) * (uint64_t)count;
+    const bool given = (i == 1 || i == 2) && clqi_scales_given(t);
+    parts[i] = (part){.mem = mems[i],
+                      .written = role != CLQI_IN && !given,
+                      .bytes = {.start = offsets[i], .end = offsets[i] + plane, .width = plane}};
   }
+  parts[0].value = t->value;
+  parts[0].bytes = footprint_of(t);
+  for (int i = 0; i < PARTS; i++) {
+    if (parts[i].mem != NULL) {
+      CLQI_TRY(resolve(&parts[i]));
+    }
+  }
+  return CLQ_OK;
 }
 
 static bool parts_overlap(const part *a, const part *b) {
   const bool together =
       (a->mem != NULL && a->mem == b->mem) || (a->value != 0 && a->value == b->value);
-  return together && footprints_overlap(&a->bytes, &b->bytes);
+  return together && (a->written || b->written) && footprints_overlap(&a->bytes, &b->bytes);
 }
 
-static clq_status check_pair(const clqi_op *op, const void *args, const clqi_field *written,
-                             const clqi_field *other) {
+/* An operator's arguments and what they cover, by field. */
+typedef struct arguments {
+  const clqi_op *op;
+  const void *args;
+  part parts[MOST_FIELDS][PARTS];
+} arguments;
+
+/* Part i of one field against part j of another. */
+static clq_status check_parts(const arguments *a, size_t field, int i, size_t other, int j) {
   static const char *const names[PARTS] = {"", ".quant.scale", ".quant.zero", ".quant.sum"};
-  const clq_tensor *a = clqi_field_const(written, args);
-  const clq_tensor *b = clqi_field_const(other, args);
-  part pa[PARTS];
-  part pb[PARTS];
-  parts_of(a, pa);
-  parts_of(b, pb);
-  const bool in_place = written->role == CLQI_OUT && lists(op->in_place, other->name) &&
-                        a->quant.per == 0 && same_view(a, b);
+  CLQI_REQUIRE(!parts_overlap(&a->parts[field][i], &a->parts[other][j]), "%s: %s%s overlaps %s%s",
+               a->op->name, a->op->fields[field].name, names[i], a->op->fields[other].name,
+               names[j]);
+  return CLQ_OK;
+}
+
+/* May the output lie where the input does? Only as the same buffer object: OpenCL leaves undefined
+ * what a kernel sees that has a buffer and a sub-buffer of it. */
+static bool in_place(const arguments *a, size_t written, size_t other) {
+  const clq_tensor *out = clqi_field_const(&a->op->fields[written], a->args);
+  const clq_tensor *in = clqi_field_const(&a->op->fields[other], a->args);
+  return a->op->fields[written].role == CLQI_OUT && out->quant.per == 0 &&
+         lists(a->op->in_place, a->op->fields[other].name) && out->mem == in->mem &&
+         out->value == in->value && same_view(out, in);
+}
+
+static clq_status check_pair(const arguments *a, size_t written, size_t other) {
+  const bool same = in_place(a, written, other);
   for (int i = 0; i < PARTS; i++) {
     for (int j = 0; j < PARTS; j++) {
-      CLQI_REQUIRE(!parts_overlap(&pa[i], &pb[j]) || (in_place && i == 0 && j == 0),
-                   "%s: %s%s overlaps %s%s", op->name, written->name, names[i], other->name,
-                   names[j]);
+      if (!same || i != 0 || j != 0) {
+        CLQI_TRY(check_parts(a, written, i, other, j));
+      }
+    }
+  }
+  return CLQ_OK;
+}
+
+static clq_status check_itself(const arguments *a, size_t written) {
+  for (int i = 1; i < PARTS; i++) {
+    for (int j = 0; j < i; j++) {
+      CLQI_TRY(check_parts(a, written, i, written, j));
     }
   }
   return CLQ_OK;
 }
 
 clq_status clqi_op_check_overlap(const clqi_op *op, const void *args) {
+  arguments a = {.op = op, .args = args};
+  CLQI_REQUIRE(op->field_count <= MOST_FIELDS, "%s: it has %zu tensors", op->name, op->field_count);
   for (size_t i = 0; i < op->field_count; i++) {
-    if (op->fields[i].role == CLQI_IN || !clqi_present(clqi_field_const(&op->fields[i], args))) {
+    CLQI_TRY(parts_of(clqi_field_const(&op->fields[i], args), op->fields[i].role, a.parts[i]));
+  }
+  for (size_t i = 0; i < op->field_count; i++) {
+    if (op->fields[i].role == CLQI_IN) {
       continue;
     }
+    CLQI_TRY(check_itself(&a, i));
     for (size_t j = 0; j < op->field_count; j++) {
-      /* Two outputs meet once; what is read and written meets itself. */
-      const bool met = op->fields[j].role != CLQI_IN && j <= i;
-      if (!met && clqi_present(clqi_field_const(&op->fields[j], args))) {
-        CLQI_TRY(check_pair(op, args, &op->fields[i], &op->fields[j]));
+      /* Two that are written meet once. */
+      if (op->fields[j].role == CLQI_IN || j > i) {
+        CLQI_TRY(check_pair(&a, i, j));
       }
     }
   }

@@ -4,7 +4,8 @@
 
 #include "ops/op.h"
 
-/* Dimensions in use: up to the last that is not zero; at least one. */
+/* Dimensions in use: up to the last that is not zero; at least one. Those of the operator, once it
+ * has checked the tensor, unless that is empty. */
 int clqi_used_dims(const clq_tensor *t);
 
 /* Bytes from the first element to behind the last; 0 for an empty tensor. CLQ_INVALID_ARGUMENT
@@ -17,7 +18,8 @@ clq_status clqi_extent_bytes(const clq_tensor *t, uint64_t *bytes);
 bool clqi_views_overlap(const clq_tensor *a, const clq_tensor *b);
 
 /* No output overlaps another argument, in buffers or in edges, unless it is `out` and lies exactly
- * upon an input that op->in_place names. Sub-buffers pass for buffers of their own. */
+ * upon an input that op->in_place names, as the same buffer object. Sub-buffers are seen as the
+ * pieces of their buffer that they are; two buffers made from one piece of host memory are not. */
 clq_status clqi_op_check_overlap(const clqi_op *op, const void *args);
 
 #endif

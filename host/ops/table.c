@@ -11,6 +11,7 @@ extern const clqi_op clqi_op_dequantize;
 extern const clqi_op clqi_op_silu_mul;
 extern const clqi_op clqi_op_add;
 extern const clqi_op clqi_op_embedding;
+extern const clqi_op clqi_op_integer_norm;
 
 const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_RMSNORM] = &clqi_op_rmsnorm,
@@ -24,5 +25,6 @@ const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_ADD] = &clqi_op_add,
     [CLQ_OP_EMBEDDING] = &clqi_op_embedding,
     [CLQ_OP_LAYERNORM] = &clqi_op_layernorm,
+    [CLQ_OP_INTEGER_NORM] = &clqi_op_integer_norm,
 };
 const size_t clqi_op_count = CLQI_COUNT(clqi_op_table);

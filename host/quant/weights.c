@@ -195,8 +195,8 @@ clq_status clq_weights_unpack(const clq_weights *weights, int64_t first, int64_t
   CLQI_REQUIRE(weights != NULL && (out != NULL || count == 0),
                "weights_unpack: weights and result must not be NULL");
   CLQI_REQUIRE(first >= 0 && count >= 0 && first <= weights->rows && count <= weights->rows - first,
-               "weights_unpack: rows %lld to %lld are not among the %lld there are",
-               (long long)first, (long long)first + (long long)count, (long long)weights->rows);
+               "weights_unpack: %lld rows from row %lld on are wanted, there are %lld",
+               (long long)count, (long long)first, (long long)weights->rows);
   mapping m;
   clq_status status = map(weights, CL_MAP_READ, &m);
   for (int64_t i = 0; status == CLQ_OK && i < count; ++i) {

@@ -46,3 +46,18 @@ clq_status clqi_buffer_bytes(const clq_context *context, cl_mem buffer, uint64_t
   *bytes = size;
   return CLQ_OK;
 }
+
+clq_status clqi_buffer_whole(cl_mem buffer, cl_mem *whole, uint64_t *origin) {
+  cl_mem parent = NULL;
+  size_t offset = 0;
+  CLQI_TRY(
+      clqi_cl(clGetMemObjectInfo(buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof parent, &parent, NULL),
+              "clGetMemObjectInfo"));
+  if (parent != NULL) {
+    CLQI_TRY(clqi_cl(clGetMemObjectInfo(buffer, CL_MEM_OFFSET, sizeof offset, &offset, NULL),
+                     "clGetMemObjectInfo"));
+  }
+  *whole = parent != NULL ? parent : buffer;
+  *origin = offset;
+  return CLQ_OK;
+}

@@ -14,5 +14,7 @@ clq_status clqi_buffer_retain(cl_mem buffer);
 void clqi_buffer_release(cl_mem buffer); /* NULL is ignored */
 /* Size of a buffer; CLQ_INVALID_ARGUMENT unless it is one of this context. */
 clq_status clqi_buffer_bytes(const clq_context *context, cl_mem buffer, uint64_t *bytes);
+/* Of a sub-buffer the buffer it is a piece of and where in it; any other buffer is its own. */
+clq_status clqi_buffer_whole(cl_mem buffer, cl_mem *whole, uint64_t *origin);
 
 #endif

@@ -29,6 +29,8 @@ struct clq_stream {
   watched_word *watched; /* read by the next finish; the first is the stream's own */
   size_t watched_count;
   size_t watched_capacity;
+  cl_event last; /* of the command that was enqueued last; NULL: none since a finish */
+  cl_int failed; /* what a command failed with, until that is reported; CL_SUCCESS: none */
 };
 
 clq_status clqi_kernel_create(clq_context *context, clqi_kernel_id id, const char *options,
@@ -85,15 +87,68 @@ static clq_status stream_kernel(clqi_emitter *self, clqi_kernel_id id, const cha
   return CLQ_OK;
 }
 
+/* clFinish says nothing of a command that failed. Its event does, and mostly those behind it in the
+ * queue: drivers let them share its fate, unless it had failed before they came. So the event of
+ * the last command, looked at here when the next one comes, tells of all. */
+static void look_back(clq_stream *stream) {
+  cl_int state = CL_COMPLETE;
+  if (stream->last == NULL) {
+    return;
+  }
+  if (clGetEventInfo(stream->last, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) ==
+          CL_SUCCESS &&
+      state < 0) {
+    stream->failed = state;
+  }
+  (void)clReleaseEvent(stream->last);
+  stream->last = NULL;
+}
+
+/* Where the next command of the queue leaves its event. */
+static cl_event *next_event(clq_stream *stream) {
+  look_back(stream);
+  return &stream->last;
+}
+
+/* A caller's own reference to the last command's event. */
+static clq_status share_event(const clq_stream *stream, cl_event *event) {
+  *event = stream->last;
+  return clqi_cl(clRetainEvent(stream->last), "clRetainEvent");
+}
+
+/* Of what has been finished; clears it. */
+static clq_status command_status(clq_stream *stream) {
+  look_back(stream);
+  const cl_int failed = stream->failed;
+  stream->failed = CL_SUCCESS;
+  return clqi_cl(failed, "a command of the stream");
+}
+
+static void log_launch(const clqi_launch *l) {
+  if (!clqi_log_wanted(CLQ_LOG_EXEC)) {
+    return;
+  }
+  size_t global[3] = {1, 1, 1};
+  size_t local[3] = {1, 1, 1};
+  for (cl_uint d = 0; d < l->dims; ++d) {
+    global[d] = l->global[d];
+    local[d] = l->local[d];
+  }
+  clqi_log(CLQ_LOG_EXEC, "%s: %zu x %zu x %zu work-items in groups of %zu x %zu x %zu",
+           clqi_kernel_name(l->id), global[0], global[1], global[2], local[0], local[1], local[2]);
+}
+
 clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl_event *event) {
-  const cl_int code = clEnqueueNDRangeKernel(stream->queue, launch->kernel, launch->dims, NULL,
-                                             launch->global, launch->local, 0, NULL, event);
+  log_launch(launch);
+  const cl_int code =
+      clEnqueueNDRangeKernel(stream->queue, launch->kernel, launch->dims, NULL, launch->global,
+                             launch->local, 0, NULL, next_event(stream));
   if (code != CL_SUCCESS) {
     const clq_status status =
         clqi_context_note(stream->emitter.context, clqi_cl(code, "clEnqueueNDRangeKernel"));
     return clqi_fail_prefix(status, "kernel %s", clqi_kernel_name(launch->id));
   }
-  return CLQ_OK;
+  return event == NULL ? CLQ_OK : share_event(stream, event);
 }
 
 static clq_status stream_take(clqi_emitter *self, const clqi_launch *launch) {
@@ -157,6 +212,7 @@ void clq_stream_destroy(clq_stream *stream) {
   }
   if (stream->queue != NULL) {
     (void)clFinish(stream->queue);
+    look_back(stream);
     (void)clReleaseCommandQueue(stream->queue);
   }
   for (kernel_slot *slot = stream->kernels; slot != NULL;) {
@@ -220,10 +276,11 @@ static clq_status finish(clq_stream *stream) {
   for (size_t i = stream->emitter.error_word_used ? 0 : 1; i < stream->watched_count; ++i) {
     watched_word *w = &stream->watched[i];
     CLQI_TRY(clqi_cl(clEnqueueReadBuffer(stream->queue, w->buffer, CL_FALSE, 0, sizeof w->value,
-                                         w->value, 0, NULL, NULL),
+                                         w->value, 0, NULL, next_event(stream)),
                      "clEnqueueReadBuffer"));
   }
   CLQI_TRY(clqi_cl(clFinish(stream->queue), "clFinish"));
+  CLQI_TRY(command_status(stream));
   clq_status status = CLQ_OK;
   for (size_t i = 0; i < stream->watched_count; ++i) {
     watched_word *w = &stream->watched[i];
@@ -247,26 +304,27 @@ clq_status clq_stream_finish(clq_stream *stream) {
 }
 
 clq_status clqi_stream_write(clq_stream *stream, cl_mem buffer, size_t bytes, const void *data) {
-  return clqi_cl(
-      clEnqueueWriteBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL, NULL),
-      "clEnqueueWriteBuffer");
+  return clqi_cl(clEnqueueWriteBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL,
+                                      next_event(stream)),
+                 "clEnqueueWriteBuffer");
 }
 
 clq_status clqi_stream_read(clq_stream *stream, cl_mem buffer, size_t bytes, void *data) {
-  return clqi_cl(
-      clEnqueueReadBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL, NULL),
-      "clEnqueueReadBuffer");
+  return clqi_cl(clEnqueueReadBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL,
+                                     next_event(stream)),
+                 "clEnqueueReadBuffer");
 }
 
 clq_status clq_stream_wait(clq_stream *stream, cl_event event) {
   CLQI_REQUIRE(stream != NULL && event != NULL, "stream: stream and event must not be NULL");
-  return clqi_cl(clEnqueueBarrierWithWaitList(stream->queue, 1, &event, NULL),
+  return clqi_cl(clEnqueueBarrierWithWaitList(stream->queue, 1, &event, next_event(stream)),
                  "clEnqueueBarrierWithWaitList");
 }
 
 clq_status clq_stream_record(clq_stream *stream, cl_event *event) {
   CLQI_REQUIRE(stream != NULL && event != NULL, "stream: stream and event must not be NULL");
-  CLQI_TRY(clqi_cl(clEnqueueMarkerWithWaitList(stream->queue, 0, NULL, event),
+  CLQI_TRY(clqi_cl(clEnqueueMarkerWithWaitList(stream->queue, 0, NULL, next_event(stream)),
                    "clEnqueueMarkerWithWaitList"));
+  CLQI_TRY(share_event(stream, event));
   return clqi_stream_flush(stream);
 }

@@ -147,6 +147,10 @@ static clq_status resolve_edge(const clq_graph *graph, const clqi_node *node,
       t->mem == NULL && t->quant.scale == NULL && t->quant.zero == NULL && t->quant.sum == NULL,
       "%s: %s names edge %d and a buffer; an edge's buffers are planned", op, field->name,
       (int)t->value);
+  CLQI_REQUIRE(
+      t->quant.scale_offset == 0 && t->quant.zero_offset == 0 && t->quant.sum_offset == 0,
+      "%s: %s names edge %d and where its planes lie; that follows from the rows of the view", op,
+      field->name, (int)t->value);
   const clqi_edge *edge = &graph->edges[t->value - 1];
   const clq_tensor *declared = &edge->tensor;
   CLQI_REQUIRE(t->dtype == declared->dtype, "%s: %s is %s, edge %d is %s", op, field->name,
@@ -157,31 +161,40 @@ static clq_status resolve_edge(const clq_graph *graph, const clqi_node *node,
   if (!has_shape(t)) {
     memcpy(t->shape, declared->shape, sizeof t->shape);
   }
-  if (declared->quant.per != 0) {
-    if (t->quant.per == 0) {
-      t->quant.per = declared->quant.per;
-      t->quant.group = declared->quant.group;
-    }
-    CLQI_REQUIRE(t->quant.per == declared->quant.per && t->quant.group == declared->quant.group,
-                 "%s: %s is not quantized as edge %d was when node %d wrote it", op, field->name,
-                 (int)t->value, (int)edge->first);
+  if (declared->quant.per != 0 && t->quant.per == 0) {
+    t->quant.per = declared->quant.per;
+    t->quant.group = declared->quant.group;
   }
+  CLQI_REQUIRE((edge->first < 0 && declared->quant.per == 0) ||
+                   (t->quant.per == declared->quant.per && t->quant.group == declared->quant.group),
+               "%s: %s is not quantized as edge %d was when node %d wrote it", op, field->name,
+               (int)t->value, (int)edge->first);
   return CLQ_OK;
 }
 
+/* Rows of their own have scales and sums of their own. */
+static bool rows_have_planes(const clq_tensor *t) {
+  return t->quant.per == CLQ_PER_TOKEN || t->quant.per == CLQ_PER_GROUP;
+}
+
 /* An output on an edge that has been written: other columns or rows of it, or in the place of what
- * this node reads. */
+ * this node reads. Views of quantized edges are whole rows, so that where codes are apart, planes
+ * are. */
 static clq_status check_rewrite(const clq_graph *graph, const clqi_node *node,
                                 const clqi_field *field) {
   const char *op = node->op->name;
   const clq_tensor *t = clqi_field_const(field, node->args);
   const clqi_edge *edge = &graph->edges[t->value - 1];
-  if (field->role != CLQI_OUT || edge->first < 0 || reads_edge(node, t->value)) {
+  if (field->role != CLQI_OUT || edge->first < 0) {
     return CLQ_OK;
   }
-  CLQI_REQUIRE(edge->plane_bytes == 0,
-               "%s: %s is edge %d, which node %d has written; a quantized edge is written at once",
+  CLQI_REQUIRE(edge->plane_bytes == 0 || rows_have_planes(t),
+               "%s: %s is edge %d, which node %d has written; an edge whose rows share scales is "
+               "written at once",
                op, field->name, (int)t->value, (int)edge->first);
+  if (reads_edge(node, t->value)) {
+    return CLQ_OK;
+  }
   for (int32_t n = edge->first; n < graph->node_count; n++) {
     const clqi_node *earlier = &graph->nodes[n];
     for (size_t i = 0; i < earlier->op->field_count; i++) {
@@ -192,6 +205,41 @@ static clq_status check_rewrite(const clq_graph *graph, const clqi_node *node,
                    "may write there again",
                    op, field->name, (int)t->value, (int)n);
     }
+  }
+  return CLQ_OK;
+}
+
+/* Rows of `cols` elements, one behind the other? */
+static bool is_dense(const clq_tensor *t, int dims) {
+  int64_t inner = 1;
+  for (int d = dims - 1; d >= 0; d--) {
+    if (t->shape[d] > 1 && clqi_stride(t, dims, d) != inner) {
+      return false;
+    }
+    inner *= t->shape[d];
+  }
+  return true;
+}
+
+/* A view of a quantized edge is whole rows of it. Their scales and sums lie in the planes where
+ * the rows lie among the codes. */
+static clq_status place_planes(const clqi_node *node, const clqi_field *field,
+                               const clqi_edge *edge) {
+  clq_tensor *t = clqi_field_tensor(field, node->args);
+  const int dims = clqi_used_dims(t);
+  const int64_t cols = t->shape[dims - 1];
+  const int64_t edge_cols = edge->tensor.shape[clqi_used_dims(&edge->tensor) - 1];
+  if (edge->plane_bytes == 0 || cols == 0) {
+    return CLQ_OK;
+  }
+  const uint64_t row_bytes = (uint64_t)cols * clq_dtype_bytes(t->dtype);
+  CLQI_REQUIRE(cols == edge_cols && t->offset % row_bytes == 0 && is_dense(t, dims),
+               "%s: %s is a view of edge %d, which is quantized; it must be whole rows of %lld",
+               node->op->name, field->name, (int)t->value, (long long)edge_cols);
+  if (rows_have_planes(t)) {
+    const clq_tensor row = {.dtype = t->dtype, .shape = {1, cols}, .quant = t->quant};
+    t->quant.scale_offset = t->offset / row_bytes * plane_bytes(&row);
+    t->quant.sum_offset = t->quant.scale_offset;
   }
   return CLQ_OK;
 }
@@ -229,14 +277,7 @@ static clq_status settle_edge(clq_graph *graph, const clqi_node *node, const clq
                "%s: %s takes %llu bytes from offset %llu, edge %d has %llu", op, field->name,
                (unsigned long long)bytes, (unsigned long long)t->offset, (int)t->value,
                (unsigned long long)edge->bytes);
-  const uint64_t plane = plane_bytes(t);
-  const uint64_t from =
-      t->quant.scale_offset > t->quant.sum_offset ? t->quant.scale_offset : t->quant.sum_offset;
-  CLQI_REQUIRE(plane <= edge->plane_bytes && from <= edge->plane_bytes - plane,
-               "%s: the planes of %s take %llu bytes from offset %llu, those of edge %d have %llu",
-               op, field->name, (unsigned long long)plane, (unsigned long long)from, (int)t->value,
-               (unsigned long long)edge->plane_bytes);
-  return CLQ_OK;
+  return place_planes(node, field, edge);
 }
 
 static clq_status check_node(clq_graph *graph, const clqi_node *node) {

@@ -6,6 +6,7 @@
 #include <clquant/model.h>
 #include <clquant/ops.h>
 #include <clquant/quantize.h>
+#include <clquant/slanc.h>
 #include <clquant/status.h>
 #include <clquant/tensor.h>
 #endif

@@ -105,7 +105,10 @@ CLQ_API cl_command_queue clq_stream_queue(const clq_stream *stream);
 CLQ_API clq_context *clq_stream_context(const clq_stream *stream);
 
 /** Waits until all work is done; reports a failure to get there, and what kernels found in their
- *  data since the last call (an id out of range), once. */
+ *  data since the last call (an id out of range), once. A command that failed after it was
+ *  enqueued is CLQ_DEVICE_ERROR (or _LOST, _OUT_OF_DEVICE_MEMORY), once, if it was the last or if
+ *  the driver lets what is behind it in the queue fail with it (pocl does, Intel's CPU runtime does
+ *  not); what was written since the last call is then unspecified. */
 CLQ_API CLQ_NODISCARD clq_status clq_stream_finish(clq_stream *stream);
 /** Work enqueued from now on waits for @p event, which may be of another queue. */
 CLQ_API CLQ_NODISCARD clq_status clq_stream_wait(clq_stream *stream, cl_event event);

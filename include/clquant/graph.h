@@ -31,7 +31,8 @@ CLQ_API void clq_graph_destroy(clq_graph *graph);
 /** A new edge. For i8 the caller sets `quant.per` and `quant.group` on the returned tensor;
  *  scale and sum planes are planned with the codes. Errors latch in the graph and are
  *  returned by clq_graph_add or clq_plan_create. A view of an edge is the same tensor with
- *  another shape, stride or offset. */
+ *  another shape, stride or offset; of a quantized edge, whole rows, whose scales and sums are
+ *  found by themselves (plane offsets stay 0). */
 CLQ_API clq_tensor clq_graph_edge(clq_graph *graph, clq_dtype dtype, int32_t dims,
                                   const int64_t *shape);
 

@@ -146,6 +146,11 @@ CLQ_API CLQ_NODISCARD clq_status clq_session_eval(clq_session *session, const in
 CLQ_API int64_t clq_session_position(const clq_session *session);
 /** Forgets all tokens from @p position on; 0 starts anew. */
 CLQ_API CLQ_NODISCARD clq_status clq_session_rewind(clq_session *session, int64_t position);
+/** @p to forgets its tokens and takes over those of @p from, which may go on in two ways then: one
+ *  prompt, several answers. CLQ_INVALID_ARGUMENT unless both are of one model with one type of
+ *  cache, and the tokens fit into the context of @p to; it keeps its own then. After any other
+ *  error it has none. */
+CLQ_API CLQ_NODISCARD clq_status clq_session_copy(clq_session *to, const clq_session *from);
 
 typedef struct clq_session_stats {
   uint64_t kv_bytes;
@@ -159,6 +164,35 @@ CLQ_API void clq_session_get_stats(const clq_session *session, clq_session_stats
 
 /** From now on all work is traced into @p trace (NULL: off); it must outlive the tracing. */
 CLQ_API void clq_session_trace(clq_session *session, clq_trace *trace);
+
+/* ---------------------------------------------------------------- batches */
+
+/** Sequences that are decoded together: a pass reads the weights once for a token of each.
+ *
+ *      clq_batch *b;  clq_batch_create((clq_session *[]){s0, s1, s2}, 3, &b);
+ *      clq_batch_eval(b, NULL, (int32_t[]){i0, i1, i2}, 3, logits);        // a token each
+ *      clq_batch_eval(b, (int32_t[]){0, 2}, (int32_t[]){i0, i2}, 2, logits); // s1 has ended
+ *
+ *  Each session may stand anywhere in its sequence, and may be fed alone, copied or rewound in
+ *  between: a session gives the same bits alone and in any batch. */
+typedef struct clq_batch clq_batch;
+
+/** Of @p count different sessions of one model with the same activations; they must outlive the
+ *  batch. It works on the stream of the first, and into that one's trace. One thread at a time uses
+ *  a batch and its sessions. */
+CLQ_API CLQ_NODISCARD clq_status clq_batch_create(clq_session *const *sessions, int32_t count,
+                                                  clq_batch **batch);
+CLQ_API void clq_batch_destroy(clq_batch *batch);
+
+/** Feeds ids[i] to the batch's session members[i], @p count different ones, and waits. @p members
+ *  NULL: all of them, in order. @p logits: host memory, [count, vocabulary]. Other members than in
+ *  the last call make a pass that is compiled first: sequences that end may just be left out.
+ *  CLQ_INVALID_ARGUMENT: an id that is no token, a context that is full; after this and any other
+ *  error nothing has been fed to any session. */
+CLQ_API CLQ_NODISCARD clq_status clq_batch_eval(clq_batch *batch, const int32_t *members,
+                                                const int32_t *ids, int32_t count, float *logits);
+/** kv_bytes: of all its sessions; the rest: of the batch's own passes. */
+CLQ_API void clq_batch_get_stats(const clq_batch *batch, clq_session_stats *stats);
 
 /* ---------------------------------------------------------------- sampling */
 
@@ -176,7 +210,7 @@ typedef struct clq_sampler clq_sampler;
 CLQ_API CLQ_NODISCARD clq_status clq_sampler_create(const clq_sampling *sampling,
                                                     int64_t vocabulary, clq_sampler **sampler);
 CLQ_API void clq_sampler_destroy(clq_sampler *sampler);
-/** CLQ_INVALID_ARGUMENT for NaN, +inf, or nothing above -inf. */
+/** CLQ_INVALID_ARGUMENT for NaN, +inf, or nothing above -inf; the sentence says what to try. */
 CLQ_API CLQ_NODISCARD clq_status clq_sampler_sample(clq_sampler *sampler, const float *logits,
                                                     int64_t count, int32_t *id);
 

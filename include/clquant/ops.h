@@ -16,7 +16,8 @@
  *
  *  Common rules. Every tensor may have a byte offset and a row stride; the
  *  elements of a row are contiguous. Outputs must not overlap inputs unless
- *  the operator says so. Zero rows or columns are success without a launch.
+ *  the operator says so, also as sub-buffers of one buffer.
+ *  Zero rows or columns are success without a launch.
  *  CLQ_INVALID_ARGUMENT: a contract broken; CLQ_UNSUPPORTED: well formed but
  *  not offered. Float results are computed in f32 with explicit fma and
  *  correctly rounded division; a row's result never depends on how many rows
@@ -44,7 +45,8 @@ typedef enum clq_op {
   CLQ_OP_SILU_MUL = 8,
   CLQ_OP_EMBEDDING = 9,
   CLQ_OP_ADD = 10,
-  CLQ_OP_LAYERNORM = 11
+  CLQ_OP_LAYERNORM = 11,
+  CLQ_OP_INTEGER_NORM = 12
 } clq_op;
 
 /** Normalization of rows, with the residual added before and the result quantized after, in one
@@ -141,7 +143,9 @@ CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
                                                 const clq_dequantize_args *args);
 
 /** out[M, N] = x[M, K] * W[N, K]^T. `x` f32, or i8 symmetric per token or per group
- *  of 32 with its sums; `weights` any packed format (quantize.h); `out` f32.
+ *  of 32 (sums, if it has them, save adding its codes up again);
+ *  `weights` any packed format (quantize.h); `out` f32, or f16: what f32
+ *  would be, rounded once to nearest even.
  *  With i8 activations the products are summed exactly in int32 over each group,
  *  and groups are added in ascending order in f32:
  *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)
@@ -249,6 +253,72 @@ typedef struct clq_add_args {
   clq_tensor out;
 } clq_add_args;
 CLQ_API CLQ_NODISCARD clq_status clq_add(clq_stream *stream, const clq_add_args *args);
+
+/** Which norm. */
+typedef enum clq_norm_kind {
+  CLQ_NORM_LAYER = 1, /**< (x - mean) / sqrt(variance + eps); the default */
+  CLQ_NORM_RMS = 2    /**< x / sqrt(mean of squares + eps) */
+} clq_norm_kind;
+
+/** LayerNorm or RMSNorm from codes to codes, the device using integers alone (after I-BERT, arXiv
+ *  2101.01321, and FQ-ViT, 2111.13824): the same bits on every device, those of the C model.
+ *
+ *  `x` i8, u8 or i32 [rows, cols]; cols at most 8388608, with i32 131072. i8 and u8 may have one
+ *  zero point (quant.per CLQ_PER_TENSOR; the scale is not read), taken for the nearest number of
+ *  x's type. `exponent` u8 [cols], optional, FQ-ViT's power-of-two factors: the norm is that of
+ *      q' = (code - zero) << exponent[c],     exponents above 7 counting as 7.
+ *  q' of i32 is 22 bits wide as in I-BERT and saturates at +-2^21.
+ *
+ *  `multiplier` i32 [cols], `bias` i32 [cols] (optional), `shift`, `eps` and `eps_shift` are what
+ *  clq_integer_norm_prepare makes of gamma, beta and scales. With u = (q' - mean) / sqrt(cols *
+ *  (variance + eps * 2^-eps_shift)), as an integer of 30 fraction bits,
+ *      code = (u * multiplier + (bias << (shift - 16)) + (1 << (shift - 1))) >> shift
+ *  saturated to `out`'s type: halves are rounded up. Sums and variance are exact, the square root
+ *  is the exact integer one; before that last rounding a value is off the exact norm of q' by at
+ *  most 2^-15 + 2^-27 * A steps, A the largest |gamma| * sqrt(cols) / out_scale: its code is the
+ *  nearest one except that close to a tie. A constant row (RMSNorm: of zeros) gives beta, also with
+ *  eps = 0; gamma = 0 gives beta.
+ *
+ *  `out` i8 or u8, not quantized, per tensor or per token: the scale plane receives out_scale, the
+ *  zero plane out_zero, as they are; sums, per token only, the sum of the row's codes, so that
+ *  clq_gemm and clq_dequantize read on. i8 codes without zero points, quant.per given, stay within
+ *  -127..127. `out` may be `x` if of its dtype. shift is from 16 to 46; eps is not negative and
+ *  cols * eps * 2^-eps_shift at most 2^58. */
+typedef struct clq_integer_norm_args {
+  clq_tensor x;
+  clq_tensor exponent;
+  clq_tensor multiplier;
+  clq_tensor bias;
+  clq_tensor out;
+  clq_norm_kind kind;
+  int32_t shift;
+  int32_t eps;       /**< squared steps of x, in units of 2^-eps_shift */
+  int32_t eps_shift; /**< may be negative */
+  float out_scale;   /**< copied to out's planes, not computed with */
+  int32_t out_zero;
+} clq_integer_norm_args;
+CLQ_API CLQ_NODISCARD clq_status clq_integer_norm(clq_stream *stream,
+                                                  const clq_integer_norm_args *args);
+
+/** A norm in floats: y = norm(x) * gamma + beta, x = x_scale * q', code = y / out_scale + out_zero.
+ */
+typedef struct clq_integer_norm_desc {
+  int64_t cols;
+  const float *gamma; /**< [cols]; NULL: 1 */
+  const float *beta;  /**< [cols]; NULL: 0 */
+  float eps;          /**< of x; 0: 1e-5; a negative value means exactly zero */
+  float x_scale;      /**< of exponent 0; only eps depends on it */
+  float out_scale;
+  int32_t out_zero;
+} clq_integer_norm_desc;
+
+/** Makes the device's integers on the host: @p multiplier and @p bias ([cols]; bias may be NULL
+ *  without beta and out_zero), and of @p args the members shift, eps, eps_shift, out_scale and
+ *  out_zero. CLQ_INVALID_ARGUMENT for what is not finite, scales that are not positive, and
+ *  |gamma| * sqrt(cols) / out_scale of 2^45 and more. */
+CLQ_API CLQ_NODISCARD clq_status clq_integer_norm_prepare(const clq_integer_norm_desc *desc,
+                                                          int32_t *multiplier, int32_t *bias,
+                                                          clq_integer_norm_args *args);
 
 #ifdef __cplusplus
 }

@@ -76,7 +76,7 @@ CLQ_API void clq_set_allocator(const clq_allocator *allocator);
 typedef enum clq_log_topic {
   CLQ_LOG_DISPATCH = 1, /**< which variant was chosen, why others were refused */
   CLQ_LOG_BUILD = 2,    /**< kernel builds and their logs */
-  CLQ_LOG_EXEC = 4,     /**< launches and plan runs */
+  CLQ_LOG_EXEC = 4,     /**< each launch; what the driver reports to its context */
   CLQ_LOG_CACHE = 8     /**< program cache hits, misses and refusals */
 } clq_log_topic;
 

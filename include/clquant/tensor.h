@@ -68,8 +68,8 @@ typedef enum clq_granularity {
  *  Given scales (per tensor, per channel): code = rint(x * (1 / scale)) + zero,
  *  saturated; a scale should be positive and finite, |zero| at most 2^20. */
 typedef struct clq_quant {
-  clq_granularity per; /**< 0: not quantized */
-  int32_t group;       /**< elements per group with CLQ_PER_GROUP */
+  clq_granularity per; /**< 0: not quantized; the planes are then absent too */
+  int32_t group;       /**< elements per group with CLQ_PER_GROUP, else 0 */
   cl_mem scale;
   cl_mem zero;           /**< absent: symmetric */
   cl_mem sum;            /**< absent: not wanted (outputs) or not known (inputs) */
@@ -79,12 +79,25 @@ typedef struct clq_quant {
 } clq_quant;
 
 /** A view. `mem` names the caller's buffer, or `value` an edge of a graph
- *  (graph.h); never both. */
+ *  (graph.h); never both.
+ *
+ *  How many dimensions an argument has is the operator's to say (ops.h), not the
+ *  tensor's: of the so many first entries of `shape` a 0 is an extent of zero,
+ *  and the tensor is empty; the entries behind them are absent and must be 0, so
+ *  that {5, 0, 70} is an empty tensor where three dimensions are taken and an
+ *  error where two are. An output whose entries are all 0 takes the shape that
+ *  the operator gives it.
+ *
+ *  Strides are given from the front: where they end, the rest is dense, and all
+ *  zero is a dense tensor. A row's elements lie side by side, and rows do not
+ *  share any: the last stride is 1, the others at least what lies inside them.
+ *  There is no broadcasting, so a 0 before a stride that is given is an error
+ *  (unless the extent there is 0 or 1). */
 typedef struct clq_tensor {
   cl_mem mem;
   clq_dtype dtype;
-  int64_t shape[CLQ_MAX_DIMS];  /**< elements; the last given dimension is fastest */
-  int64_t stride[CLQ_MAX_DIMS]; /**< elements; all zero means dense. The last must be 1 */
+  int64_t shape[CLQ_MAX_DIMS];  /**< elements; the last dimension is fastest */
+  int64_t stride[CLQ_MAX_DIMS]; /**< elements */
   uint64_t offset;              /**< bytes from the buffer's start; a multiple of the element */
   clq_quant quant;
   int32_t value; /**< graph edge, 1 and up; 0: none */

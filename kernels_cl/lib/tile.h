@@ -2,6 +2,8 @@
 #ifndef CLQ_LIB_TILE_H
 #define CLQ_LIB_TILE_H
 
+#include "lib/product.h"
+
 #define UNROLL __attribute__((opencl_unroll_hint))
 #define ONCE __attribute__((opencl_unroll_hint(1))) /* compiling takes part in the first token */
 
@@ -10,25 +12,32 @@
 /* Vectors at any address of an element; vload16 and vstore16 come in pieces from some compilers. */
 typedef float clq_float16_at __attribute__((ext_vector_type(16), aligned(4)));
 
-/* `left` floats at p, or 16 if there are more; the others zero. */
-static inline float16 clq_load_columns(__global const float *p, int left) {
+/* `left` partial sums at p, or 16 if there are more; the others zero. An f16 result holds none: the
+ * host then has all of K in one chunk. */
+static inline float16 clq_load_columns(__global const clq_out *p, int left) {
+  float16 c = 0.0f;
+#if CLQ_OUT == 1
   if (left >= 16) {
     return *(__global const clq_float16_at *)p;
   }
-  float16 c = 0.0f;
   for (int j = 0; j < left; j++) {
     ((float *)&c)[j] = p[j];
   }
+#endif
   return c;
 }
 
-static inline void clq_store_columns(float16 c, __global float *p, int left) {
+static inline void clq_store_columns(float16 c, __global clq_out *p, int left) {
   if (left >= 16) {
+#if CLQ_OUT == 1
     *(__global clq_float16_at *)p = c;
+#else
+    clq_store_half16(c, 0, p);
+#endif
     return;
   }
   for (int j = 0; j < left; j++) {
-    p[j] = ((const float *)&c)[j];
+    CLQ_STORE_OUT(((const float *)&c)[j], j, p);
   }
 }
 

@@ -7,11 +7,21 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "opencl.h"
+
 enum { LOG_BYTES = 65536 };
 
 static char dispatch_log[LOG_BYTES];
 
+/* Of the devices that are open at once, the first to open sees what the last to close must leave.
+ */
+static int devices_open;
+static opencl_objects before;
+
 test_device test_device_open(const char *disable) {
+  if (devices_open++ == 0) {
+    before = opencl_live();
+  }
   test_device d = {NULL, NULL};
   test_ok(clq_context_create(&(clq_context_desc){.disable = disable}, &d.context));
   test_ok(clq_stream_create(d.context, NULL, &d.stream));
@@ -22,6 +32,9 @@ void test_device_close(test_device *device) {
   clq_stream_destroy(device->stream);
   clq_context_destroy(device->context);
   *device = (test_device){NULL, NULL};
+  if (--devices_open == 0) {
+    opencl_assert_live(&before);
+  }
 }
 
 static test_buffer new_buffer(const test_device *device, const void *data, size_t bytes,

@@ -17,6 +17,8 @@ typedef struct test_device {
 
 /* disable: traits to drop, comma-separated, or NULL. */
 test_device test_device_open(const char *disable);
+/* Also asserts, when no other is open, that every OpenCL object made since is released: free
+ * buffers first. */
 void test_device_close(test_device *device);
 
 /* A buffer of exactly `bytes` bytes, filled from `data` if not NULL, else with 0xA5. On devices

@@ -1,0 +1,41 @@
+/* A session from inside. */
+#ifndef CLQI_MODEL_SESSION_H
+#define CLQI_MODEL_SESSION_H
+
+#include "model/pass.h"
+
+/* Rows of one pass, and passes that a session keeps. More rows only cost memory; logits of every
+ * row cost rows * vocabulary * 4 bytes, hence fewer of those. */
+enum { CLQI_MAX_ROWS = 512, CLQI_MAX_LOGIT_ROWS = 128, CLQI_MAX_PLANS = 8 };
+
+/* A compiled pass. */
+typedef struct clqi_session_pass {
+  int64_t rows;
+  clq_logits_wanted wanted;
+  clq_plan *plan;
+  uint64_t last_use;
+} clqi_session_pass;
+
+struct clq_session {
+  clq_model *model;
+  clq_stream *stream;
+  clq_stream *own_stream; /* stream, if the session made it */
+  clq_acts acts;
+  clqi_decoder_sequence sequence;
+  cl_mem *caches; /* k then v of each layer */
+  cl_mem inputs;  /* see clqi_decoder_pass, as logits */
+  cl_mem logits;
+  int64_t logit_rows; /* that logits holds */
+  int64_t position;
+  clqi_session_pass passes[CLQI_MAX_PLANS];
+  uint64_t clock;
+  clqi_pass_memory memory;
+  /* On their way to the device. */
+  cl_int input[CLQI_DECODER_POSITIONS + CLQI_MAX_ROWS];
+  clq_trace *trace;
+};
+
+/* CLQ_INVALID_ARGUMENT unless the id, the index-th of a call, is one of the model's. */
+clq_status clqi_session_check_id(const clq_session *session, int32_t id, int64_t index);
+
+#endif

@@ -1,0 +1,348 @@
+/* LayerNorm and RMSNorm in integers alone, from codes to codes: the same bits on every device.
+ *
+ *   q' = (q - zero) << exponent          i8, u8: |q'| <= 255 << 7;  i32: saturated to 2^21
+ *   S = sum q', Q = sum q'^2             exact in 64 bits
+ *   k = S / n rounded, r = S - k n       |r| <= n / 2;  RMSNorm: k = r = 0
+ *   P = sum (q' - k)^2 = Q - k (S + r)   exact; the sum over the exact mean is M = P - r^2 / n
+ *   T = (M + n eps) * 2^(2g)             g such that T lies in 2^57 .. 2^61
+ *   R = floor(sqrt(T)),  factor = 2^59 / R rounded
+ *   c = (q' - mean) * 2^g rounded        |c| <= R + 1, since c^2 is one term of T
+ *   u = c * factor * 2^-29               (q' - mean) / sqrt(M + n eps), 30 fraction bits
+ *   y = (u * multiplier + (bias << (shift - 16))) >> shift, then saturated
+ *
+ * All shifts to the right round half up. sqrt(n) of the standard deviation is in the multiplier.
+ *
+ * Nothing overflows. The host admits n <= 2^17 with i32, 2^23 with codes, and n eps <= 2^58:
+ *   |S| <= 2^38; Q, P <= n * max q'^2 + n / 4 <= 2^59 + 2^15; |k (S + r)| <= 2^60.
+ *   b, the highest bit of P + n eps, is at most 59, so g = (59 - b) / 2 is not negative, and
+ *   (P + n eps) * 2^(2g) lies in 2^58 .. 2^60. The mean is off k by at most 1/2, and so is every
+ *   integer off the mean by at least as much: r^2 / n <= M, P <= 2 M. So T >= 2^57 (or nothing but
+ *   eps below 1 is there), T < 2^60 + 2^58, R lies in 2^28.5 .. 2^30.2, factor in 2^28.8 .. 2^30.5.
+ *   |c factor| <= (R + 1) (2^59 / R + 1/2) < 2^60; |u| <= 2^30 + 3.
+ *   |u multiplier| < 2^62; bias << (shift - 16) is at most 2^61 with shift <= 46.
+ * Steps of one element so multiply 32 by 32 bits only. */
+#include "lib/fold.h"
+#include "lib/tensor.h"
+#include "lib/traits.h"
+
+/* clq_dtype of the input: 4 i8, 5 u8, 6 i32; of the output: 4 i8, 5 u8. */
+#ifndef CLQ_X
+#define CLQ_X 4
+#endif
+#ifndef CLQ_OUT
+#define CLQ_OUT 4
+#endif
+
+#if CLQ_X == 4
+typedef char x_t;
+#define ZERO_LOW -128
+#define ZERO_HIGH 127
+#elif CLQ_X == 5
+typedef uchar x_t;
+#define ZERO_LOW 0
+#define ZERO_HIGH 255
+#else
+typedef int x_t;
+#define ZERO_LOW 0
+#define ZERO_HIGH 0
+#endif
+
+#if CLQ_OUT == 4
+typedef char out_t;
+#else
+typedef uchar out_t;
+#endif
+
+#define WIDEST (1 << 21) /* of q' from i32 */
+#define MOST_EXPONENT 7
+
+/* out_scale, out_zero: planes that receive the two numbers below, one a tensor or one a row;
+ * sum: one a row; each may be NULL. n eps = eps_sum * 2^-eps_shift. low, high: what codes saturate
+ * to. */
+#define INTEGER_NORM_ARGS                                                                          \
+  CLQ_TENSOR(const x_t, x), CLQ_TENSOR(const int, zero), CLQ_TENSOR(const uchar, exponent),        \
+      CLQ_TENSOR(const int, multiplier), CLQ_TENSOR(const int, bias), CLQ_TENSOR(out_t, out),      \
+      CLQ_TENSOR(int, out_scale), CLQ_TENSOR(int, out_zero), CLQ_TENSOR(int, sum),                 \
+      const long cols, const long x_stride, const long out_stride, const long eps_sum,             \
+      const int eps_shift, const int is_layer, const int shift, const int low, const int high,     \
+      const int plane_step, const int scale_bits, const int zero_code
+
+/* --- one row's numbers --- */
+
+typedef struct row_norm {
+  int factor;
+  int up;      /* g */
+  uint offset; /* mean * 2^g */
+} row_norm;
+
+/* Rounded down; b > 0. */
+static inline long divide_down(long a, long b) {
+  const long q = a / b;
+  return q - (a < q * b ? 1 : 0);
+}
+
+/* a / b rounded half up; b > 0. */
+static inline long divide_round(long a, long b) { return divide_down(2 * a + b, 2 * b); }
+
+/* x * 2^by, fraction dropped; x >= 0. */
+static inline long scaled(long x, int by) {
+  return by >= 0 ? x << by : by > -63 ? x >> -by : 0;
+}
+
+/* floor(sqrt(x)) for 0 <= x < 2^62: digit by digit, so there is no question of convergence. */
+static inline long square_root(long x) {
+  long root = 0;
+  for (long bit = 1L << 60; bit != 0; bit >>= 2) {
+    const long trial = root + bit;
+    const bool fits = x >= trial;
+    x -= fits ? trial : 0;
+    root = (root >> 1) + (fits ? bit : 0);
+  }
+  return root;
+}
+
+static inline row_norm norm_of(long total, long squares, long n, bool is_layer, long eps_sum,
+                               int eps_shift) {
+  const long k = is_layer ? divide_round(total, n) : 0;
+  const long r = is_layer ? total - k * n : 0;
+  const long p = squares - (is_layer ? k * (total + r) : 0);
+  const long b = 63 - (long)clz((p + scaled(eps_sum, -eps_shift)) | 1L);
+  row_norm norm;
+  norm.up = (int)((59 - b) >> 1);
+  const int up = norm.up;
+  /* r^2 / n * 2^(2g), by long division: the remainder is below n <= 2^23. */
+  const long whole = r * r / n;
+  const long first = (r * r - whole * n) << up;
+  const long digit = first / n;
+  const long second = ((first - digit * n) << up) / n;
+  const long t = (((p - whole) << up) << up) - (digit << up) - second +
+                 scaled(eps_sum, 2 * up - eps_shift);
+  /* In a constant row every c is 0, whatever eps. */
+  norm.factor = p == 0 ? 0 : (int)divide_round(1L << 59, max(square_root(t), 1L));
+  norm.offset = ((uint)(int)k << up) + (uint)(int)divide_round(r * (1L << up), n);
+  return norm;
+}
+
+/* --- elements --- */
+
+#if CLQ_X == 6
+#define SATURATED(v, INTN) clamp((v), (INTN)-WIDEST, (INTN)WIDEST)
+#else
+#define SATURATED(v, INTN) (v)
+#endif
+#define VALUE_OF(q, zero, exponent, INTN, AS_INTN, AS_UINTN)                                       \
+  SATURATED(AS_INTN(AS_UINTN(SATURATED((q) - (zero), INTN))                                        \
+                    << AS_UINTN(min((exponent), (INTN)MOST_EXPONENT))),                            \
+            INTN)
+#define CENTRED(v, norm, AS_INTN, AS_UINTN)                                                        \
+  AS_INTN((AS_UINTN(v) << (uint)(norm).up) - (norm).offset)
+
+/* What all elements of a row share after the square root. */
+typedef struct affine {
+  long factor;
+  long bias_unit; /* 1 << (shift - 16) */
+  long rounding;  /* 1 << (shift - 1) */
+  long shift, low, high;
+} affine;
+
+static inline affine affine_of(row_norm norm, int shift, int low, int high) {
+  affine a;
+  a.factor = norm.factor;
+  a.bias_unit = 1 << (shift - 16);
+  a.rounding = 1L << (shift - 1);
+  a.shift = shift;
+  a.low = low;
+  a.high = high;
+  return a;
+}
+
+/* c, multiplier and bias are longs that hold integers. */
+#define UNIT_OF(c, a) (((c) * (a).factor + (1L << 28)) >> 29L)
+#define CODE_OF(u, multiplier, bias, a, LONGN)                                                     \
+  clamp(((u) * (multiplier) + (bias) * (a).bias_unit + (a).rounding) >> (a).shift,                 \
+        (LONGN)((a).low), (LONGN)((a).high))
+
+#if CLQ_ON_CPU
+
+#include "lib/rows.h"
+
+/* An int16 seen as eight longs: its integers at even and at odd places, as longs. The multiply
+ * instructions of CPUs take just these, so nothing moves between lanes. */
+static inline long8 at_even(long8 v) { return (v << 32L) >> 32L; }
+static inline long8 at_odd(long8 v) { return v >> 32L; }
+
+static inline int16 code16(int16 v, int16 multiplier, int16 bias, row_norm norm, affine a) {
+  const long8 c = as_long8(CENTRED(v, norm, as_int16, as_uint16));
+  const long8 m = as_long8(multiplier);
+  const long8 b = as_long8(bias);
+  const long8 even_unit = at_even(UNIT_OF(at_even(c), a));
+  const long8 odd_unit = at_even(UNIT_OF(at_odd(c), a));
+  const long8 even = CODE_OF(even_unit, at_even(m), at_even(b), a, long8);
+  const long8 odd = CODE_OF(odd_unit, at_odd(m), at_odd(b), a, long8);
+  return as_int16((even & 0xffffffffL) | (odd << 32L));
+}
+
+static inline long8 square_pairs(int16 v) {
+  const long8 p = as_long8(v);
+  return at_even(p) * at_even(p) + at_odd(p) * at_odd(p);
+}
+
+static inline long fold_long8(long8 v) {
+  const long4 b = v.lo + v.hi;
+  const long2 c = b.lo + b.hi;
+  return c.x + c.y;
+}
+
+/* p[i .. i+15] as integers; elements at end and beyond are `rest` and are not read. */
+#define DEFINE_LOAD(NAME, T)                                                                       \
+  static inline int16 NAME(const __global T *p, long i, long end, T rest) {                        \
+    if (i + 16 <= end) {                                                                           \
+      return convert_int16(vload16(0, p + i));                                                     \
+    }                                                                                              \
+    T v[16];                                                                                       \
+    for (int k = 0; k < 16; ++k) {                                                                 \
+      v[k] = i + k < end ? p[i + k] : rest;                                                        \
+    }                                                                                              \
+    return convert_int16(vload16(0, v));                                                           \
+  }
+DEFINE_LOAD(load_x, x_t)
+DEFINE_LOAD(load_uchar, uchar)
+DEFINE_LOAD(load_int, int)
+
+#if CLQ_OUT == 4
+#define CODES(y) convert_char16(y)
+#else
+#define CODES(y) as_char16(convert_uchar16(y))
+#endif
+
+/* One work-item a row. */
+__kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
+  enum { BLOCK = 4096 }; /* columns whose q' (2^21) sum to 2^29 in each of 16 lanes */
+  const long row = get_global_id(0);
+  const __global x_t *x = x_base + x_start + row * x_stride;
+  const __global uchar *exponent = exponent_base + exponent_start;
+  const __global int *multiplier = multiplier_base + multiplier_start;
+  const __global int *bias = bias_base + bias_start;
+  __global out_t *out = out_base + out_start + row * out_stride;
+  const bool has_exponent = exponent_base != 0;
+  const bool has_bias = bias_base != 0;
+  const int zero = zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH);
+#define EXPONENTS(i) (has_exponent ? load_uchar(exponent, (i), cols, 0) : (int16)0)
+#define VALUES(i)                                                                                  \
+  VALUE_OF(load_x(x, (i), cols, (x_t)zero), (int16)zero, EXPONENTS(i), int16, as_int16, as_uint16)
+
+  long total = 0;
+  long8 squares = (long8)0;
+  for (long begin = 0; begin < cols; begin += BLOCK) {
+    const long end = min(begin + BLOCK, cols);
+    int16 sums = (int16)0;
+    if (CLQ_X != 6 && !has_exponent) {
+      int16 small = (int16)0; /* squares of at most 255 */
+      for (long i = begin; i < end; i += 16) {
+        const int16 v = VALUES(i);
+        sums += v;
+        small += v * v;
+      }
+      squares += at_even(as_long8(small)) + at_odd(as_long8(small));
+    } else {
+      for (long i = begin; i < end; i += 16) {
+        const int16 v = VALUES(i);
+        sums += v;
+        squares += square_pairs(v);
+      }
+    }
+    total += fold_long8(at_even(as_long8(sums)) + at_odd(as_long8(sums)));
+  }
+  const row_norm norm =
+      norm_of(total, fold_long8(squares), cols, is_layer != 0, eps_sum, eps_shift);
+  const affine a = affine_of(norm, shift, low, high);
+
+  int16 codes = (int16)0;
+  for (long i = 0; i < cols; i += 16) {
+    const int16 b = has_bias ? load_int(bias, i, cols, 0) : (int16)0;
+    const int16 y =
+        code16(VALUES(i), load_int(multiplier, i, cols, 0), b, norm, a);
+    /* Beyond the end multiplier and bias are 0, and so is the code. */
+    codes += y;
+    clq_row_store_i8(CODES(y), (__global char *)out, i, cols);
+  }
+  if (sum_base != 0) {
+    sum_base[sum_start + row] = clq_fold_add16i(codes);
+  }
+  if (row == 0 || plane_step != 0) {
+    if (out_scale_base != 0) {
+      out_scale_base[out_scale_start + row] = scale_bits;
+    }
+    if (out_zero_base != 0) {
+      out_zero_base[out_zero_start + row] = zero_code;
+    }
+  }
+}
+
+#else
+
+#include "lib/warp.h"
+
+#define CLQ_GROUP 256 /* the most work-items of a group */
+
+CLQ_DEFINE_TREE(long, tree_addl, CLQ_MERGE_ADD)
+
+/* One work-group a row; its work-items take neighbouring elements. */
+__kernel void integer_norm_group(INTEGER_NORM_ARGS) {
+  __local long totals[CLQ_GROUP];
+  __local long products[CLQ_GROUP];
+  __local int scratch[CLQ_GROUP];
+  const long row = get_group_id(0);
+  const long lid = get_local_id(0);
+  const long items = get_local_size(0);
+  const __global x_t *x = x_base + x_start + row * x_stride;
+  const __global uchar *exponent = exponent_base + exponent_start;
+  const __global int *multiplier = multiplier_base + multiplier_start;
+  const __global int *bias = bias_base + bias_start;
+  __global out_t *out = out_base + out_start + row * out_stride;
+  const bool has_exponent = exponent_base != 0;
+  const bool has_bias = bias_base != 0;
+  const int zero = zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH);
+#define VALUE(i)                                                                                   \
+  VALUE_OF((int)x[i], zero, has_exponent ? (int)exponent[i] : 0, int, as_int, as_uint)
+
+  long total = 0;
+  long squares = 0;
+  for (long i = lid; i < cols; i += items) {
+    const long v = VALUE(i);
+    total += v;
+    squares += v * v;
+  }
+  totals[lid] = total;
+  products[lid] = squares;
+  total = tree_addl(totals, (uint)items);
+  squares = tree_addl(products, (uint)items);
+  const row_norm norm = norm_of(total, squares, cols, is_layer != 0, eps_sum, eps_shift);
+  const affine a = affine_of(norm, shift, low, high);
+
+  int codes = 0;
+  for (long i = lid; i < cols; i += items) {
+    const int c = CENTRED(VALUE(i), norm, as_int, as_uint);
+    const int u = (int)UNIT_OF((long)c, a);
+    const long b = has_bias ? bias[i] : 0;
+    const int y = (int)CODE_OF((long)u, (long)multiplier[i], b, a, long);
+    codes += y;
+    out[i] = (out_t)y;
+  }
+  codes = clq_group_reduce_addi(codes, scratch);
+  if (lid == 0) {
+    if (sum_base != 0) {
+      sum_base[sum_start + row] = codes;
+    }
+    if (row == 0 || plane_step != 0) {
+      if (out_scale_base != 0) {
+        out_scale_base[out_scale_start + row] = scale_bits;
+      }
+      if (out_zero_base != 0) {
+        out_zero_base[out_zero_start + row] = zero_code;
+      }
+    }
+  }
+}
+
+#endif

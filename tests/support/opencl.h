@@ -1,0 +1,34 @@
+/* The OpenCL calls of a test program, counted and made to fail. The linker sends them here
+ * (--wrap, see tests/CMakeLists.txt), those of the library as well as those of the test. */
+#ifndef CLQ_TESTS_OPENCL_H
+#define CLQ_TESTS_OPENCL_H
+
+/* Objects by kind: references taken (created, retained, returned as an event) and not released. */
+typedef struct opencl_objects {
+  long contexts, queues, buffers, programs, kernels, events;
+} opencl_objects;
+
+opencl_objects opencl_live(void);
+/* Asserts that as many of each kind are alive as then. */
+void opencl_assert_live(const opencl_objects *then);
+/* The `fini` of every suite that uses a device: ends the process abnormally if any is alive,
+ * because Criterion passes a case whose fini fails an assertion. */
+void opencl_none_live(void);
+
+typedef enum opencl_call {
+  OPENCL_SET_ARG,
+  OPENCL_CREATE_KERNEL,
+  OPENCL_CREATE_BUFFER,
+  OPENCL_ENQUEUE_KERNEL,
+  OPENCL_FLUSH,
+  OPENCL_CALLS
+} opencl_call;
+
+/* How often it was called, since the program began or since the last reset of all. */
+int opencl_called(opencl_call call);
+void opencl_reset_called(void);
+/* The call fails once, `skip` calls from now (0: the next), with the code that running out of
+ * memory or resources gives; -1: never. Not for OPENCL_SET_ARG and OPENCL_FLUSH. */
+void opencl_fail(opencl_call call, int skip);
+
+#endif

@@ -1,0 +1,183 @@
+/* What every operator refuses in a tensor's description: fields that would be passed over, extents
+ * and strides that mean nothing, pieces of one buffer that overlap. */
+#include <criterion/criterion.h>
+#include <stdint.h>
+
+#include <clquant/ops.h>
+
+#include "device.h"
+#include "opencl.h"
+
+TestSuite(arguments, .fini = opencl_none_live);
+
+enum { ROWS = 4, COLS = 64, MOST_BYTES = 2 * 4 * ROWS * COLS };
+
+typedef struct fixture {
+  test_device d;
+  test_buffer x, out, planes;
+} fixture;
+
+static fixture fixture_open(void) {
+  fixture f = {.d = test_device_open(NULL)};
+  f.x = test_buffer_new(&f.d, NULL, MOST_BYTES);
+  f.out = test_buffer_new(&f.d, NULL, MOST_BYTES);
+  f.planes = test_buffer_new(&f.d, NULL, MOST_BYTES);
+  return f;
+}
+
+static void fixture_close(fixture *f) {
+  test_ok(clq_stream_finish(f->d.stream));
+  test_buffer_free(&f->x);
+  test_buffer_free(&f->out);
+  test_buffer_free(&f->planes);
+  test_device_close(&f->d);
+}
+
+static clq_add_args add_of(const fixture *f) {
+  return (clq_add_args){.a = {f->x.mem, CLQ_F32, {ROWS, COLS}},
+                        .b = {f->x.mem, CLQ_F32, {ROWS, COLS}},
+                        .out = {f->out.mem, CLQ_F32, {ROWS, COLS}}};
+}
+
+static clq_quantize_args quantize_of(const fixture *f) {
+  return (clq_quantize_args){.x = {f->x.mem, CLQ_F32, {ROWS, COLS}},
+                             .out = {f->out.mem,
+                                     CLQ_I8,
+                                     {ROWS, COLS},
+                                     .quant = {.per = CLQ_PER_TOKEN, .scale = f->planes.mem}}};
+}
+
+Test(arguments, zero_extents_are_empty_and_extents_behind_the_last_dimension_are_absent) {
+  fixture f = fixture_open();
+  static const int64_t empty[][2] = {{5, 0}, {0, 70}, {0, 0}};
+  for (int i = 0; i < 3; ++i) {
+    clq_add_args a = add_of(&f);
+    for (int d = 0; d < 2; ++d) {
+      a.a.shape[d] = a.b.shape[d] = a.out.shape[d] = empty[i][d];
+    }
+    test_ok(clq_add(f.d.stream, &a));
+  }
+  clq_add_args a = add_of(&f);
+  a.a = (clq_tensor){f.x.mem, CLQ_F32, {5, 0, 70}};
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "add: a has 2 dimensions here, but extent 2 is 70, expected 0 (absent)");
+  a.a = (clq_tensor){f.x.mem, CLQ_F32, {ROWS, COLS, 1}};
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "extent 2 is 1, expected 0 (absent)");
+  fixture_close(&f);
+}
+
+/* Of a third extent of 1 the last dimension was taken to be that: one scale instead of 64. */
+Test(arguments, planes_are_measured_by_the_operators_dimensions) {
+  fixture f = fixture_open();
+  test_buffer scale = test_buffer_new(&f.d, NULL, sizeof(float));
+  clq_dequantize_args a = {
+      .x = {f.x.mem, CLQ_I8, {ROWS, COLS}, .quant = {.per = CLQ_PER_CHANNEL, .scale = scale.mem}},
+      .out = {f.out.mem, CLQ_F32, {ROWS, COLS}}};
+  test_fails(clq_dequantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "x.quant.scale has 4 bytes");
+  a.x.shape[2] = 1;
+  test_fails(clq_dequantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "extent 2");
+  test_buffer_free(&scale);
+  fixture_close(&f);
+}
+
+Test(arguments, strides_are_given_from_the_front) {
+  fixture f = fixture_open();
+  clq_add_args a = add_of(&f);
+  a.out.stride[1] = 1;
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "add: stride 0 of out is 0 before one of 1; broadcasting is not offered");
+  a = add_of(&f);
+  a.b.stride[1] = 1;
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "add: stride 0 of b is 0 before");
+  a.b.shape[0] = a.a.shape[0] = a.out.shape[0] = 1; /* the step from row to row of one row */
+  test_ok(clq_add(f.d.stream, &a));
+  a = add_of(&f);
+  a.a.stride[0] = 2 * COLS; /* behind it they follow */
+  a.a.shape[0] = a.b.shape[0] = a.out.shape[0] = 2;
+  test_ok(clq_add(f.d.stream, &a));
+  a.a.stride[2] = 1;
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "add: a has 2 dimensions here, but stride 2 is 1, expected 0");
+  fixture_close(&f);
+}
+
+Test(arguments, no_word_on_quantization_is_passed_over) {
+  fixture f = fixture_open();
+  clq_quantize_args a = quantize_of(&f);
+  test_ok(clq_quantize(f.d.stream, &a));
+  a.out.quant.per = 0;
+  test_fails(clq_quantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "quantize: out has quant.scale, but quant.per is 0: it must say what shares a scale");
+  a = quantize_of(&f);
+  a.out.quant.group = 32;
+  test_fails(clq_quantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "quantize: out has quant.group 32, but quant.per is not CLQ_PER_GROUP");
+  a = quantize_of(&f);
+  a.x.quant.scale = f.planes.mem;
+  test_fails(clq_quantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "quantize: x has quant.scale, but quant.per is 0");
+  a = quantize_of(&f);
+  a.x.quant.sum = f.planes.mem;
+  test_fails(clq_quantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "quantize: x has quant.sum");
+  a = quantize_of(&f);
+  a.x.quant.per = CLQ_PER_TOKEN;
+  test_fails(clq_quantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "quantize: x is f32, so quant.per must be 0");
+  fixture_close(&f);
+}
+
+static cl_mem piece(const test_buffer *whole, size_t origin, size_t bytes) {
+  cl_int code = CL_SUCCESS;
+  const cl_buffer_region region = {origin, bytes};
+  cl_mem mem = clCreateSubBuffer(whole->mem, 0, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+  cr_assert_eq(code, CL_SUCCESS, "clCreateSubBuffer: %d", code);
+  return mem;
+}
+
+/* Three pieces of one buffer: of 1024 bytes from 0, from 512 and from 1024. */
+Test(arguments, sub_buffers_are_pieces_of_their_buffer) {
+  enum { BYTES = 4 * ROWS * COLS, HALF = BYTES / 2 };
+  fixture f = fixture_open();
+  cl_mem low = piece(&f.x, 0, BYTES);
+  cl_mem middle = piece(&f.x, HALF, BYTES);
+  cl_mem high = piece(&f.x, BYTES, BYTES);
+  clq_add_args a = add_of(&f);
+  a.a.mem = a.b.mem = low;
+  a.out.mem = high;
+  test_ok(clq_add(f.d.stream, &a));
+  a.out.mem = low;
+  test_ok(clq_add(f.d.stream, &a)); /* in place, on one object */
+  a.out.mem = middle;
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "add: out overlaps a");
+  a.out.shape[0] = a.a.shape[0] = a.b.shape[0] = ROWS / 2; /* low ends where middle begins */
+  test_ok(clq_add(f.d.stream, &a));
+
+  /* A piece and its buffer. */
+  a = add_of(&f);
+  a.a.mem = a.b.mem = f.x.mem;
+  a.out.mem = middle;
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "add: out overlaps a");
+  a.out.mem = low; /* the same bytes, but two objects */
+  test_fails(clq_add(f.d.stream, &a), CLQ_INVALID_ARGUMENT, "add: out overlaps a");
+  a.out.mem = high;
+  test_ok(clq_add(f.d.stream, &a));
+
+  /* Planes. */
+  clq_quantize_args q = quantize_of(&f);
+  q.x.mem = low;
+  q.out.quant.scale = middle;
+  test_fails(clq_quantize(f.d.stream, &q), CLQ_INVALID_ARGUMENT,
+             "quantize: out.quant.scale overlaps x");
+  q.out.quant.scale = high;
+  q.out.quant.sum = middle;
+  q.out.quant.sum_offset = HALF;
+  test_fails(clq_quantize(f.d.stream, &q), CLQ_INVALID_ARGUMENT,
+             "quantize: out.quant.sum overlaps out.quant.scale");
+  q.out.quant.sum_offset += sizeof(float) * ROWS;
+  test_ok(clq_quantize(f.d.stream, &q));
+  test_ok(clq_stream_finish(f.d.stream));
+  clReleaseMemObject(low);
+  clReleaseMemObject(middle);
+  clReleaseMemObject(high);
+  fixture_close(&f);
+}
