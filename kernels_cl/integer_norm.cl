@@ -285,12 +285,11 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
 
 #define CLQ_GROUP 256 /* the most work-items of a group */
 
-CLQ_DEFINE_TREE(long, tree_addl, CLQ_MERGE_ADD)
+CLQ_DEFINE_TREE(long2, tree_add, CLQ_MERGE_ADD)
 
 /* One work-group a row; its work-items take neighbouring elements. */
 __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
-  __local long totals[CLQ_GROUP];
-  __local long products[CLQ_GROUP];
+  __local long2 sums[CLQ_GROUP];
   __local int scratch[CLQ_GROUP];
   const long row = get_group_id(0);
   const long lid = get_local_id(0);
@@ -313,11 +312,9 @@ __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
     total += v;
     squares += v * v;
   }
-  totals[lid] = total;
-  products[lid] = squares;
-  total = tree_addl(totals, (uint)items);
-  squares = tree_addl(products, (uint)items);
-  const row_norm norm = norm_of(total, squares, cols, is_layer != 0, eps_sum, eps_shift);
+  sums[lid] = (long2)(total, squares);
+  const long2 whole = tree_add(sums, (uint)items);
+  const row_norm norm = norm_of(whole.x, whole.y, cols, is_layer != 0, eps_sum, eps_shift);
   const affine a = affine_of(norm, shift, low, high);
 
   int codes = 0;
