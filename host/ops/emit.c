@@ -38,17 +38,18 @@ void clqi_infer_shape(clq_tensor *out, const clq_tensor *like) {
 static bool is_codes(const clq_tensor *t) { return t->dtype == CLQ_I8 || t->dtype == CLQ_U8; }
 
 clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows, int64_t cols) {
-  const unsigned types = CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16) |
-                         CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8);
-  const unsigned all = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_CHANNEL) |
-                       CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP);
+  const unsigned types =
+      CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16) | CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8);
+  const unsigned all = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_CHANNEL) | CLQI_GR(CLQ_PER_TOKEN) |
+                       CLQI_GR(CLQ_PER_GROUP);
   CLQI_TRY(clqi_check_tensor(op, "out", out, 2, types));
   CLQI_TRY(clqi_check_extent(op, "out", out, 0, rows, "rows of the input"));
   CLQI_TRY(clqi_check_extent(op, "out", out, 1, cols, "cols of the input"));
   CLQI_TRY(clqi_check_quant(op, "out", out, all, 0));
   if (is_codes(out) && clqi_emit_group(out, cols) > INT32_MAX / 255) {
-    return clqi_fail(CLQ_UNSUPPORTED, "%s: %lld codes share a scale, whose sum may not fit an int32",
-                     op, (long long)clqi_emit_group(out, cols));
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "%s: %lld codes share a scale, whose sum may not fit an int32", op,
+                     (long long)clqi_emit_group(out, cols));
   }
   if (out->dtype == CLQ_U8 && !clqi_scales_given(out) && out->quant.zero == NULL) {
     return clqi_fail(CLQ_UNSUPPORTED,

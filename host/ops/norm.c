@@ -92,9 +92,7 @@ static bool has_small_groups(const clqi_norm *n) {
 static const char *grouping_fits(const clqi_norm *n) {
   const int32_t group = n->out->quant.group;
   const bool small = group >= QUAD && group <= CHUNK && (group & (group - 1)) == 0;
-  return small || !has_small_groups(n)
-             ? NULL
-             : "a scale for the row, or for 4, 8, ... 128 columns";
+  return small || !has_small_groups(n) ? NULL : "a scale for the row, or for 4, 8, ... 128 columns";
 }
 
 /* lib/norm_warp.h exchanges values between work-items. */
@@ -126,16 +124,9 @@ const char *clqi_norm_fits_group(const clq_context *context, const void *norm) {
 
 /* ---------------------------------------------------------------- launch */
 
-static int lanes_of(int64_t cols) { return cols <= 16 ? 4 : cols <= 32 ? 8 : cols <= 64 ? 16 : 32; }
-
-/* Quads of a lane, as few sizes as need be. */
-static int quads_of(int64_t cols) {
-  int quads = 1;
-  while (quads * CHUNK < cols) {
-    quads *= 2;
-  }
-  return quads;
-}
+/* Of a row, and quads of a lane: few sizes, for each is a program. */
+static int lanes_of(int64_t cols) { return cols <= 32 ? 8 : cols <= 64 ? 16 : LANES; }
+static int quads_of(int64_t cols) { return cols <= 64 ? 1 : cols <= 4 * CHUNK ? 4 : 8; }
 
 static int type_of(const clq_tensor *t) { return clqi_present(t) ? (int)t->dtype : 0; }
 
@@ -236,8 +227,7 @@ static clq_status launch_warps(clqi_launch *l, const clqi_norm *n, double bytes,
 clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n) {
   const int64_t rows = n->x->shape[0];
   const int64_t cols = n->x->shape[1];
-  const clqi_variant *v =
-      clqi_choose(emitter->context, n->name, n->variants, n->variant_count, n);
+  const clqi_variant *v = clqi_choose(emitter->context, n->name, n->variants, n->variant_count, n);
   const clqi_variant *warp = &n->variants[1];
   const clqi_variant *group = &n->variants[2];
   char options[CLQI_OPTIONS_BYTES];
@@ -247,20 +237,22 @@ clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n) {
                    quads_of(cols));
   }
   const int x_float = is_integer(n->x) ? CLQ_F32 : (int)n->x->dtype;
-  clqi_options(options,
-               "-DCLQ_X=%d -DCLQ_RESIDUAL=%d -DCLQ_BIAS=%d -DCLQ_GAMMA=%d -DCLQ_BETA=%d "
-               "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s%s",
-               (int)n->x->dtype, type_of(n->residual), type_of(n->bias), type_of(n->gamma),
-               type_of(n->beta), cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32,
-               n->x_scale != 0.0f && n->x_scale != 1.0f, clqi_emit_option(n->out),
-               clqi_stream_option(emitter->context, v, n->out),
-               (v == warp || v == group) && has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "", shape);
+  clqi_options(
+      options,
+      "-DCLQ_X=%d -DCLQ_RESIDUAL=%d -DCLQ_BIAS=%d -DCLQ_GAMMA=%d -DCLQ_BETA=%d "
+      "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s%s",
+      (int)n->x->dtype, type_of(n->residual), type_of(n->bias), type_of(n->gamma), type_of(n->beta),
+      cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32, n->x_scale != 0.0f && n->x_scale != 1.0f,
+      clqi_emit_option(n->out), clqi_stream_option(emitter->context, v, n->out),
+      (v == warp || v == group) && has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "", shape);
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
+  const bool in_registers = v == warp || v == group;
   const size_t items = v == group ? group_items(n) : WARP_ITEMS;
-  if ((v == group && kernel_limit(&l) < items) ||
-      ((v == warp || v == group) && !has_wide_warps(&l, items))) {
+  if (in_registers && ((v == group && kernel_limit(&l) < items) || !has_wide_warps(&l, items))) {
+    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: its kernel has no warps of 32", n->name, v->name);
     v = &n->variants[n->variant_count - 1];
+    clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", n->name, v->name);
     clqi_launch_begin(&l, emitter, v->kernel, options);
   }
   set_arguments(&l, n);

@@ -16,7 +16,8 @@ static clq_status infer(void *args) {
 static clq_status check(const clq_context *context, const void *args) {
   (void)context;
   const clq_quantize_args *a = args;
-  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16)));
+  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2,
+                             CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16)));
   CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8)));
   return clqi_check_output(NAME, &a->out, a->x.shape[0], a->x.shape[1]);
 }

@@ -22,8 +22,8 @@ typedef struct clqi_ref_norm {
 } clqi_ref_norm;
 
 /* out [rows, cols]; mean and rstd [rows] may be NULL. */
-void clqi_ref_norm_rows(const clqi_ref_norm *n, int64_t rows, int64_t cols, float *out,
-                        float *mean, float *rstd);
+void clqi_ref_norm_rows(const clqi_ref_norm *n, int64_t rows, int64_t cols, float *out, float *mean,
+                        float *rstd);
 
 /* Relative to the pivot, of t [cols]; rmsnorm has neither pivot nor mean. */
 typedef struct clqi_ref_norm_stats {

@@ -53,21 +53,17 @@ typedef enum clq_op {
  *  pass over memory:
  *      s = alpha * residual + x + bias      (rounded to residual's dtype, written back)
  *      t = x_scale * s
- *      layernorm:  y = (t - mean(t)) * rstd * gamma + beta,  rstd = 1 / sqrt(var(t) + x_scale^2 eps)
- *      rmsnorm:    y = t * rstd * gamma,                     rstd = 1 / sqrt(mean(t^2) + x_scale^2 eps)
- *  `x` [rows, cols] is
- *      f32, f16 or bf16;
- *      i8 or u8 with `quant` per tensor, token or channel (scale, zero), times 2^exponent[c] if
- *      `exponent` (i8 [cols]) is given: the power-of-two factors of FQ-ViT; or
- *      i32, the accumulators of a GEMM, times the scale in `quant` (per tensor or token, absent: 1)
- *      and times column_scale[c] (f32 [cols]) if given.
- *  `residual` [rows, cols], in and out; `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on its
- *  own account, or absent. `mean`, `rstd` f32 [rows], optional outputs: those of s. `out` may be
- *  `x` if of its dtype and strides; it is
- *      f32, f16 or bf16;
- *      i8 per token or per group of any size: scales, and sums if wanted, are outputs; symmetric,
- *      or, if quant.zero is given, asymmetric with zero points as outputs; u8 asymmetric;
- *      i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs.
+ *      layernorm:  y = (t - mean(t)) * rstd * gamma + beta,  rstd = 1 / sqrt(var(t) + x_scale^2
+ * eps) rmsnorm:    y = t * rstd * gamma,                     rstd = 1 / sqrt(mean(t^2) + x_scale^2
+ * eps) `x` [rows, cols] is f32, f16 or bf16; i8 or u8 with `quant` per tensor, token or channel
+ * (scale, zero), times 2^exponent[c] if `exponent` (i8 [cols]) is given: the power-of-two factors
+ * of FQ-ViT; or i32, the accumulators of a GEMM, times the scale in `quant` (per tensor or token,
+ * absent: 1) and times column_scale[c] (f32 [cols]) if given. `residual` [rows, cols], in and out;
+ * `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on its own account, or absent. `mean`,
+ * `rstd` f32 [rows], optional outputs: those of s. `out` may be `x` if of its dtype and strides; it
+ * is f32, f16 or bf16; i8 per token or per group of any size: scales, and sums if wanted, are
+ * outputs; symmetric, or, if quant.zero is given, asymmetric with zero points as outputs; u8
+ * asymmetric; i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs.
  *  Codes are those of clq_quantize on y, bit for bit (with CLQ_CAST_LLAMA on y as rounded).
  *
  *  The mean and the variance come from Welford's method on t less a pivot, the mean of the row's
@@ -228,7 +224,8 @@ typedef struct clq_softmax_args {
 } clq_softmax_args;
 CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
 
-/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` as that of clq_layernorm. `gate` and `up` may be views of one buffer. */
+/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` as that of clq_layernorm.
+ * `gate` and `up` may be views of one buffer. */
 typedef struct clq_silu_mul_args {
   clq_tensor gate;
   clq_tensor up;

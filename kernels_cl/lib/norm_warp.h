@@ -73,11 +73,13 @@ static inline void clq_norm_emit(const clq_out_row *o, const float4 *y, int quad
                                  long end, uint lanes, bool whole,
                                  __local int (*scratch)[CLQ_GROUP]) {
 #if !CLQ_OUT_IS_CODES
+#pragma unroll
   for (int k = 0; k < quads; ++k) {
     CLQ_QUAD_STORE(CLQ_OUT)(y[k], o->out, begin + CLQ_CHUNK * k, end);
   }
 #elif CLQ_SMALL_GROUPS
   const uint n = (uint)o->group / 4;
+#pragma unroll
   for (int k = 0; k < quads; ++k) {
     const long i = begin + CLQ_CHUNK * k;
     const clq_coder c =
@@ -95,6 +97,7 @@ static inline void clq_norm_emit(const clq_out_row *o, const float4 *y, int quad
   const clq_coder c = clq_static_coder(o);
 #else
   int4 low = (int4)0, high = (int4)0;
+#pragma unroll
   for (int k = 0; k < quads; ++k) {
     low = clq_least4(low, y[k]);
     high = clq_most4(high, y[k]);
@@ -103,6 +106,7 @@ static inline void clq_norm_emit(const clq_out_row *o, const float4 *y, int quad
       whole ? clq_group_coder(low, high, scratch) : clq_lanes_coder(low, high, lanes);
 #endif
   int4 total = (int4)0;
+#pragma unroll
   for (int k = 0; k < quads; ++k) {
     const long i = begin + CLQ_CHUNK * k;
 #if CLQ_CODES == CLQ_STATIC
@@ -131,6 +135,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
   CLQ_NORM_ROW(r, row, end);
 
   float4 s[CLQ_QUADS];
+#pragma unroll
   for (int k = 0; k < CLQ_QUADS; ++k) {
     s[k] = clq_norm_sum(&r, begin + CLQ_CHUNK * k);
   }
@@ -138,6 +143,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
   const int chunks = (int)clq_norm_chunks(cols);
   clq_norm_block block = clq_norm_block_empty();
   float4 rest = (float4)0.0f;
+#pragma unroll
   for (int k = 0; k < CLQ_QUADS; ++k) {
     const float4 t = clq_norm_scaled(&r, s[k]);
     if (k < chunks) {
@@ -153,6 +159,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
   if (lane == 0 && wanted < rows) {
     CLQ_NORM_PUBLISH(row, n)
   }
+#pragma unroll
   for (int k = 0; k < CLQ_QUADS; ++k) {
     const long i = begin + CLQ_CHUNK * k;
     clq_norm_keep_sum(&r, s[k], i);
@@ -173,6 +180,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
   CLQ_NORM_ROW(r, row, cols);
 
   float4 s[CLQ_STEPS];
+#pragma unroll
   for (int k = 0; k < CLQ_STEPS; ++k) {
     s[k] = clq_norm_sum(&r, begin + CLQ_CHUNK * k);
   }
@@ -186,6 +194,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
   const float pivot = clq_norm_pivot(head, cols, 32);
   const int steps = (int)clamp(chunks - CLQ_STEPS * (long)segment, 0L, (long)CLQ_STEPS);
   clq_norm_block block = clq_norm_block_empty();
+#pragma unroll
   for (int k = 0; k < CLQ_STEPS; ++k) {
     if (k < steps) {
       block = clq_norm_block_add(block, clq_norm_scaled(&r, s[k]), pivot, k);
@@ -204,6 +213,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
   if (get_local_id(0) == 0) {
     CLQ_NORM_PUBLISH(row, n)
   }
+#pragma unroll
   for (int k = 0; k < CLQ_STEPS; ++k) {
     const long i = begin + CLQ_CHUNK * k;
     clq_norm_keep_sum(&r, s[k], i);

@@ -33,15 +33,16 @@ typedef struct running {
 
 static void describe(running *t) {
   const norm_case *c = t->c;
-  (void)snprintf(t->what, sizeof t->what,
-                 "%s%s %lld x %lld x %s per %d zero %d exponent %d column %d residual %s bias %s "
-                 "gamma %s beta %s cast %d out %s per %d group %d zero %d alpha %g scale %g pad %lld",
-                 test_has_trait(t->device->context, "cpu") ? "cpu " : "",
-                 c->centered ? "layernorm" : "rmsnorm", (long long)c->rows, (long long)c->cols,
-                 clq_dtype_name(c->x), (int)c->x_per, c->x_zero, c->exponent, c->column_scale,
-                 clq_dtype_name(c->residual), clq_dtype_name(c->bias), clq_dtype_name(c->gamma),
-                 clq_dtype_name(c->beta), (int)c->cast, clq_dtype_name(c->out), (int)c->per,
-                 (int)c->group, c->zero, (double)c->alpha, (double)c->x_scale, (long long)c->pad);
+  (void)snprintf(
+      t->what, sizeof t->what,
+      "%s%s %lld x %lld x %s per %d zero %d exponent %d column %d residual %s bias %s "
+      "gamma %s beta %s cast %d out %s per %d group %d zero %d alpha %g scale %g pad %lld",
+      test_has_trait(t->device->context, "cpu") ? "cpu " : "",
+      c->centered ? "layernorm" : "rmsnorm", (long long)c->rows, (long long)c->cols,
+      clq_dtype_name(c->x), (int)c->x_per, c->x_zero, c->exponent, c->column_scale,
+      clq_dtype_name(c->residual), clq_dtype_name(c->bias), clq_dtype_name(c->gamma),
+      clq_dtype_name(c->beta), (int)c->cast, clq_dtype_name(c->out), (int)c->per, (int)c->group,
+      c->zero, (double)c->alpha, (double)c->x_scale, (long long)c->pad);
 }
 
 /* Stores v as the type; returns what a reader gets. */
@@ -176,8 +177,8 @@ static void expect_bytes(running *t, const matrix *m, const char *name) {
         g = got[at];
         e = m->stored[at];
       }
-      cr_assert_fail("%s differs at element %zu: %.9g, expected %.9g; %s", name, element,
-                     (double)g, (double)e, t->what);
+      cr_assert_fail("%s differs at element %zu: %.9g, expected %.9g; %s", name, element, (double)g,
+                     (double)e, t->what);
     }
   }
   free(got);
@@ -246,9 +247,7 @@ static bool is_codes(const norm_case *c) { return c->out == CLQ_I8 || c->out == 
 static bool is_static(const norm_case *c) {
   return c->per == CLQ_PER_TENSOR || c->per == CLQ_PER_CHANNEL;
 }
-static int64_t group_of(const norm_case *c) {
-  return c->per == CLQ_PER_GROUP ? c->group : c->cols;
-}
+static int64_t group_of(const norm_case *c) { return c->per == CLQ_PER_GROUP ? c->group : c->cols; }
 
 static void make_outputs(running *t, outputs *o) {
   const norm_case *c = t->c;
@@ -263,7 +262,9 @@ static void make_outputs(running *t, outputs *o) {
   matrix_new(t, &o->rstd, 1, c->rows, CLQ_F32, false, NULL, 0.0f);
 }
 
-static void set(matrix *m, int64_t i, float v) { (void)store(m->stored + place(m, 0, i), m->type, v); }
+static void set(matrix *m, int64_t i, float v) {
+  (void)store(m->stored + place(m, 0, i), m->type, v);
+}
 
 static void set_int(matrix *m, int64_t i, int32_t v) { memcpy(m->stored + 4 * i, &v, 4); }
 
@@ -336,7 +337,9 @@ static void expect(running *t, inputs *in, outputs *o) {
       .bias = c->bias == 0 ? NULL : in->bias.values,
       .gamma = c->gamma == 0 ? NULL : in->gamma.values,
       .beta = c->beta == 0 ? NULL : in->beta.values,
-      .eps = c->eps == 0.0f ? 1e-5f : c->eps < 0.0f ? 0.0f : c->eps,
+      .eps = c->eps == 0.0f  ? 1e-5f
+             : c->eps < 0.0f ? 0.0f
+                             : c->eps,
       .alpha = c->alpha == 0.0f ? 1.0f : c->alpha,
       .x_scale = c->x_scale == 0.0f ? 1.0f : c->x_scale,
       .cast = c->cast,
@@ -401,17 +404,17 @@ static void call(running *t, const inputs *in, const outputs *o) {
     return;
   }
   test_ok(clq_rmsnorm(t->device->stream, &(clq_rmsnorm_args){.x = a.x,
-                                                              .residual = a.residual,
-                                                              .bias = a.bias,
-                                                              .gamma = a.gamma,
-                                                              .column_scale = a.column_scale,
-                                                              .exponent = a.exponent,
-                                                              .rstd = a.rstd,
-                                                              .out = a.out,
-                                                              .eps = a.eps,
-                                                              .alpha = a.alpha,
-                                                              .x_scale = a.x_scale,
-                                                              .cast = c->cast}));
+                                                             .residual = a.residual,
+                                                             .bias = a.bias,
+                                                             .gamma = a.gamma,
+                                                             .column_scale = a.column_scale,
+                                                             .exponent = a.exponent,
+                                                             .rstd = a.rstd,
+                                                             .out = a.out,
+                                                             .eps = a.eps,
+                                                             .alpha = a.alpha,
+                                                             .x_scale = a.x_scale,
+                                                             .cast = c->cast}));
 }
 
 void norm_case_check(const test_device *device, const norm_case *given) {
@@ -438,4 +441,20 @@ void norm_case_check(const test_device *device, const norm_case *given) {
     free(t.all[i]->values);
     free(t.all[i]->stored);
   }
+}
+
+void norm_case_saw(const test_forms *forms, const char *op, const char *form) {
+  static const char *const exchange[] = {"khr_subgroups", "intel_subgroups", "qcom_subgroups",
+                                         "nvidia_ptx"};
+  char expected[64];
+  bool exchanges = false;
+  for (size_t i = 0; i < sizeof exchange / sizeof exchange[0]; ++i) {
+    exchanges = exchanges || test_has_trait(forms->device.context, exchange[i]);
+  }
+  const bool cpu = test_has_trait(forms->device.context, "cpu");
+  (void)snprintf(expected, sizeof expected, "%s%s", op,
+                 cpu         ? "_rows"
+                 : exchanges ? form
+                             : "_stream");
+  cr_assert(test_dispatch_saw(op, expected), "%s did not run as %s", op, expected);
 }

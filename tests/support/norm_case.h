@@ -4,13 +4,13 @@
 #ifndef CLQ_TESTS_NORM_CASE_H
 #define CLQ_TESTS_NORM_CASE_H
 
-#include "device.h"
+#include "forms.h"
 
 /* Zero is absent, or the default. */
 typedef struct norm_case {
   bool centered; /* layernorm */
   int64_t rows, cols;
-  clq_dtype x; /* 0: f32 */
+  clq_dtype x;           /* 0: f32 */
   clq_granularity x_per; /* of an integer x */
   bool x_zero, exponent, column_scale;
   clq_dtype residual, bias, gamma, beta;
@@ -26,5 +26,9 @@ typedef struct norm_case {
 } norm_case;
 
 void norm_case_check(const test_device *device, const norm_case *c);
+
+/* Asserts that since the form was opened the operator ran as such a form does: by rows on a CPU,
+ * as `form` ("_warp", "_group") where work-items exchange values, else as "_stream". */
+void norm_case_saw(const test_forms *forms, const char *op, const char *form);
 
 #endif
