@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "runtime/checked.h"
 
@@ -200,13 +201,12 @@ static size_t kernel_limit(const clqi_launch *l) {
 static bool has_wide_warps(const clqi_launch *l, size_t local) {
   const clq_context *context = l->emitter->context;
   size_t lanes = 0;
-  int major = 0;
-  int minor = 0;
   if (l->status != CLQ_OK || clqi_has(context, CLQI_TRAIT_NVIDIA_PTX)) {
     return true;
   }
-  const bool can_ask = sscanf(context->info.version, "OpenCL %d.%d", &major, &minor) == 2 &&
-                       10 * major + minor >= 21;
+  /* "OpenCL 2.1 ...": older devices cannot be asked. */
+  const bool can_ask = strncmp(context->info.version, "OpenCL 1.", 9) != 0 &&
+                       strncmp(context->info.version, "OpenCL 2.0", 10) != 0;
   return can_ask &&
          clGetKernelSubGroupInfo(l->kernel, context->device,
                                  CL_KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE, sizeof local, &local,

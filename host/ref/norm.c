@@ -28,7 +28,7 @@ static float pivot_of(const float *t, int64_t cols) {
 
 /* Whole chunks of one block: each lane by Welford's method, then neighbours first. */
 static clqi_ref_welford block_of(const float *t, int64_t chunks, float pivot) {
-  clqi_ref_welford lanes[CHUNK];
+  clqi_ref_welford lanes[CHUNK] = {{0}};
   for (int l = 0; l < CHUNK; ++l) {
     clqi_ref_welford w = {0};
     for (int64_t k = 0; k < chunks; ++k) {
