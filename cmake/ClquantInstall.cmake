@@ -47,7 +47,7 @@ else()
 endif()
 # Not Requires.private: its Cflags would reach whoever compiles against the headers,
 # which need none of it.
-set(pc_private_libs ${PCRE2_LDFLAGS} ${CJSON_LDFLAGS} ${XXHASH_LDFLAGS})
+set(pc_private_libs ${PCRE2_LDFLAGS} ${XXHASH_LDFLAGS})
 list(REMOVE_DUPLICATES pc_private_libs)
 list(JOIN pc_private_libs " " pc_private_libs)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/clquant.pc.in ${PROJECT_BINARY_DIR}/clquant.pc @ONLY)

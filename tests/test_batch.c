@@ -10,7 +10,6 @@
 #include "device.h"
 #include "model/session.h"
 #include "opencl.h"
-#include "runtime/buffer.h"
 
 TestSuite(batch, .fini = opencl_none_live);
 
@@ -104,7 +103,7 @@ static void close_twins(twins *t) {
 
 /* The next token of each member, in the batch and alone. members NULL: all. */
 static void step(const twins *t, const int32_t *members, int32_t count) {
-  int32_t ids[MOST];
+  int32_t ids[MOST] = {0};
   for (int32_t i = 0; i < count; ++i) {
     const int32_t m = members == NULL ? i : members[i];
     ids[i] = token(m, clq_session_position(t->alone[m]));
@@ -248,6 +247,73 @@ Test(batch, a_copy_goes_on_like_the_session_copied) {
     clq_session_destroy(none);
     clq_session_destroy(from);
   }
+  close_fixture(&f);
+}
+
+/* A copy that is refused, and one that is taken and fails then: no garbage is taken for a cache. */
+Test(batch, a_copy_that_fails_leaves_an_empty_session) {
+  fixture f = open_fixture();
+  clq_session *from = open_session(&f, 0, 0, 64);
+  clq_session *to = open_session(&f, 0, 0, 64);
+  feed(from, 0, 5);
+  static const int skips[] = {0, 7};
+  static const opencl_call calls[] = {OPENCL_COPY_RECT, OPENCL_COMMAND};
+  for (int i = 0; i < 4; ++i) {
+    feed(to, 1, 3);
+    opencl_fail(calls[i / 2], skips[i % 2]);
+    opencl_fail(OPENCL_FINISH, calls[i / 2] == OPENCL_COPY_RECT ? 0 : -1);
+    test_fails(clq_session_copy(to, from), CLQ_DEVICE_ERROR,
+               calls[i / 2] == OPENCL_COPY_RECT ? "clEnqueueCopyBufferRect" : "a command");
+    cr_assert_eq(clq_session_position(to), 0);
+    cr_assert_eq(clq_session_position(from), 5);
+  }
+  test_ok(clq_session_copy(to, from));
+  cr_assert_eq(clq_session_position(to), 5);
+  clq_session_destroy(from);
+  clq_session_destroy(to);
+  close_fixture(&f);
+}
+
+/* Member sets that take turns are compiled once each, up to the number that is kept. */
+Test(batch, passes_of_other_members_are_kept) {
+  fixture f = open_fixture();
+  twins t = open_twins(&f, 4, 0, 0);
+  int32_t sets[CLQI_MAX_PASSES + 1][2];
+  for (int i = 0; i <= CLQI_MAX_PASSES; ++i) { /* different ones, some of the same members */
+    sets[i][0] = i % 3;
+    sets[i][1] = (i % 3 + 1 + i / 3 % 2) % 3;
+  }
+  static const int32_t counts[CLQI_MAX_PASSES + 1] = {2, 2, 2, 2, 2, 2, 1, 1, 1};
+  for (int round = 0; round < 2; ++round) {
+    opencl_reset_called();
+    for (int i = 0; i < CLQI_MAX_PASSES; ++i) {
+      step(&t, sets[i], counts[i]);
+    }
+    cr_assert(round == 0 || opencl_called(OPENCL_CREATE_KERNEL) == 0, "compiled again");
+  }
+  step(&t, sets[CLQI_MAX_PASSES], 1); /* one too many: the first makes room */
+  opencl_reset_called();
+  step(&t, sets[CLQI_MAX_PASSES - 1], 1);
+  cr_assert_eq(opencl_called(OPENCL_CREATE_KERNEL), 0);
+  step(&t, sets[0], 2);
+  cr_assert_gt(opencl_called(OPENCL_CREATE_KERNEL), 0);
+  close_twins(&t);
+  close_fixture(&f);
+}
+
+/* Enqueueing fails, and waiting after it too: the first is told. */
+Test(batch, a_pass_that_fails_twice_tells_the_first) {
+  fixture f = open_fixture();
+  clq_session *s = open_session(&f, 0, 0, 64);
+  feed(s, 0, 1);
+  const int32_t id = 1;
+  opencl_fail(OPENCL_ENQUEUE_KERNEL, 3);
+  opencl_fail_with(OPENCL_FINISH, 0, CL_OUT_OF_HOST_MEMORY);
+  test_fails(clq_session_eval(s, &id, 1, CLQ_LOGITS_NONE, NULL), CLQ_DEVICE_ERROR,
+             "clEnqueueNDRangeKernel");
+  cr_assert_eq(clq_session_position(s), 1);
+  feed(s, 0, 1);
+  clq_session_destroy(s);
   close_fixture(&f);
 }
 
@@ -507,6 +573,7 @@ Test(batch, passes_may_have_several_rows_of_each_sequence) {
   test_device device = {f.context, t.together[0]->stream};
   test_buffer inputs = test_buffer_new(&device, NULL, sizeof input);
   test_buffer logits = test_buffer_new(&device, NULL, sizeof(float) * COUNT * ROWS * VOCABULARY);
+  clqi_pass_cache passes = {0};
   for (int wanted = CLQ_LOGITS_LAST; wanted <= CLQ_LOGITS_ALL; ++wanted) {
     const clqi_decoder_pass pass = {.sequences = sequences,
                                     .count = COUNT,
@@ -522,9 +589,8 @@ Test(batch, passes_may_have_several_rows_of_each_sequence) {
                                          .from = logits.mem,
                                          .logits = f.got,
                                          .logit_count = COUNT * rows * VOCABULARY};
-    clqi_pass_memory memory = {0};
     clq_plan *plan = NULL;
-    test_ok(clqi_pass_compile(f.model, &pass, &memory, &plan));
+    test_ok(clqi_pass_get(&passes, f.model, &pass, &plan));
     test_ok(clqi_pass_run(plan, t.together[0]->stream, NULL, &transfer));
     for (int32_t i = 0; i < COUNT; ++i) {
       const float *expected = f.expected + (size_t)((i + 1) * ROWS - rows) * VOCABULARY;
@@ -532,9 +598,8 @@ Test(batch, passes_may_have_several_rows_of_each_sequence) {
                        sizeof(float) * (size_t)rows * VOCABULARY, "sequence %d, wanted %d", (int)i,
                        wanted);
     }
-    clq_plan_destroy(plan);
-    clqi_buffer_release(memory.arena);
   }
+  clqi_pass_free(&passes);
   test_buffer_free(&inputs);
   test_buffer_free(&logits);
   close_twins(&t);

@@ -12,13 +12,9 @@ struct clq_batch {
   bool *taken;   /* scratch: who is a member of the call at hand */
   cl_mem inputs; /* see clqi_decoder_pass, as logits */
   cl_mem logits;
-  cl_int *input; /* on its way to the device */
-  /* The compiled pass, and its members. */
-  clq_plan *plan;
-  int32_t *members;
-  int32_t member_count;
-  clqi_decoder_sequence *sequences;
-  clqi_pass_memory memory;
+  cl_int *input;                    /* on its way to the device */
+  clqi_decoder_sequence *sequences; /* of the members of the call at hand */
+  clqi_pass_cache passes;
 };
 
 enum { INPUTS = CLQI_DECODER_POSITIONS + 1 }; /* of a member */
@@ -70,21 +66,10 @@ static clq_status check_eval(clq_batch *batch, const int32_t *members, const int
 
 /* ---------------------------------------------------------------- passes */
 
-static bool is_compiled(const clq_batch *batch, const int32_t *members, int32_t count) {
-  bool same = batch->plan != NULL && batch->member_count == count;
-  for (int32_t i = 0; same && i < count; ++i) {
-    same = batch->members[i] == member(members, i);
-  }
-  return same;
-}
-
-static clq_status compile(clq_batch *batch, const int32_t *members, int32_t count) {
-  clq_plan_destroy(batch->plan);
-  batch->plan = NULL;
-  batch->member_count = count;
+static clq_status find_pass(clq_batch *batch, const int32_t *members, int32_t count,
+                            clq_plan **plan) {
   for (int32_t i = 0; i < count; ++i) {
-    batch->members[i] = member(members, i);
-    batch->sequences[i] = batch->sessions[batch->members[i]]->sequence;
+    batch->sequences[i] = batch->sessions[member(members, i)]->sequence;
   }
   const clqi_decoder_pass pass = {.sequences = batch->sequences,
                                   .count = count,
@@ -93,13 +78,13 @@ static clq_status compile(clq_batch *batch, const int32_t *members, int32_t coun
                                   .wanted = CLQ_LOGITS_LAST,
                                   .inputs = batch->inputs,
                                   .logits = batch->logits};
-  return clqi_pass_compile(model_of(batch), &pass, &batch->memory, &batch->plan);
+  return clqi_pass_get(&batch->passes, model_of(batch), &pass, plan);
 }
 
-static void fill_input(clq_batch *batch, const int32_t *ids) {
-  const int32_t count = batch->member_count;
+static void fill_input(clq_batch *batch, const int32_t *members, const int32_t *ids,
+                       int32_t count) {
   for (int32_t i = 0; i < count; ++i) {
-    const cl_int position = (cl_int)batch->sessions[batch->members[i]]->position;
+    const cl_int position = (cl_int)batch->sessions[member(members, i)]->position;
     batch->input[CLQI_DECODER_POSITIONS * i] = position; /* the one token is first and last */
     batch->input[CLQI_DECODER_POSITIONS * i + 1] = position;
     batch->input[CLQI_DECODER_POSITIONS * count + i] = ids[i];
@@ -112,10 +97,9 @@ clq_status clq_batch_eval(clq_batch *batch, const int32_t *members, const int32_
   if (count == 0) {
     return CLQ_OK;
   }
-  if (!is_compiled(batch, members, count)) {
-    CLQI_TRY(compile(batch, members, count));
-  }
-  fill_input(batch, ids);
+  clq_plan *plan = NULL;
+  CLQI_TRY(find_pass(batch, members, count, &plan));
+  fill_input(batch, members, ids, count);
   const clqi_pass_transfer transfer = {.to = batch->inputs,
                                        .inputs = batch->input,
                                        .input_count = INPUTS * (int64_t)count,
@@ -123,9 +107,9 @@ clq_status clq_batch_eval(clq_batch *batch, const int32_t *members, const int32_
                                        .logits = logits,
                                        .logit_count = count * model_of(batch)->info.vocabulary};
   clq_session *first = batch->sessions[0];
-  CLQI_TRY(clqi_pass_run(batch->plan, first->stream, first->trace, &transfer));
+  CLQI_TRY(clqi_pass_run(plan, first->stream, first->trace, &transfer));
   for (int32_t i = 0; i < count; ++i) {
-    batch->sessions[batch->members[i]]->position++;
+    batch->sessions[member(members, i)]->position++;
   }
   return CLQ_OK;
 }
@@ -139,10 +123,8 @@ static clq_status create_buffers(clq_batch *batch) {
   size_t bytes;
   batch->taken = clqi_calloc(count, sizeof *batch->taken);
   batch->input = clqi_calloc(INPUTS * count, sizeof *batch->input);
-  batch->members = clqi_calloc(count, sizeof *batch->members);
   batch->sequences = clqi_calloc(count, sizeof *batch->sequences);
-  if (batch->taken == NULL || batch->input == NULL || batch->members == NULL ||
-      batch->sequences == NULL ||
+  if (batch->taken == NULL || batch->input == NULL || batch->sequences == NULL ||
       !clqi_mul_size((size_t)model->info.vocabulary, sizeof(float), &row) ||
       !clqi_mul_size(count, row, &bytes)) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "batch: out of memory");
@@ -153,17 +135,19 @@ static clq_status create_buffers(clq_batch *batch) {
 
 /* The first session's passes run on the same stream, and rarely need less. */
 static clq_status borrow_arena(clq_batch *batch) {
-  const cl_mem arena = batch->sessions[0]->memory.arena;
+  const cl_mem arena = batch->sessions[0]->passes.arena;
   if (arena == NULL) {
     return CLQ_OK;
   }
   CLQI_TRY(clqi_buffer_retain(arena));
-  batch->memory.arena = arena;
+  batch->passes.arena = arena;
   return CLQ_OK;
 }
 
 clq_status clq_batch_create(clq_session *const *sessions, int32_t count, clq_batch **batch) {
-  CLQI_REQUIRE(sessions != NULL && batch != NULL, "batch: sessions and result must not be NULL");
+  CLQI_REQUIRE(batch != NULL, "batch: the result pointer is NULL");
+  *batch = NULL;
+  CLQI_REQUIRE(sessions != NULL, "batch: sessions is NULL");
   CLQI_REQUIRE(count > 0, "batch: of %d sessions, expected 1 or more", (int)count);
   CLQI_TRY(check_sessions(sessions, count));
   clq_status status = CLQ_OK;
@@ -187,12 +171,10 @@ void clq_batch_destroy(clq_batch *batch) {
   if (batch == NULL) {
     return;
   }
-  clq_plan_destroy(batch->plan);
+  clqi_pass_free(&batch->passes);
   clqi_buffer_release(batch->inputs);
   clqi_buffer_release(batch->logits);
-  clqi_buffer_release(batch->memory.arena);
   clqi_free(batch->sequences);
-  clqi_free(batch->members);
   clqi_free(batch->input);
   clqi_free(batch->taken);
   clqi_free(batch->sessions);
@@ -200,8 +182,9 @@ void clq_batch_destroy(clq_batch *batch) {
 }
 
 void clq_batch_get_stats(const clq_batch *batch, clq_session_stats *stats) {
-  *stats = batch->memory.stats;
+  *stats = (clq_session_stats){.kv_bytes = 0};
+  clqi_pass_stats(&batch->passes, stats);
   for (int32_t i = 0; i < batch->count; ++i) {
-    stats->kv_bytes += batch->sessions[i]->memory.stats.kv_bytes;
+    stats->kv_bytes += batch->sessions[i]->kv_bytes;
   }
 }

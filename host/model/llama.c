@@ -342,8 +342,9 @@ static clq_status load(loader *l) {
 }
 
 clq_status clq_model_load(clq_context *context, const char *path, clq_model **model) {
-  CLQI_REQUIRE(context != NULL && path != NULL && model != NULL,
-               "model: context, path and result must not be NULL");
+  CLQI_REQUIRE(model != NULL, "model: the result pointer is NULL");
+  *model = NULL;
+  CLQI_REQUIRE(context != NULL && path != NULL, "model: context and path must not be NULL");
   const double start = clqi_now_seconds();
   clq_status status = CLQ_OK;
   clqi_gguf *file = NULL;

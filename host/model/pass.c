@@ -2,24 +2,23 @@
 
 #include "runtime/buffer.h"
 #include "runtime/clock.h"
+#include "runtime/memory.h"
 #include "runtime/stream.h"
 
-static clq_status keep_largest_arena(clqi_pass_memory *memory, const clq_plan *plan,
+static clq_status keep_largest_arena(clqi_pass_cache *cache, const clq_plan *plan,
                                      const clq_plan_stats *stats) {
-  if (stats->arena_bytes <= memory->stats.arena_bytes) {
+  if (stats->arena_bytes <= cache->arena_stats.arena_bytes) {
     return CLQ_OK;
   }
   CLQI_TRY(clqi_buffer_retain(clq_plan_arena(plan)));
-  clqi_buffer_release(memory->arena);
-  memory->arena = clq_plan_arena(plan);
-  memory->stats.arena_bytes = stats->arena_bytes;
-  memory->stats.arena_naive_bytes = stats->naive_bytes;
-  memory->stats.arena_lower_bound_bytes = stats->lower_bound_bytes;
+  clqi_buffer_release(cache->arena);
+  cache->arena = clq_plan_arena(plan);
+  cache->arena_stats = *stats;
   return CLQ_OK;
 }
 
-clq_status clqi_pass_compile(const clq_model *model, const clqi_decoder_pass *pass,
-                             clqi_pass_memory *memory, clq_plan **plan) {
+static clq_status compile(clqi_pass_cache *cache, const clq_model *model,
+                          const clqi_decoder_pass *pass, clq_plan **plan) {
   clq_status status = CLQ_OK;
   clq_graph *graph = NULL;
   clq_plan *p = NULL;
@@ -27,12 +26,12 @@ clq_status clqi_pass_compile(const clq_model *model, const clqi_decoder_pass *pa
   const double start = clqi_now_seconds();
   CLQI_TRY_CLEAN(clq_graph_create(model->context, &graph));
   CLQI_TRY_CLEAN(clqi_decoder_record(graph, model, pass));
-  CLQI_TRY_CLEAN(clq_plan_create_in(graph, memory->arena, &p));
-  memory->stats.build_seconds += clqi_now_seconds() - start;
+  CLQI_TRY_CLEAN(clq_plan_create_in(graph, cache->arena, &p));
+  cache->build_seconds += clqi_now_seconds() - start;
   clq_plan_get_stats(p, &stats);
-  CLQI_TRY_CLEAN(keep_largest_arena(memory, p, &stats));
+  CLQI_TRY_CLEAN(keep_largest_arena(cache, p, &stats));
   if (pass->rows == 1 && pass->wanted == CLQ_LOGITS_LAST) {
-    memory->stats.launches = stats.launches;
+    cache->launches = stats.launches;
   }
   *plan = p;
   p = NULL;
@@ -40,6 +39,85 @@ cleanup:
   clq_plan_destroy(p);
   clq_graph_destroy(graph);
   return status;
+}
+
+static void drop(clqi_pass *pass) {
+  clq_plan_destroy(pass->plan);
+  clqi_free((void *)pass->caches);
+  *pass = (clqi_pass){.plan = NULL};
+}
+
+static bool is_for(const clqi_pass *pass, const clqi_decoder_pass *wanted) {
+  bool same = pass->plan != NULL && pass->count == wanted->count && pass->rows == wanted->rows &&
+              pass->wanted == wanted->wanted;
+  for (int64_t i = 0; same && i < wanted->count; ++i) {
+    same = pass->caches[i] == wanted->sequences[i].k;
+  }
+  return same;
+}
+
+/* Into an empty place, which stays empty on failure. */
+static clq_status fill(clqi_pass_cache *cache, const clq_model *model,
+                       const clqi_decoder_pass *wanted, clqi_pass *pass) {
+  const cl_mem **caches = clqi_calloc((size_t)wanted->count, sizeof *caches);
+  if (caches == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "out of memory for a pass");
+  }
+  for (int64_t i = 0; i < wanted->count; ++i) {
+    caches[i] = wanted->sequences[i].k;
+  }
+  pass->caches = caches;
+  pass->count = wanted->count;
+  pass->rows = wanted->rows;
+  pass->wanted = wanted->wanted;
+  const clq_status status = compile(cache, model, wanted, &pass->plan);
+  if (status != CLQ_OK) {
+    drop(pass);
+  }
+  return status;
+}
+
+clq_status clqi_pass_get(clqi_pass_cache *cache, const clq_model *model,
+                         const clqi_decoder_pass *wanted, clq_plan **plan) {
+  clqi_pass *pass = NULL;
+  clqi_pass *oldest = &cache->passes[0];
+  for (int i = 0; i < CLQI_MAX_PASSES && pass == NULL; ++i) {
+    clqi_pass *p = &cache->passes[i];
+    pass = is_for(p, wanted) ? p : NULL;
+    oldest = p->last_use < oldest->last_use ? p : oldest;
+  }
+  if (pass == NULL) {
+    drop(oldest);
+    CLQI_TRY(fill(cache, model, wanted, oldest));
+    pass = oldest;
+  }
+  pass->last_use = ++cache->clock;
+  *plan = pass->plan;
+  return CLQ_OK;
+}
+
+void clqi_pass_drop_logits(clqi_pass_cache *cache) {
+  for (int i = 0; i < CLQI_MAX_PASSES; ++i) {
+    if (cache->passes[i].wanted != CLQ_LOGITS_NONE) {
+      drop(&cache->passes[i]);
+    }
+  }
+}
+
+void clqi_pass_stats(const clqi_pass_cache *cache, clq_session_stats *stats) {
+  stats->arena_bytes = cache->arena_stats.arena_bytes;
+  stats->arena_naive_bytes = cache->arena_stats.naive_bytes;
+  stats->arena_lower_bound_bytes = cache->arena_stats.lower_bound_bytes;
+  stats->build_seconds = cache->build_seconds;
+  stats->launches = cache->launches;
+}
+
+void clqi_pass_free(clqi_pass_cache *cache) {
+  for (int i = 0; i < CLQI_MAX_PASSES; ++i) {
+    drop(&cache->passes[i]);
+  }
+  clqi_buffer_release(cache->arena);
+  *cache = (clqi_pass_cache){.clock = 0};
 }
 
 static clq_status enqueue(clq_plan *plan, clq_stream *stream, clq_trace *trace,
@@ -56,7 +134,7 @@ static clq_status enqueue(clq_plan *plan, clq_stream *stream, clq_trace *trace,
  * pass. */
 clq_status clqi_pass_run(clq_plan *plan, clq_stream *stream, clq_trace *trace,
                          const clqi_pass_transfer *transfer) {
-  const clq_status status = enqueue(plan, stream, trace, transfer);
-  const clq_status finished = clq_stream_finish(stream);
-  return status == CLQ_OK ? finished : status;
+  clq_status status = enqueue(plan, stream, trace, transfer);
+  CLQI_ALSO(status, clq_stream_finish(stream));
+  return status;
 }

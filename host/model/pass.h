@@ -4,17 +4,38 @@
 
 #include "model/decoder.h"
 
-/* The memory of passes that run one after the other on one stream: they share the largest arena
- * that one of them needed. */
-typedef struct clqi_pass_memory {
-  cl_mem arena; /* retained; NULL: none yet */
-  clq_session_stats stats;
-} clqi_pass_memory;
+/* Passes that are kept: the longest unused one makes room. */
+enum { CLQI_MAX_PASSES = 8 };
 
-/* Records and compiles. Adds to the statistics' build time, raises their arena's figures, and sets
- * their launches if the pass is a decode step. */
-clq_status clqi_pass_compile(const clq_model *model, const clqi_decoder_pass *pass,
-                             clqi_pass_memory *memory, clq_plan **plan);
+typedef struct clqi_pass {
+  clq_plan *plan;              /* NULL: none */
+  const cl_mem *const *caches; /* of each sequence the keys' caches, which nobody else has */
+  int64_t count;
+  int64_t rows;
+  clq_logits_wanted wanted;
+  uint64_t last_use;
+} clqi_pass;
+
+/* The passes that run one after the other on one stream; all zero is none. They share the largest
+ * arena that one of them needed. */
+typedef struct clqi_pass_cache {
+  clqi_pass passes[CLQI_MAX_PASSES];
+  uint64_t clock;
+  cl_mem arena;               /* retained; NULL: none yet */
+  clq_plan_stats arena_stats; /* of the plan that needed the largest */
+  double build_seconds;       /* of all passes that were compiled */
+  int32_t launches;           /* of the decode step that was compiled last */
+} clqi_pass_cache;
+
+/* The plan for these sequences, rows and logits: a kept one, or recorded and compiled now. The
+ * other fields of `wanted` are as in all calls before it. It stays the cache's. */
+clq_status clqi_pass_get(clqi_pass_cache *cache, const clq_model *model,
+                         const clqi_decoder_pass *wanted, clq_plan **plan);
+/* Drops the passes that write logits, because that buffer goes. */
+void clqi_pass_drop_logits(clqi_pass_cache *cache);
+/* Sets all but kv_bytes. */
+void clqi_pass_stats(const clqi_pass_cache *cache, clq_session_stats *stats);
+void clqi_pass_free(clqi_pass_cache *cache);
 
 /* What goes to the device before a run and what comes back after it. */
 typedef struct clqi_pass_transfer {

@@ -7,7 +7,6 @@
 #include "ops/rope_table.h"
 #include "runtime/buffer.h"
 #include "runtime/checked.h"
-#include "runtime/copy.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
 #include "runtime/stream.h"
@@ -52,13 +51,13 @@ static clq_status create_caches(clq_session *s) {
   s->sequence.v = s->caches + layers;
   for (size_t i = 0; i < 2 * layers; ++i) {
     CLQI_TRY(clqi_buffer_create(s->model->context, bytes, &s->caches[i]));
-    s->memory.stats.kv_bytes += bytes;
+    s->kv_bytes += bytes;
   }
   return CLQ_OK;
 }
 
 static clq_status create_buffers(clq_session *s) {
-  const clq_context *context = s->model->context;
+  clq_context *context = s->model->context;
   CLQI_TRY(create_rope_table(s));
   CLQI_TRY(create_caches(s));
   return clqi_buffer_create(context, sizeof s->input, &s->inputs);
@@ -66,21 +65,12 @@ static clq_status create_buffers(clq_session *s) {
 
 /* ---------------------------------------------------------------- passes */
 
-static void drop_pass(clqi_session_pass *p) {
-  clq_plan_destroy(p->plan);
-  *p = (clqi_session_pass){.rows = 0};
-}
-
 /* Logits grow on demand; plans that wrote to the old buffer go. */
 static clq_status reserve_logits(clq_session *s, int64_t rows) {
   if (rows <= s->logit_rows) {
     return CLQ_OK;
   }
-  for (int i = 0; i < CLQI_MAX_PLANS; ++i) {
-    if (s->passes[i].wanted != CLQ_LOGITS_NONE) {
-      drop_pass(&s->passes[i]);
-    }
-  }
+  clqi_pass_drop_logits(&s->passes);
   clqi_buffer_release(s->logits);
   s->logits = NULL;
   s->logit_rows = 0;
@@ -90,7 +80,8 @@ static clq_status reserve_logits(clq_session *s, int64_t rows) {
   return CLQ_OK;
 }
 
-static clq_status compile(clq_session *s, int64_t rows, clq_logits_wanted wanted, clq_plan **plan) {
+static clq_status find_pass(clq_session *s, int64_t rows, clq_logits_wanted wanted,
+                            clq_plan **plan) {
   const clqi_decoder_pass pass = {.sequences = &s->sequence,
                                   .count = 1,
                                   .rows = rows,
@@ -98,41 +89,17 @@ static clq_status compile(clq_session *s, int64_t rows, clq_logits_wanted wanted
                                   .wanted = wanted,
                                   .inputs = s->inputs,
                                   .logits = s->logits};
-  return clqi_pass_compile(s->model, &pass, &s->memory, plan);
-}
-
-/* The compiled pass for this shape; the longest unused one makes room. */
-static clq_status find_pass(clq_session *s, int64_t rows, clq_logits_wanted wanted,
-                            clqi_session_pass **out) {
-  clqi_session_pass *oldest = &s->passes[0];
-  for (int i = 0; i < CLQI_MAX_PLANS; ++i) {
-    clqi_session_pass *p = &s->passes[i];
-    if (p->plan != NULL && p->rows == rows && p->wanted == wanted) {
-      p->last_use = ++s->clock;
-      *out = p;
-      return CLQ_OK;
-    }
-    if (p->last_use < oldest->last_use) {
-      oldest = p;
-    }
-  }
-  drop_pass(oldest);
-  CLQI_TRY(compile(s, rows, wanted, &oldest->plan));
-  oldest->rows = rows;
-  oldest->wanted = wanted;
-  oldest->last_use = ++s->clock;
-  *out = oldest;
-  return CLQ_OK;
+  return clqi_pass_get(&s->passes, s->model, &pass, plan);
 }
 
 /* ---------------------------------------------------------------- running */
 
 static clq_status run_pass(clq_session *s, const int32_t *ids, int64_t rows,
                            clq_logits_wanted wanted, float *logits) {
-  clqi_session_pass *p = NULL;
+  clq_plan *plan = NULL;
   const int64_t logit_rows = wanted == CLQ_LOGITS_ALL ? rows : wanted == CLQ_LOGITS_LAST;
   CLQI_TRY(reserve_logits(s, logit_rows));
-  CLQI_TRY(find_pass(s, rows, wanted, &p));
+  CLQI_TRY(find_pass(s, rows, wanted, &plan));
   s->input[0] = (cl_int)s->position;
   s->input[1] = (cl_int)(s->position + rows - 1);
   memcpy(s->input + CLQI_DECODER_POSITIONS, ids, (size_t)rows * sizeof *ids);
@@ -142,7 +109,7 @@ static clq_status run_pass(clq_session *s, const int32_t *ids, int64_t rows,
                                        .from = s->logits,
                                        .logits = logits,
                                        .logit_count = logit_rows * s->model->info.vocabulary};
-  CLQI_TRY(clqi_pass_run(p->plan, s->stream, s->trace, &transfer));
+  CLQI_TRY(clqi_pass_run(plan, s->stream, s->trace, &transfer));
   s->position += rows;
   return CLQ_OK;
 }
@@ -208,7 +175,9 @@ static clq_status check_desc(const clq_model *model, const clq_session_desc *des
 clq_status clq_session_create(clq_model *model, clq_stream *stream, const clq_session_desc *desc,
                               clq_session **session) {
   static const clq_session_desc defaults;
-  CLQI_REQUIRE(model != NULL && session != NULL, "session: model and result must not be NULL");
+  CLQI_REQUIRE(session != NULL, "session: the result pointer is NULL");
+  *session = NULL;
+  CLQI_REQUIRE(model != NULL, "session: model is NULL");
   desc = desc == NULL ? &defaults : desc;
   CLQI_TRY(check_desc(model, desc));
   clq_session *s = clqi_calloc(1, sizeof *s);
@@ -238,16 +207,13 @@ void clq_session_destroy(clq_session *session) {
   if (session == NULL) {
     return;
   }
-  for (int i = 0; i < CLQI_MAX_PLANS; ++i) {
-    drop_pass(&session->passes[i]);
-  }
+  clqi_pass_free(&session->passes);
   for (int64_t i = 0; session->caches != NULL && i < 2 * session->model->info.layers; ++i) {
     clqi_buffer_release(session->caches[i]);
   }
   clqi_buffer_release(session->sequence.table);
   clqi_buffer_release(session->inputs);
   clqi_buffer_release(session->logits);
-  clqi_buffer_release(session->memory.arena);
   clq_stream_destroy(session->own_stream);
   clqi_free(session->caches);
   clqi_free(session);
@@ -296,16 +262,16 @@ clq_status clq_session_copy(clq_session *to, const clq_session *from) {
   if (from->position == 0) {
     return CLQ_OK;
   }
-  const clq_status status = copy_caches(to, from);
-  const clq_status finished = clq_stream_finish(to->stream);
+  clq_status status = copy_caches(to, from);
+  CLQI_ALSO(status, clq_stream_finish(to->stream));
   CLQI_TRY(status);
-  CLQI_TRY(finished);
   to->position = from->position;
   return CLQ_OK;
 }
 
 void clq_session_get_stats(const clq_session *session, clq_session_stats *stats) {
-  *stats = session->memory.stats;
+  *stats = (clq_session_stats){.kv_bytes = session->kv_bytes};
+  clqi_pass_stats(&session->passes, stats);
 }
 
 void clq_session_trace(clq_session *session, clq_trace *trace) { session->trace = trace; }

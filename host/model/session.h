@@ -4,17 +4,9 @@
 
 #include "model/pass.h"
 
-/* Rows of one pass, and passes that a session keeps. More rows only cost memory; logits of every
- * row cost rows * vocabulary * 4 bytes, hence fewer of those. */
-enum { CLQI_MAX_ROWS = 512, CLQI_MAX_LOGIT_ROWS = 128, CLQI_MAX_PLANS = 8 };
-
-/* A compiled pass. */
-typedef struct clqi_session_pass {
-  int64_t rows;
-  clq_logits_wanted wanted;
-  clq_plan *plan;
-  uint64_t last_use;
-} clqi_session_pass;
+/* Rows of one pass. More only cost memory; logits of every row cost rows * vocabulary * 4 bytes,
+ * hence fewer of those. */
+enum { CLQI_MAX_ROWS = 512, CLQI_MAX_LOGIT_ROWS = 128 };
 
 struct clq_session {
   clq_model *model;
@@ -27,9 +19,8 @@ struct clq_session {
   cl_mem logits;
   int64_t logit_rows; /* that logits holds */
   int64_t position;
-  clqi_session_pass passes[CLQI_MAX_PLANS];
-  uint64_t clock;
-  clqi_pass_memory memory;
+  uint64_t kv_bytes;
+  clqi_pass_cache passes;
   /* On their way to the device. */
   cl_int input[CLQI_DECODER_POSITIONS + CLQI_MAX_ROWS];
   clq_trace *trace;

@@ -68,8 +68,9 @@ cleanup:
 }
 
 clq_status clq_tokenizer_open(const char *path, clq_tokenizer **tokenizer) {
-  CLQI_REQUIRE(path != NULL && tokenizer != NULL, "tokenizer: path or result pointer is NULL");
+  CLQI_REQUIRE(tokenizer != NULL, "tokenizer: the result pointer is NULL");
   *tokenizer = NULL;
+  CLQI_REQUIRE(path != NULL, "tokenizer: path is NULL");
   clqi_gguf *file = NULL;
   CLQI_TRY(clqi_gguf_open(path, &file));
   const clq_status status = clqi_tokenizer_from_gguf(file, tokenizer);

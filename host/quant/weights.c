@@ -2,10 +2,9 @@
 
 #include "quant/formats.h"
 #include "quant/pack.h"
+#include "runtime/buffer.h"
 #include "runtime/checked.h"
-#include "runtime/context.h"
 #include "runtime/memory.h"
-#include "runtime/queue.h"
 
 enum { PLANE_ALIGNMENT = 128 };
 
@@ -113,69 +112,28 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
   return CLQ_OK;
 }
 
-/* Where host and device share memory, the mapping is the buffer and nothing is copied. */
-static cl_mem_flags buffer_flags(cl_device_id device) {
-  cl_bool unified = CL_FALSE;
-  clGetDeviceInfo(device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
-  return CL_MEM_READ_ONLY | (unified ? CL_MEM_ALLOC_HOST_PTR : 0U);
-}
-
-typedef struct mapping {
-  cl_command_queue queue;
-  cl_mem mem;
-  void *base;
-} mapping;
-
-static clq_status map(const clq_weights *w, cl_map_flags flags, mapping *m) {
-  cl_int code;
-  *m = (mapping){.mem = w->mem};
-  CLQI_TRY(clqi_queue_create(w->context, 0, &m->queue));
-  m->base = clEnqueueMapBuffer(m->queue, w->mem, CL_TRUE, flags, 0, w->bytes, 0, NULL, NULL, &code);
-  return clqi_cl(code, "clEnqueueMapBuffer");
-}
-
-static clq_status unmap(mapping *m) {
-  clq_status status = CLQ_OK;
-  if (m->base != NULL) {
-    status = clqi_cl(clEnqueueUnmapMemObject(m->queue, m->mem, m->base, 0, NULL, NULL),
-                     "clEnqueueUnmapMemObject");
-    const clq_status finished = clqi_cl(clFinish(m->queue), "clFinish");
-    status = status == CLQ_OK ? finished : status;
-  }
-  if (m->queue != NULL) {
-    clReleaseCommandQueue(m->queue);
-  }
-  *m = (mapping){0};
-  return status;
-}
-
 clq_status clq_weights_pack(clq_context *context, const clq_weights_desc *desc,
                             clq_weights **weights) {
-  CLQI_REQUIRE(context != NULL && desc != NULL && weights != NULL,
-               "weights_pack: context, description and result must not be NULL");
+  CLQI_REQUIRE(weights != NULL, "weights_pack: the result pointer is NULL");
   *weights = NULL;
+  CLQI_REQUIRE(context != NULL && desc != NULL,
+               "weights_pack: context and description must not be NULL");
   CLQI_TRY(check_desc(desc));
   clq_status status = CLQ_OK;
-  mapping m = {0};
-  cl_int code;
+  clqi_mapping m;
   clq_weights *w = clqi_calloc(1, sizeof *w);
   if (w == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "weights_pack: out of memory");
   }
   w->context = context;
   CLQI_TRY_CLEAN(lay_out(w, desc));
-  w->mem = clCreateBuffer(context->cl, buffer_flags(context->device), w->bytes, NULL, &code);
-  CLQI_TRY_CLEAN(clqi_cl(code, "clCreateBuffer"));
-  CLQI_TRY_CLEAN(map(w, CL_MAP_WRITE_INVALIDATE_REGION, &m));
+  CLQI_TRY_CLEAN(clqi_buffer_create_mappable(context, w->bytes, &w->mem));
+  CLQI_TRY_CLEAN(clqi_buffer_map(context, w->mem, CL_MAP_WRITE_INVALIDATE_REGION, &m));
   clqi_pack(w, desc, m.base);
-  CLQI_TRY_CLEAN(unmap(&m));
+  CLQI_TRY_CLEAN(clqi_buffer_unmap(&m));
   *weights = w;
   w = NULL;
 cleanup:
-  if (w != NULL) {
-    const clq_status ignored = unmap(&m);
-    (void)ignored;
-  }
   clq_weights_destroy(w);
   return status;
 }
@@ -184,9 +142,7 @@ void clq_weights_destroy(clq_weights *weights) {
   if (weights == NULL) {
     return;
   }
-  if (weights->mem != NULL) {
-    clReleaseMemObject(weights->mem);
-  }
+  clqi_buffer_release(weights->mem);
   clqi_free(weights);
 }
 
@@ -197,11 +153,10 @@ clq_status clq_weights_unpack(const clq_weights *weights, int64_t first, int64_t
   CLQI_REQUIRE(first >= 0 && count >= 0 && first <= weights->rows && count <= weights->rows - first,
                "weights_unpack: %lld rows from row %lld on are wanted, there are %lld",
                (long long)count, (long long)first, (long long)weights->rows);
-  mapping m;
-  clq_status status = map(weights, CL_MAP_READ, &m);
-  for (int64_t i = 0; status == CLQ_OK && i < count; ++i) {
+  clqi_mapping m;
+  CLQI_TRY(clqi_buffer_map(weights->context, weights->mem, CL_MAP_READ, &m));
+  for (int64_t i = 0; i < count; ++i) {
     clqi_unpack_row(weights, m.base, first + i, out + i * weights->cols);
   }
-  const clq_status unmapped = unmap(&m);
-  return status == CLQ_OK ? unmapped : status;
+  return clqi_buffer_unmap(&m);
 }

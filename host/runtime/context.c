@@ -113,6 +113,7 @@ static clq_status disable_traits(clq_context *context, const char *list) {
 
 clq_status clq_context_create(const clq_context_desc *desc, clq_context **context) {
   CLQI_REQUIRE(context != NULL, "context: the result pointer is NULL");
+  *context = NULL;
   static const clq_context_desc defaults;
   if (desc == NULL) {
     desc = &defaults;
@@ -140,6 +141,10 @@ clq_status clqi_context_note(clq_context *context, clq_status status) {
     atomic_store(&context->lost, true);
   }
   return status;
+}
+
+clq_status clqi_context_cl(clq_context *context, cl_int code, const char *call) {
+  return clqi_context_note(context, clqi_cl(code, call));
 }
 
 clq_status clqi_context_usable(const clq_context *context) {

@@ -52,8 +52,10 @@ static inline bool clqi_has(const clq_context *context, clqi_trait trait) {
 
 /* Remembers a CLQ_DEVICE_LOST; returns the status. */
 clq_status clqi_context_note(clq_context *context, clq_status status);
-/* CLQ_DEVICE_LOST once that has been seen, else CLQ_OK. Asked at the start of every call that
- * works on the device. */
+/* clqi_cl, remembered. */
+clq_status clqi_context_cl(clq_context *context, cl_int code, const char *call);
+/* CLQ_DEVICE_LOST once that has been seen, else CLQ_OK. Asked wherever the runtime is about to work
+ * on the device: making a buffer or a kernel, enqueueing, waiting. */
 clq_status clqi_context_usable(const clq_context *context);
 
 /* CLQ_DEVICE_ERROR (or _LOST, _OUT_OF_DEVICE_MEMORY) for an OpenCL code other than CL_SUCCESS,

@@ -18,7 +18,7 @@ clq_status clqi_event_wait(cl_event event) {
   CLQI_TRY(
       clqi_cl(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL),
               "clGetEventInfo"));
-  return state < 0 ? clqi_cl(state, "the kernel's execution") : CLQ_OK;
+  return state < 0 ? clqi_cl(state, "the command's execution") : CLQ_OK;
 }
 
 clq_status clqi_event_span(cl_event event, clqi_span *span) {

@@ -12,7 +12,7 @@ typedef struct clqi_span {
 
 /* CLQ_INVALID_STATE if the stream's queue does not profile. */
 clq_status clqi_stream_require_profiling(const clq_stream *stream);
-/* Waits for the event; CLQ_DEVICE_ERROR if its command failed. */
+/* Waits for the event; CLQ_DEVICE_ERROR (or _LOST, not yet noted) if its command failed. */
 clq_status clqi_event_wait(cl_event event);
 /* Of an event that is complete. */
 clq_status clqi_event_span(cl_event event, clqi_span *span);

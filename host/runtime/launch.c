@@ -65,7 +65,7 @@ void clqi_arg_f32(clqi_launch *launch, float value) {
 }
 
 void clqi_arg_error_word(clqi_launch *launch) {
-  launch->emitter->error_word_used = true;
+  launch->uses_error_word = true;
   set_arg(launch, sizeof(cl_mem), &launch->emitter->error_word);
 }
 

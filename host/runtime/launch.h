@@ -17,8 +17,7 @@ typedef struct clqi_emitter clqi_emitter;
 
 struct clqi_emitter {
   clq_context *context;
-  cl_mem error_word;    /* i32 [CLQI_ERROR_WORDS]: what kernels found in their data */
-  bool error_word_used; /* a kernel was given it */
+  cl_mem error_word; /* i32 [CLQI_ERROR_WORDS]: what kernels found in their data */
   /* A kernel that this emitter may set arguments on; owned by the emitter. */
   clq_status (*kernel)(clqi_emitter *self, clqi_kernel_id id, const char *options, cl_kernel *out);
   /* Takes a finished launch: enqueues or records it. */
@@ -38,6 +37,7 @@ struct clqi_launch {
   clqi_kernel_id id;
   cl_kernel kernel;
   cl_uint next_arg;
+  bool uses_error_word; /* the kernel was given the emitter's */
   clq_status status;
   cl_uint dims;
   size_t global[3];

@@ -75,8 +75,8 @@ enum { PROBE_COUNT = sizeof probes / sizeof probes[0] };
 
 /* Runs the program's kernel `probe` once; false if the driver refuses anything. (A probe is a
  * program of its own, because what it tries may not even parse elsewhere.) */
-static bool run_probe(const clq_context *context, cl_program program,
-                      const uint32_t in[CLQI_PROBE_WORDS], uint32_t out[CLQI_PROBE_WORDS]) {
+static bool run_probe(clq_context *context, cl_program program, const uint32_t in[CLQI_PROBE_WORDS],
+                      uint32_t out[CLQI_PROBE_WORDS]) {
   enum { BYTES = CLQI_PROBE_WORDS * sizeof(uint32_t) };
   static const uint32_t zeros[CLQI_PROBE_WORDS];
   const size_t items = CLQI_PROBE_ITEMS;

@@ -3,9 +3,9 @@
 
 #include "runtime/queue.h"
 
-clq_status clqi_queue_create(const clq_context *context, cl_command_queue_properties properties,
+clq_status clqi_queue_create(clq_context *context, cl_command_queue_properties properties,
                              cl_command_queue *queue) {
   cl_int code = CL_SUCCESS;
   *queue = clCreateCommandQueue(context->cl, context->device, properties, &code);
-  return clqi_cl(code, "clCreateCommandQueue");
+  return clqi_context_cl(context, code, "clCreateCommandQueue");
 }

@@ -6,7 +6,7 @@
 
 /* An in-order queue on the context's device; properties: 0 or CL_QUEUE_PROFILING_ENABLE. Released
  * with clReleaseCommandQueue. */
-clq_status clqi_queue_create(const clq_context *context, cl_command_queue_properties properties,
+clq_status clqi_queue_create(clq_context *context, cl_command_queue_properties properties,
                              cl_command_queue *queue);
 
 #endif

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ERROR_TEXT_BYTES = 2048, LOG_LINE_BYTES = 4096 };
+enum { LOG_LINE_BYTES = 4096 };
 
-static _Thread_local char last_error[ERROR_TEXT_BYTES];
+static _Thread_local char last_error[CLQI_ERROR_TEXT_BYTES];
 
 static pthread_once_t log_once = PTHREAD_ONCE_INIT;
 static clq_log_fn log_sink;
@@ -43,7 +43,7 @@ const char *clq_version(void) {
 }
 
 void clqi_set_error(const char *format, ...) {
-  char text[ERROR_TEXT_BYTES]; /* the arguments may point into last_error */
+  char text[CLQI_ERROR_TEXT_BYTES]; /* the arguments may point into last_error */
   va_list args;
   va_start(args, format);
   (void)vsnprintf(text, sizeof text, format, args);
@@ -52,16 +52,31 @@ void clqi_set_error(const char *format, ...) {
 }
 
 clq_status clqi_fail_prefix(clq_status status, const char *format, ...) {
-  char prefix[ERROR_TEXT_BYTES / 2];
+  char prefix[CLQI_ERROR_TEXT_BYTES / 2];
   va_list args;
   va_start(args, format);
   (void)vsnprintf(prefix, sizeof prefix, format, args);
   va_end(args);
-  char text[ERROR_TEXT_BYTES + sizeof prefix + 3];
+  char text[CLQI_ERROR_TEXT_BYTES + sizeof prefix + 3];
   (void)snprintf(text, sizeof text, "%s: %s", prefix, last_error);
-  text[ERROR_TEXT_BYTES - 1] = '\0';
-  memcpy(last_error, text, ERROR_TEXT_BYTES);
+  text[CLQI_ERROR_TEXT_BYTES - 1] = '\0';
+  memcpy(last_error, text, CLQI_ERROR_TEXT_BYTES);
   return status;
+}
+
+void clqi_failure_keep(clqi_failure *failure, clq_status status) {
+  failure->status = status;
+  if (status != CLQ_OK) {
+    memcpy(failure->text, last_error, sizeof failure->text);
+  }
+}
+
+clq_status clqi_failure_or(const clqi_failure *failure, clq_status later) {
+  if (failure->status == CLQ_OK) {
+    return later;
+  }
+  memcpy(last_error, failure->text, sizeof failure->text);
+  return failure->status;
 }
 
 static const char *topic_name(clq_log_topic topic) {

@@ -22,6 +22,16 @@ static inline clq_status clqi_same_status(clq_status status) { return status; }
 clq_status clqi_fail_prefix(clq_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* A status and its sentence, set aside while the caller cleans up. */
+enum { CLQI_ERROR_TEXT_BYTES = 2048 };
+typedef struct clqi_failure {
+  clq_status status;
+  char text[CLQI_ERROR_TEXT_BYTES];
+} clqi_failure;
+void clqi_failure_keep(clqi_failure *failure, clq_status status);
+/* The kept failure with its sentence again, or `later` if there was none. */
+clq_status clqi_failure_or(const clqi_failure *failure, clq_status later);
+
 /* True when somebody listens to the topic: guard costly formatting with it. */
 bool clqi_log_wanted(clq_log_topic topic);
 void clqi_log(clq_log_topic topic, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -43,6 +53,15 @@ void clqi_log(clq_log_topic topic, const char *format, ...) __attribute__((forma
     if (status != CLQ_OK) {  \
       goto cleanup;          \
     }                        \
+  } while (0)
+
+/* For what must be done whatever `status` says, and may fail as well: evaluates expr; `status` is
+ * then the first failure of the two, and the last error its sentence. */
+#define CLQI_ALSO(status, expr)                           \
+  do {                                                    \
+    clqi_failure clqi_also_first;                         \
+    clqi_failure_keep(&clqi_also_first, (status));        \
+    (status) = clqi_failure_or(&clqi_also_first, (expr)); \
   } while (0)
 
 /* Returns CLQ_INVALID_ARGUMENT with the sentence unless cond holds. */

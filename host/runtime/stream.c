@@ -2,12 +2,11 @@
 
 #include <string.h>
 
+#include "runtime/array.h"
 #include "runtime/buffer.h"
 #include "runtime/memory.h"
 #include "runtime/program_cache.h"
 #include "runtime/queue.h"
-
-enum { INITIAL_WATCHED = 16 };
 
 typedef struct kernel_slot {
   struct kernel_slot *next;
@@ -26,9 +25,9 @@ struct clq_stream {
   clqi_emitter emitter; /* first, so that an emitter of a stream is the stream */
   cl_command_queue queue;
   kernel_slot *kernels;  /* most recently used first */
-  watched_word *watched; /* read by the next finish; the first is the stream's own */
-  size_t watched_count;
-  size_t watched_capacity;
+  watched_word *watched; /* read by the next finish */
+  int64_t watched_count;
+  int64_t watched_capacity;
   cl_event last; /* of the command that was enqueued last; NULL: none since a finish */
   cl_int failed; /* what a command failed with, until that is reported; CL_SUCCESS: none */
 };
@@ -36,10 +35,11 @@ struct clq_stream {
 clq_status clqi_kernel_create(clq_context *context, clqi_kernel_id id, const char *options,
                               cl_kernel *kernel) {
   cl_program program = NULL;
+  CLQI_TRY(clqi_context_usable(context));
   CLQI_TRY(clqi_program_get(context->programs, clqi_kernel_file(id), options, &program));
   cl_int code = CL_SUCCESS;
   *kernel = clCreateKernel(program, clqi_kernel_name(id), &code);
-  return clqi_cl(code, "clCreateKernel");
+  return clqi_context_cl(context, code, "clCreateKernel");
 }
 
 void clqi_kernel_release(cl_kernel kernel) {
@@ -104,6 +104,14 @@ static void look_back(clq_stream *stream) {
   stream->last = NULL;
 }
 
+static clq_status usable(const clq_stream *stream) {
+  return clqi_context_usable(stream->emitter.context);
+}
+
+static clq_status stream_cl(const clq_stream *stream, cl_int code, const char *call) {
+  return clqi_context_cl(stream->emitter.context, code, call);
+}
+
 /* Where the next command of the queue leaves its event. */
 static cl_event *next_event(clq_stream *stream) {
   look_back(stream);
@@ -113,7 +121,7 @@ static cl_event *next_event(clq_stream *stream) {
 /* A caller's own reference to the last command's event. */
 static clq_status share_event(const clq_stream *stream, cl_event *event) {
   *event = stream->last;
-  return clqi_cl(clRetainEvent(stream->last), "clRetainEvent");
+  return stream_cl(stream, clRetainEvent(stream->last), "clRetainEvent");
 }
 
 /* Of what has been finished; clears it. */
@@ -121,7 +129,7 @@ static clq_status command_status(clq_stream *stream) {
   look_back(stream);
   const cl_int failed = stream->failed;
   stream->failed = CL_SUCCESS;
-  return clqi_cl(failed, "a command of the stream");
+  return stream_cl(stream, failed, "a command of the stream");
 }
 
 static void log_launch(const clqi_launch *l) {
@@ -139,20 +147,24 @@ static void log_launch(const clqi_launch *l) {
 }
 
 clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl_event *event) {
+  CLQI_TRY(usable(stream));
   log_launch(launch);
   const cl_int code =
       clEnqueueNDRangeKernel(stream->queue, launch->kernel, launch->dims, NULL, launch->global,
                              launch->local, 0, NULL, next_event(stream));
   if (code != CL_SUCCESS) {
-    const clq_status status =
-        clqi_context_note(stream->emitter.context, clqi_cl(code, "clEnqueueNDRangeKernel"));
+    const clq_status status = stream_cl(stream, code, "clEnqueueNDRangeKernel");
     return clqi_fail_prefix(status, "kernel %s", clqi_kernel_name(launch->id));
   }
   return event == NULL ? CLQ_OK : share_event(stream, event);
 }
 
 static clq_status stream_take(clqi_emitter *self, const clqi_launch *launch) {
-  return clqi_stream_enqueue((clq_stream *)self, launch, NULL);
+  clq_stream *stream = (clq_stream *)self;
+  if (launch->uses_error_word) {
+    CLQI_TRY(clqi_stream_watch(stream, self->error_word));
+  }
+  return clqi_stream_enqueue(stream, launch, NULL);
 }
 
 clqi_emitter *clqi_stream_emitter(clq_stream *stream) { return &stream->emitter; }
@@ -177,7 +189,9 @@ static clq_status adopt_queue(const clq_context *context, cl_command_queue queue
 }
 
 clq_status clq_stream_create(clq_context *context, cl_command_queue queue, clq_stream **stream) {
-  CLQI_REQUIRE(context != NULL && stream != NULL, "stream: context and result must not be NULL");
+  CLQI_REQUIRE(stream != NULL, "stream: the result pointer is NULL");
+  *stream = NULL;
+  CLQI_REQUIRE(context != NULL, "stream: context is NULL");
   clq_stream *s = clqi_calloc(1, sizeof *s);
   if (s == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "stream: out of memory");
@@ -185,7 +199,6 @@ clq_status clq_stream_create(clq_context *context, cl_command_queue queue, clq_s
   s->emitter = (clqi_emitter){.context = context, .kernel = stream_kernel, .take = stream_take};
   clq_status status = CLQ_OK;
   CLQI_TRY_CLEAN(clqi_error_word_create(context, &s->emitter.error_word));
-  CLQI_TRY_CLEAN(clqi_stream_watch(s, s->emitter.error_word));
   if (queue != NULL) {
     CLQI_TRY_CLEAN(adopt_queue(context, queue));
     s->queue = queue;
@@ -199,9 +212,8 @@ cleanup:
   return status;
 }
 
-/* Forgets all but the first `keep`. */
-static void unwatch(clq_stream *stream, size_t keep) {
-  while (stream->watched_count > keep) {
+static void unwatch(clq_stream *stream) {
+  while (stream->watched_count > 0) {
     clqi_buffer_release(stream->watched[--stream->watched_count].buffer);
   }
 }
@@ -220,7 +232,7 @@ void clq_stream_destroy(clq_stream *stream) {
     free_kernel(slot);
     slot = next;
   }
-  unwatch(stream, 0);
+  unwatch(stream);
   clqi_buffer_release(stream->emitter.error_word);
   clqi_free(stream->watched);
   clqi_free(stream);
@@ -230,29 +242,23 @@ cl_command_queue clq_stream_queue(const clq_stream *stream) { return stream->que
 clq_context *clq_stream_context(const clq_stream *stream) { return stream->emitter.context; }
 
 clq_status clqi_stream_flush(clq_stream *stream) {
-  return clqi_cl(clFlush(stream->queue), "clFlush");
+  CLQI_TRY(usable(stream));
+  return stream_cl(stream, clFlush(stream->queue), "clFlush");
 }
 
-clq_status clqi_error_word_create(const clq_context *context, cl_mem *buffer) {
+clq_status clqi_error_word_create(clq_context *context, cl_mem *buffer) {
   static const cl_int none[CLQI_ERROR_WORDS];
   return clqi_buffer_create_from(context, none, sizeof none, buffer);
 }
 
 clq_status clqi_stream_watch(clq_stream *stream, cl_mem error_word) {
-  for (size_t i = 0; i < stream->watched_count; ++i) {
+  for (int64_t i = 0; i < stream->watched_count; ++i) {
     if (stream->watched[i].buffer == error_word) {
       return CLQ_OK;
     }
   }
-  if (stream->watched_count == stream->watched_capacity) {
-    const size_t capacity = 2 * stream->watched_capacity + INITIAL_WATCHED;
-    watched_word *grown = clqi_realloc(stream->watched, capacity, sizeof *grown);
-    if (grown == NULL) {
-      return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "stream: out of memory");
-    }
-    stream->watched = grown;
-    stream->watched_capacity = capacity;
-  }
+  CLQI_TRY(clqi_array_reserve(&stream->watched, stream->watched_count, 1, &stream->watched_capacity,
+                              sizeof *stream->watched));
   CLQI_TRY(clqi_buffer_retain(error_word));
   stream->watched[stream->watched_count++] = (watched_word){.buffer = error_word};
   return CLQ_OK;
@@ -270,61 +276,95 @@ static clq_status describe_device_error(const cl_int word[CLQI_ERROR_WORDS]) {
   return clqi_fail(CLQ_DEVICE_ERROR, "a kernel reported the unknown error %d", word[0]);
 }
 
-/* Waits, and reports and clears what kernels found in their data. */
-static clq_status finish(clq_stream *stream) {
-  static const cl_int none[CLQI_ERROR_WORDS];
-  for (size_t i = stream->emitter.error_word_used ? 0 : 1; i < stream->watched_count; ++i) {
+static clq_status read_error_words(clq_stream *stream) {
+  for (int64_t i = 0; i < stream->watched_count; ++i) {
     watched_word *w = &stream->watched[i];
-    CLQI_TRY(clqi_cl(clEnqueueReadBuffer(stream->queue, w->buffer, CL_FALSE, 0, sizeof w->value,
-                                         w->value, 0, NULL, next_event(stream)),
-                     "clEnqueueReadBuffer"));
+    CLQI_TRY(stream_cl(stream,
+                       clEnqueueReadBuffer(stream->queue, w->buffer, CL_FALSE, 0, sizeof w->value,
+                                           w->value, 0, NULL, next_event(stream)),
+                       "clEnqueueReadBuffer"));
   }
-  CLQI_TRY(clqi_cl(clFinish(stream->queue), "clFinish"));
-  CLQI_TRY(command_status(stream));
+  return CLQ_OK;
+}
+
+/* The first error that was read, after all have been cleared on the device. A word that can't be
+ * cleared stays watched. */
+static clq_status report_error_words(clq_stream *stream) {
+  static const cl_int none[CLQI_ERROR_WORDS];
   clq_status status = CLQ_OK;
-  for (size_t i = 0; i < stream->watched_count; ++i) {
-    watched_word *w = &stream->watched[i];
+  bool cleared = true;
+  for (int64_t i = 0; i < stream->watched_count; ++i) {
+    const watched_word *w = &stream->watched[i];
     if (w->value[0] == CLQI_DEVICE_ERROR_NONE) {
       continue;
     }
-    status = status == CLQ_OK ? describe_device_error(w->value) : status;
-    w->value[0] = CLQI_DEVICE_ERROR_NONE;
-    CLQI_TRY(clqi_cl(clEnqueueWriteBuffer(stream->queue, w->buffer, CL_TRUE, 0, sizeof none, none,
-                                          0, NULL, NULL),
-                     "clEnqueueWriteBuffer"));
+    CLQI_ALSO(status, describe_device_error(w->value));
+    const cl_int code = clEnqueueWriteBuffer(stream->queue, w->buffer, CL_TRUE, 0, sizeof none,
+                                             none, 0, NULL, NULL);
+    cleared = cleared && code == CL_SUCCESS;
+    CLQI_ALSO(status, stream_cl(stream, code, "clEnqueueWriteBuffer"));
   }
-  stream->emitter.error_word_used = false;
-  unwatch(stream, 1);
+  if (cleared) {
+    unwatch(stream);
+  }
   return status;
 }
 
+/* Waits in any case: after this nothing reads or writes host memory any more, least of all the
+ * watched words, which may move. */
 clq_status clq_stream_finish(clq_stream *stream) {
   CLQI_REQUIRE(stream != NULL, "stream: NULL");
-  return clqi_context_note(stream->emitter.context, finish(stream));
+  clq_status status = usable(stream);
+  if (status == CLQ_OK) {
+    status = read_error_words(stream);
+  }
+  CLQI_ALSO(status, stream_cl(stream, clFinish(stream->queue), "clFinish"));
+  CLQI_ALSO(status, command_status(stream));
+  return status == CLQ_OK ? report_error_words(stream) : status;
 }
 
 clq_status clqi_stream_write(clq_stream *stream, cl_mem buffer, size_t bytes, const void *data) {
-  return clqi_cl(clEnqueueWriteBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL,
-                                      next_event(stream)),
-                 "clEnqueueWriteBuffer");
+  CLQI_TRY(usable(stream));
+  return stream_cl(stream,
+                   clEnqueueWriteBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL,
+                                        next_event(stream)),
+                   "clEnqueueWriteBuffer");
 }
 
 clq_status clqi_stream_read(clq_stream *stream, cl_mem buffer, size_t bytes, void *data) {
-  return clqi_cl(clEnqueueReadBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL,
-                                     next_event(stream)),
-                 "clEnqueueReadBuffer");
+  CLQI_TRY(usable(stream));
+  return stream_cl(stream,
+                   clEnqueueReadBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL,
+                                       next_event(stream)),
+                   "clEnqueueReadBuffer");
+}
+
+clq_status clqi_stream_copy(clq_stream *stream, const clqi_copy *copy) {
+  static const size_t start[3];
+  const size_t region[3] = {copy->bytes, copy->lines, 1};
+  CLQI_TRY(usable(stream));
+  return stream_cl(
+      stream,
+      clEnqueueCopyBufferRect(stream->queue, copy->from, copy->to, start, start, region,
+                              copy->from_pitch, 0, copy->to_pitch, 0, 0, NULL, next_event(stream)),
+      "clEnqueueCopyBufferRect");
 }
 
 clq_status clq_stream_wait(clq_stream *stream, cl_event event) {
   CLQI_REQUIRE(stream != NULL && event != NULL, "stream: stream and event must not be NULL");
-  return clqi_cl(clEnqueueBarrierWithWaitList(stream->queue, 1, &event, next_event(stream)),
-                 "clEnqueueBarrierWithWaitList");
+  CLQI_TRY(usable(stream));
+  return stream_cl(stream,
+                   clEnqueueBarrierWithWaitList(stream->queue, 1, &event, next_event(stream)),
+                   "clEnqueueBarrierWithWaitList");
 }
 
 clq_status clq_stream_record(clq_stream *stream, cl_event *event) {
   CLQI_REQUIRE(stream != NULL && event != NULL, "stream: stream and event must not be NULL");
-  CLQI_TRY(clqi_cl(clEnqueueMarkerWithWaitList(stream->queue, 0, NULL, next_event(stream)),
-                   "clEnqueueMarkerWithWaitList"));
-  CLQI_TRY(share_event(stream, event));
-  return clqi_stream_flush(stream);
+  *event = NULL;
+  CLQI_TRY(usable(stream));
+  CLQI_TRY(stream_cl(stream,
+                     clEnqueueMarkerWithWaitList(stream->queue, 0, NULL, next_event(stream)),
+                     "clEnqueueMarkerWithWaitList"));
+  CLQI_TRY(clqi_stream_flush(stream));
+  return share_event(stream, event);
 }

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "ops/overlap.h"
+#include "runtime/array.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"
-#include "sched/array.h"
 
 clq_status clqi_graph_status(const clq_graph *graph) {
   return graph->status == CLQ_OK ? CLQ_OK : clqi_fail(graph->status, "%s", graph->error);
@@ -19,7 +19,9 @@ static clq_status latch(clq_graph *graph, clq_status status) {
 }
 
 clq_status clq_graph_create(clq_context *context, clq_graph **graph) {
-  CLQI_REQUIRE(context != NULL && graph != NULL, "graph: context and result must not be NULL");
+  CLQI_REQUIRE(graph != NULL, "graph: the result pointer is NULL");
+  *graph = NULL;
+  CLQI_REQUIRE(context != NULL, "graph: context is NULL");
   clq_graph *g = clqi_calloc(1, sizeof *g);
   if (g == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "graph: out of memory");
@@ -86,7 +88,7 @@ static clq_status new_edge(clq_graph *graph, clq_dtype dtype, int32_t dims, cons
   CLQI_REQUIRE(dims >= 0 && dims <= CLQ_MAX_DIMS, "dims is %d, expected 0 to %d", (int)dims,
                CLQ_MAX_DIMS);
   CLQI_REQUIRE(dims == 0 || shape != NULL, "shape is NULL");
-  CLQI_TRY(clqi_array_reserve(&graph->edges, graph->edge_count, &graph->edge_capacity,
+  CLQI_TRY(clqi_array_reserve(&graph->edges, graph->edge_count, 1, &graph->edge_capacity,
                               sizeof *graph->edges));
   clq_tensor t = {.dtype = dtype, .value = graph->edge_count + 1};
   for (int32_t d = 0; d < dims; d++) {
@@ -304,7 +306,7 @@ static clq_status add_node(clq_graph *graph, clq_op number, const void *args) {
   const clqi_op *op = clqi_op_find(number);
   CLQI_REQUIRE(op != NULL, "there is no operator %d", (int)number);
   CLQI_REQUIRE(args != NULL, "%s: args is NULL", op->name);
-  CLQI_TRY(clqi_array_reserve(&graph->nodes, graph->node_count, &graph->node_capacity,
+  CLQI_TRY(clqi_array_reserve(&graph->nodes, graph->node_count, 1, &graph->node_capacity,
                               sizeof *graph->nodes));
   clqi_node node = {.op = op, .args = clqi_malloc(op->args_bytes)};
   if (node.args == NULL) {

@@ -32,10 +32,10 @@ struct clq_graph {
   clq_context *context;
   clqi_node *nodes;
   int32_t node_count;
-  int32_t node_capacity;
+  int64_t node_capacity;
   clqi_edge *edges; /* edge number v is edges[v - 1] */
   int32_t edge_count;
-  int32_t edge_capacity;
+  int64_t edge_capacity;
   clq_status status; /* first error; everything afterwards answers it */
   char error[1024];
 };

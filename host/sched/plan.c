@@ -2,10 +2,10 @@
 
 #include <string.h>
 
+#include "runtime/array.h"
 #include "runtime/buffer.h"
 #include "runtime/memory.h"
 #include "runtime/stream.h"
-#include "sched/array.h"
 #include "sched/graph.h"
 #include "sched/memory_plan.h"
 
@@ -96,7 +96,7 @@ static clq_status intern_variant(clq_plan *plan, clqi_kernel_id id, const char *
       return CLQ_OK;
     }
   }
-  CLQI_TRY(clqi_array_reserve(&plan->variants, plan->variant_count, &plan->variant_capacity,
+  CLQI_TRY(clqi_array_reserve(&plan->variants, plan->variant_count, 1, &plan->variant_capacity,
                               sizeof *plan->variants));
   char *copy = clqi_strdup(options);
   if (copy == NULL) {
@@ -112,7 +112,7 @@ static clq_status recorder_kernel(clqi_emitter *self, clqi_kernel_id id, const c
                                   cl_kernel *out) {
   const recorder *r = (recorder *)self;
   clq_plan *plan = r->plan;
-  CLQI_TRY(clqi_array_reserve(&plan->commands, plan->command_count, &plan->command_capacity,
+  CLQI_TRY(clqi_array_reserve(&plan->commands, plan->command_count, 1, &plan->command_capacity,
                               sizeof *plan->commands));
   clqi_command command = {.op = r->op, .node = r->node};
   CLQI_TRY(intern_variant(plan, id, options == NULL ? "" : options, &command.variant));
@@ -129,6 +129,7 @@ static clq_status recorder_take(clqi_emitter *self, const clqi_launch *launch) {
                "a launch must end before the next one begins");
   last->launch = *launch;
   last->launch.emitter = NULL;
+  plan->error_word_used = plan->error_word_used || launch->uses_error_word;
   return CLQ_OK;
 }
 
@@ -148,7 +149,6 @@ static clq_status record_node(const clq_graph *graph, int32_t node, const uint64
                 .op = op->name,
                 .node = node};
   const clq_status status = op->launch(&r.emitter, args);
-  plan->error_word_used = plan->error_word_used || r.emitter.error_word_used;
   return status == CLQ_OK ? CLQ_OK
                           : clqi_fail_prefix(status, "plan: node %d (%s)", (int)node, op->name);
 }
@@ -178,7 +178,9 @@ clq_status clq_plan_create(const clq_graph *graph, clq_plan **plan) {
 }
 
 clq_status clq_plan_create_in(const clq_graph *graph, cl_mem arena, clq_plan **plan) {
-  CLQI_REQUIRE(graph != NULL && plan != NULL, "plan: graph and result must not be NULL");
+  CLQI_REQUIRE(plan != NULL, "plan: the result pointer is NULL");
+  *plan = NULL;
+  CLQI_REQUIRE(graph != NULL, "plan: graph is NULL");
   CLQI_TRY(clqi_graph_status(graph));
   clq_status status = CLQ_OK;
   uint64_t *offsets = NULL;

@@ -26,10 +26,10 @@ struct clq_plan {
   bool error_word_used;
   clqi_command *commands;
   int32_t command_count;
-  int32_t command_capacity;
+  int64_t command_capacity;
   clqi_plan_variant *variants;
   int32_t variant_count;
-  int32_t variant_capacity;
+  int64_t variant_capacity;
   clq_plan_stats stats;
 };
 

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/array.h"
 #include "runtime/memory.h"
-#include "sched/array.h"
 
 clq_status clq_trace_create(clq_trace **trace) {
   CLQI_REQUIRE(trace != NULL, "trace: the result pointer is NULL");
@@ -47,7 +47,7 @@ static clq_status intern_kernel(clq_trace *trace, const clqi_plan_variant *varia
       return CLQ_OK;
     }
   }
-  CLQI_TRY(clqi_array_reserve(&trace->kernels, trace->kernel_count, &trace->kernel_capacity,
+  CLQI_TRY(clqi_array_reserve(&trace->kernels, trace->kernel_count, 1, &trace->kernel_capacity,
                               sizeof *trace->kernels));
   char *options = clqi_strdup(variant->options);
   char *name = display_name(clqi_kernel_name(variant->id), variant->options);
@@ -69,7 +69,7 @@ static clq_status intern_queue(clq_trace *trace, cl_command_queue queue, int32_t
       return CLQ_OK;
     }
   }
-  CLQI_TRY(clqi_array_reserve(&trace->queues, trace->queue_count, &trace->queue_capacity,
+  CLQI_TRY(clqi_array_reserve(&trace->queues, trace->queue_count, 1, &trace->queue_capacity,
                               sizeof *trace->queues));
   trace->queues[trace->queue_count++] = queue;
   *lane = trace->queue_count;
@@ -99,7 +99,7 @@ static clq_status add_span(clq_trace *trace, const clq_plan *plan, const clqi_co
   memcpy(span.local, command->launch.local, sizeof span.local);
   CLQI_TRY(clqi_event_span(event, &span.time));
   CLQI_TRY(intern_kernel(trace, &plan->variants[command->variant], &span.kernel));
-  CLQI_TRY(clqi_array_reserve(&trace->spans, trace->span_count, &trace->span_capacity,
+  CLQI_TRY(clqi_array_reserve(&trace->spans, trace->span_count, 1, &trace->span_capacity,
                               sizeof *trace->spans));
   trace->spans[trace->span_count++] = span;
   clqi_trace_kernel *kernel = &trace->kernels[span.kernel];
@@ -110,17 +110,19 @@ static clq_status add_span(clq_trace *trace, const clq_plan *plan, const clqi_co
   return CLQ_OK;
 }
 
+static clq_status wait_for(const clq_plan *plan, int32_t i, cl_event event) {
+  const clq_status status = clqi_context_note(plan->context, clqi_event_wait(event));
+  return status == CLQ_OK ? CLQ_OK
+                          : clqi_fail_prefix(status, "plan: node %d (%s)",
+                                             (int)plan->commands[i].node, plan->commands[i].op);
+}
+
 /* Waits for all events before it looks at any: an error must not leave work behind that is still
- * running. */
+ * running. `status` is that of enqueueing them. */
 static clq_status collect(clq_trace *trace, const clq_plan *plan, int32_t lane,
-                          const cl_event *events, int32_t count) {
-  clq_status status = CLQ_OK;
+                          const cl_event *events, int32_t count, clq_status status) {
   for (int32_t i = 0; i < count; i++) {
-    const clq_status waited = clqi_event_wait(events[i]);
-    if (waited != CLQ_OK && status == CLQ_OK) {
-      status = clqi_fail_prefix(waited, "plan: node %d (%s)", (int)plan->commands[i].node,
-                                plan->commands[i].op);
-    }
+    CLQI_ALSO(status, wait_for(plan, i, events[i]));
   }
   for (int32_t i = 0; i < count && status == CLQ_OK; i++) {
     status = add_span(trace, plan, &plan->commands[i], lane, events[i]);
@@ -142,18 +144,13 @@ clq_status clq_plan_run_traced(clq_plan *plan, clq_stream *stream, clq_trace *tr
   trace->runs++;
   int32_t enqueued = 0;
   clq_status status = clqi_plan_enqueue(plan, stream, events, &enqueued);
-  const bool complete = status == CLQ_OK;
-  if (complete) {
-    status = collect(trace, plan, lane, events, enqueued);
-  } else {
-    for (int32_t i = 0; i < enqueued && clqi_event_wait(events[i]) == CLQ_OK; i++) {
-    }
-  }
+  status = collect(trace, plan, lane, events, enqueued, status);
   for (int32_t i = 0; i < enqueued; i++) {
     clqi_event_release(events[i]);
   }
   clqi_free(events);
-  return complete && status == CLQ_OK ? clq_stream_finish(stream) : status;
+  CLQI_ALSO(status, clq_stream_finish(stream));
+  return status;
 }
 
 /* --- sums --- */

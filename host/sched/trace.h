@@ -34,13 +34,13 @@ struct clq_trace {
   char device_name[128];
   clqi_trace_span *spans;
   int32_t span_count;
-  int32_t span_capacity;
+  int64_t span_capacity;
   clqi_trace_kernel *kernels;
   int32_t kernel_count;
-  int32_t kernel_capacity;
+  int64_t kernel_capacity;
   cl_command_queue *queues; /* only compared */
   int32_t queue_count;
-  int32_t queue_capacity;
+  int64_t queue_capacity;
   int32_t runs;
 };
 

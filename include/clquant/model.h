@@ -185,8 +185,9 @@ CLQ_API CLQ_NODISCARD clq_status clq_batch_create(clq_session *const *sessions, 
 CLQ_API void clq_batch_destroy(clq_batch *batch);
 
 /** Feeds ids[i] to the batch's session members[i], @p count different ones, and waits. @p members
- *  NULL: all of them, in order. @p logits: host memory, [count, vocabulary]. Other members than in
- *  the last call make a pass that is compiled first: sequences that end may just be left out.
+ *  NULL: all of them, in order. @p logits: host memory, [count, vocabulary]. A set of members that
+ *  is not among the last eight makes a pass that is compiled first: sequences that end may just be
+ *  left out.
  *  CLQ_INVALID_ARGUMENT: an id that is no token, a context that is full; after this and any other
  *  error nothing has been fed to any session. */
 CLQ_API CLQ_NODISCARD clq_status clq_batch_eval(clq_batch *batch, const int32_t *members,

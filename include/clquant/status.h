@@ -4,7 +4,10 @@
  *  No call aborts and none prints. A call that fails returns a nonzero
  *  clq_status; clq_last_error() then holds one sentence, in the calling
  *  thread, that names the operator or file, the argument, what was expected
- *  and what was found. */
+ *  and what was found.
+ *
+ *  A call that creates something sets its result to NULL first, so that after any failure it may
+ *  be given to its destroy call, which ignores NULL. */
 #ifndef CLQUANT_STATUS_H
 #define CLQUANT_STATUS_H
 
@@ -38,7 +41,7 @@ typedef enum clq_status {
   CLQ_NO_DEVICE = 5,     /**< no OpenCL platform, or no device that matches */
   CLQ_BUILD_FAILED = 6,  /**< a kernel did not compile; the text carries the log's start */
   CLQ_DEVICE_ERROR = 7,  /**< an OpenCL call failed; the text names it and its code */
-  CLQ_DEVICE_LOST = 8,   /**< sticky: every later call on the context answers this */
+  CLQ_DEVICE_LOST = 8,   /**< sticky: all later work on the context's device answers this */
   CLQ_BAD_FILE = 9,      /**< a file's content is malformed or hostile */
   CLQ_IO_ERROR = 10,     /**< a file cannot be opened, read or written */
   CLQ_INVALID_STATE = 11 /**< calls in the wrong order, or after an error */
@@ -57,8 +60,8 @@ CLQ_API const char *clq_version(void);
 #define CLQ_VERSION_MINOR 1
 #define CLQ_VERSION_PATCH 0
 
-/** Allocation hooks. All host memory of the library, and of the libraries it
- *  uses for text and JSON, goes through them. */
+/** Allocation hooks. All host memory of the library, that of PCRE2 on its behalf included, goes
+ *  through them; what the OpenCL driver allocates does not. */
 typedef struct clq_allocator {
   void *(*allocate)(void *user, size_t bytes);
   void *(*reallocate)(void *user, void *block, size_t bytes);
@@ -69,7 +72,7 @@ typedef struct clq_allocator {
 /** Installs process-wide allocation hooks; NULL restores malloc and free.
  *  To be called while the library holds no memory, from one thread.
  *  Process-wide and not per context, because files and tokenizers are opened
- *  without a context and the JSON library knows global hooks only. */
+ *  without a context. */
 CLQ_API void clq_set_allocator(const clq_allocator *allocator);
 
 /** What the library says while it works, if anybody listens. */
@@ -83,7 +86,8 @@ typedef enum clq_log_topic {
 /** Receives one line of text without a newline. May be called from any thread. */
 typedef void (*clq_log_fn)(void *user, clq_log_topic topic, const char *text);
 
-/** Sends the topics in @p topics (or-ed clq_log_topic) to @p log. Process-wide.
+/** Sends the topics in @p topics (or-ed clq_log_topic) to @p log; NULL: to nobody. Process-wide: to
+ *  be called from one thread while no other is in a call of the library.
  *  Without this call, CLQ_VERBOSE=dispatch,build,exec,cache sends them to stderr. */
 CLQ_API void clq_set_log(clq_log_fn log, void *user, unsigned topics);
 

@@ -17,6 +17,7 @@ enum { TEXT_BYTES = 256 };
 static atomic_long live[KINDS];
 static atomic_int called[OPENCL_CALLS];
 static atomic_int failing[OPENCL_CALLS]; /* calls until the one that fails, plus one; 0: none */
+static atomic_int failing_code[OPENCL_CALLS];
 
 opencl_objects opencl_live(void) {
   return (opencl_objects){
@@ -65,12 +66,24 @@ void opencl_reset_called(void) {
   }
 }
 
-void opencl_fail(opencl_call call, int skip) { atomic_store(&failing[call], skip + 1); }
+void opencl_fail_with(opencl_call call, int skip, int code) {
+  atomic_store(&failing_code[call], code);
+  atomic_store(&failing[call], skip + 1);
+}
 
-/* Counts the call; true if it is the one to fail. */
-static bool count(opencl_call call) {
+void opencl_fail(opencl_call call, int skip) {
+  static const int codes[OPENCL_CALLS] = {
+      [OPENCL_CREATE_KERNEL] = CL_OUT_OF_HOST_MEMORY,
+      [OPENCL_CREATE_BUFFER] = CL_MEM_OBJECT_ALLOCATION_FAILURE,
+  };
+  opencl_fail_with(call, skip, codes[call] == CL_SUCCESS ? CL_OUT_OF_RESOURCES : codes[call]);
+}
+
+/* Counts the call; what it fails with, or CL_SUCCESS. */
+static cl_int count(opencl_call call) {
   (void)atomic_fetch_add(&called[call], 1);
-  return atomic_load(&failing[call]) > 0 && atomic_fetch_sub(&failing[call], 1) == 1;
+  const bool now = atomic_load(&failing[call]) > 0 && atomic_fetch_sub(&failing[call], 1) == 1;
+  return now ? atomic_load(&failing_code[call]) : CL_SUCCESS;
 }
 
 static void *refuse(cl_int *code, cl_int why) {
@@ -102,6 +115,15 @@ static cl_int enqueued(cl_int code, const cl_event *event) {
   add(EVENT, code == CL_SUCCESS && event != NULL);
   return code;
 }
+
+/* Counts a call that returns a code; returns if it is the one to fail. */
+#define FAIL_IF_WANTED(call)            \
+  do {                                  \
+    const cl_int failure = count(call); \
+    if (failure != CL_SUCCESS) {        \
+      return failure;                   \
+    }                                   \
+  } while (0)
 
 /* WRAP(f): declares what --wrap=f renames; __real_f is OpenCL's. */
 #define WRAP(f) __typeof__(f) __real_##f, __wrap_##f
@@ -161,8 +183,9 @@ cl_command_queue __wrap_clCreateCommandQueueWithProperties(cl_context context, c
 WRAP(clCreateBuffer);
 cl_mem __wrap_clCreateBuffer(cl_context context, cl_mem_flags flags, size_t bytes, void *host,
                              cl_int *code) {
-  if (count(OPENCL_CREATE_BUFFER)) {
-    return refuse(code, CL_MEM_OBJECT_ALLOCATION_FAILURE);
+  const cl_int failure = count(OPENCL_CREATE_BUFFER);
+  if (failure != CL_SUCCESS) {
+    return refuse(code, failure);
   }
   cl_mem made = __real_clCreateBuffer(context, flags, bytes, host, code);
   add(BUFFER, made != NULL);
@@ -198,8 +221,9 @@ cl_program __wrap_clCreateProgramWithBinary(cl_context context, cl_uint count,
 
 WRAP(clCreateKernel);
 cl_kernel __wrap_clCreateKernel(cl_program program, const char *name, cl_int *code) {
-  if (count(OPENCL_CREATE_KERNEL)) {
-    return refuse(code, CL_OUT_OF_HOST_MEMORY);
+  const cl_int failure = count(OPENCL_CREATE_KERNEL);
+  if (failure != CL_SUCCESS) {
+    return refuse(code, failure);
   }
   cl_kernel made = __real_clCreateKernel(program, name, code);
   add(KERNEL, made != NULL);
@@ -220,9 +244,7 @@ cl_int __wrap_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, c
                                      const size_t *offset, const size_t *global,
                                      const size_t *local, cl_uint waits, const cl_event *wait,
                                      cl_event *event) {
-  if (count(OPENCL_ENQUEUE_KERNEL)) {
-    return CL_OUT_OF_RESOURCES;
-  }
+  FAIL_IF_WANTED(OPENCL_ENQUEUE_KERNEL);
   return enqueued(
       __real_clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, waits, wait, event),
       event);
@@ -232,6 +254,7 @@ WRAP(clEnqueueReadBuffer);
 cl_int __wrap_clEnqueueReadBuffer(cl_command_queue queue, cl_mem from, cl_bool blocking,
                                   size_t offset, size_t bytes, void *to, cl_uint waits,
                                   const cl_event *wait, cl_event *event) {
+  FAIL_IF_WANTED(OPENCL_READ);
   return enqueued(
       __real_clEnqueueReadBuffer(queue, from, blocking, offset, bytes, to, waits, wait, event),
       event);
@@ -241,6 +264,7 @@ WRAP(clEnqueueWriteBuffer);
 cl_int __wrap_clEnqueueWriteBuffer(cl_command_queue queue, cl_mem to, cl_bool blocking,
                                    size_t offset, size_t bytes, const void *from, cl_uint waits,
                                    const cl_event *wait, cl_event *event) {
+  FAIL_IF_WANTED(OPENCL_WRITE);
   return enqueued(
       __real_clEnqueueWriteBuffer(queue, to, blocking, offset, bytes, from, waits, wait, event),
       event);
@@ -261,6 +285,7 @@ cl_int __wrap_clEnqueueCopyBufferRect(cl_command_queue queue, cl_mem from, cl_me
                                       const size_t *region, size_t from_row, size_t from_slice,
                                       size_t to_row, size_t to_slice, cl_uint waits,
                                       const cl_event *wait, cl_event *event) {
+  FAIL_IF_WANTED(OPENCL_COPY_RECT);
   return enqueued(
       __real_clEnqueueCopyBufferRect(queue, from, to, from_origin, to_origin, region, from_row,
                                      from_slice, to_row, to_slice, waits, wait, event),
@@ -280,6 +305,10 @@ WRAP(clEnqueueMapBuffer);
 void *__wrap_clEnqueueMapBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking,
                                 cl_map_flags flags, size_t offset, size_t bytes, cl_uint waits,
                                 const cl_event *wait, cl_event *event, cl_int *code) {
+  const cl_int failure = count(OPENCL_MAP);
+  if (failure != CL_SUCCESS) {
+    return refuse(code, failure);
+  }
   void *mapped = __real_clEnqueueMapBuffer(queue, buffer, blocking, flags, offset, bytes, waits,
                                            wait, event, code);
   add(EVENT, mapped != NULL && event != NULL);
@@ -289,31 +318,53 @@ void *__wrap_clEnqueueMapBuffer(cl_command_queue queue, cl_mem buffer, cl_bool b
 WRAP(clEnqueueUnmapMemObject);
 cl_int __wrap_clEnqueueUnmapMemObject(cl_command_queue queue, cl_mem object, void *mapped,
                                       cl_uint waits, const cl_event *wait, cl_event *event) {
+  FAIL_IF_WANTED(OPENCL_UNMAP);
   return enqueued(__real_clEnqueueUnmapMemObject(queue, object, mapped, waits, wait, event), event);
 }
 
 WRAP(clEnqueueMarkerWithWaitList);
 cl_int __wrap_clEnqueueMarkerWithWaitList(cl_command_queue queue, cl_uint waits,
                                           const cl_event *wait, cl_event *event) {
+  FAIL_IF_WANTED(OPENCL_MARKER);
   return enqueued(__real_clEnqueueMarkerWithWaitList(queue, waits, wait, event), event);
 }
 
 WRAP(clEnqueueBarrierWithWaitList);
 cl_int __wrap_clEnqueueBarrierWithWaitList(cl_command_queue queue, cl_uint waits,
                                            const cl_event *wait, cl_event *event) {
+  FAIL_IF_WANTED(OPENCL_BARRIER);
   return enqueued(__real_clEnqueueBarrierWithWaitList(queue, waits, wait, event), event);
 }
 
-/* --- counted only --- */
+/* --- other calls --- */
 
 WRAP(clSetKernelArg);
 cl_int __wrap_clSetKernelArg(cl_kernel kernel, cl_uint index, size_t bytes, const void *value) {
-  (void)count(OPENCL_SET_ARG);
+  FAIL_IF_WANTED(OPENCL_SET_ARG);
   return __real_clSetKernelArg(kernel, index, bytes, value);
 }
 
 WRAP(clFlush);
 cl_int __wrap_clFlush(cl_command_queue queue) {
-  (void)count(OPENCL_FLUSH);
+  FAIL_IF_WANTED(OPENCL_FLUSH);
   return __real_clFlush(queue);
+}
+
+/* Waits in any case, so that a test may look at what the device did. */
+WRAP(clFinish);
+cl_int __wrap_clFinish(cl_command_queue queue) {
+  const cl_int code = __real_clFinish(queue);
+  FAIL_IF_WANTED(OPENCL_FINISH);
+  return code;
+}
+
+WRAP(clGetEventInfo);
+cl_int __wrap_clGetEventInfo(cl_event event, cl_event_info info, size_t bytes, void *value,
+                             size_t *returned) {
+  const cl_int code = __real_clGetEventInfo(event, info, bytes, value, returned);
+  if (code == CL_SUCCESS && info == CL_EVENT_COMMAND_EXECUTION_STATUS && value != NULL) {
+    const cl_int failure = count(OPENCL_COMMAND);
+    *(cl_int *)value = failure != CL_SUCCESS ? failure : *(cl_int *)value;
+  }
+  return code;
 }

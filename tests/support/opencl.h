@@ -20,7 +20,16 @@ typedef enum opencl_call {
   OPENCL_CREATE_KERNEL,
   OPENCL_CREATE_BUFFER,
   OPENCL_ENQUEUE_KERNEL,
+  OPENCL_READ,
+  OPENCL_WRITE,
+  OPENCL_COPY_RECT,
+  OPENCL_MAP,
+  OPENCL_UNMAP,
+  OPENCL_MARKER,
+  OPENCL_BARRIER,
   OPENCL_FLUSH,
+  OPENCL_FINISH,
+  OPENCL_COMMAND, /* an event asked for the state of its command: a failed one after it was taken */
   OPENCL_CALLS
 } opencl_call;
 
@@ -28,7 +37,9 @@ typedef enum opencl_call {
 int opencl_called(opencl_call call);
 void opencl_reset_called(void);
 /* The call fails once, `skip` calls from now (0: the next), with the code that running out of
- * memory or resources gives; -1: never. Not for OPENCL_SET_ARG and OPENCL_FLUSH. */
+ * memory or resources gives; -1: never. */
 void opencl_fail(opencl_call call, int skip);
+/* The same with a code of OpenCL's, as CL_DEVICE_NOT_AVAILABLE. */
+void opencl_fail_with(opencl_call call, int skip, int code);
 
 #endif
