@@ -127,7 +127,7 @@ static float leave(const clqi_ref_norm *n, const clqi_ref_norm_stats *s, float t
 
 void clqi_ref_norm_rows(const clqi_ref_norm *n, int64_t rows, int64_t cols, float *out, float *mean,
                         float *rstd) {
-  float *t = malloc((size_t)cols * sizeof *t);
+  float *t = calloc((size_t)cols, sizeof *t);
   for (int64_t r = 0; t != NULL && r < rows; ++r) {
     enter(n, n->x + r * cols, n->residual == NULL ? NULL : n->residual + r * cols, cols, t);
     const clqi_ref_norm_stats s =
