@@ -59,8 +59,7 @@ static void reference(bench_case *c, int64_t row, float *out) {
   for (int64_t i = 0; s->residual != NULL && i < cols; ++i) {
     s->sum[i] = s->residual[row * cols + i];
   }
-  clqi_ref_rmsnorm(s->x + row * cols, s->sum, s->gamma, 1e-5f, 1, cols, s->args.x.dtype == CLQ_F16,
-                   out);
+  clqi_ref_rmsnorm(s->x + row * cols, s->sum, s->gamma, 1e-5f, 1, cols, s->args.x.dtype, out);
 }
 
 static void check(bench_case *c) {

@@ -46,11 +46,11 @@ static inline float16 load_cache16(const __global cache_t *p) { return vload16(0
 #endif
 
 /* What the kernels of this file take. Strides are in elements; scale and sum planes of `out` are
- * there with CLQ_OUT_Q8 only, sums even then only if wanted. */
+ * there with CLQ_I8 only, sums even then only if wanted. */
 #define ATTENTION_ARGS                                                                         \
   CLQ_TENSOR(const float, q), CLQ_TENSOR(const cache_t, k_cache),                              \
       CLQ_TENSOR(const cache_t, v_cache), CLQ_TENSOR(const int, position),                     \
-      CLQ_TENSOR(CLQ_OUT_T, out), CLQ_TENSOR(float, out_scale), CLQ_TENSOR(int, out_sum),      \
+      CLQ_TENSOR(clq_out, out), CLQ_TENSOR(float, out_scale), CLQ_TENSOR(int, out_sum),      \
       __global int *error_word, const long rows, const int heads, const int kv_heads,          \
       const long capacity, const long q_row, const long q_head, const long k_head,             \
       const long v_head, const long out_row, const float scale
@@ -60,7 +60,7 @@ static inline float16 load_cache16(const __global cache_t *p) { return vload16(0
   CLQ_AT(const cache_t, k_cache); \
   CLQ_AT(const cache_t, v_cache); \
   CLQ_AT(const int, position);  \
-  CLQ_AT(CLQ_OUT_T, out);       \
+  CLQ_AT(clq_out, out);       \
   CLQ_AT(float, out_scale);     \
   CLQ_AT(int, out_sum);
 
@@ -91,7 +91,7 @@ static inline long visible_keys(long past, long row, long capacity, __global int
   return keys;
 }
 
-#if CLQ_OUT == CLQ_OUT_Q8
+#if CLQ_OUT == CLQ_I8
 /* Group g of a head from its values before they are divided by the line's sum. */
 static inline void store_group(float16 x0, float16 x1, float inverse, int g,
                                __global char *out, __global float *scale, __global int *sum) {
@@ -188,7 +188,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void attent
 
   const float inverse = line_inverse(l);
   out += row * out_row + head * CLQ_HEAD_DIM;
-#if CLQ_OUT == CLQ_OUT_Q8
+#if CLQ_OUT == CLQ_I8
   const long groups = (row * heads + head) * (CLQ_HEAD_DIM / 32);
   for (int g = lid; g < CLQ_HEAD_DIM / 32; g += CLQ_WORK_ITEMS) {
     store_group(vload16(2 * g, sums), vload16(2 * g + 1, sums), inverse, g, out,
@@ -370,9 +370,9 @@ static inline void add_part(line *it, bool first, float chunk_m, float chunk_l,
   }
 }
 
-static inline void store_line(const float16 *sums, float inverse, __global CLQ_OUT_T *out,
+static inline void store_line(const float16 *sums, float inverse, __global clq_out *out,
                               __global float *out_scale, __global int *out_sum) {
-#if CLQ_OUT == CLQ_OUT_Q8
+#if CLQ_OUT == CLQ_I8
   for (int g = 0; g < CLQ_HEAD_DIM / 32; g++) {
     store_group(sums[2 * g], sums[2 * g + 1], inverse, g, out, out_scale, out_sum);
   }

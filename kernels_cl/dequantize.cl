@@ -1,5 +1,6 @@
-/* int8 codes to floats: scale * (code - zero), rounded once. */
+/* 8-bit codes to floats: scale * (code - zero), rounded once. */
 #include "lib/emit.h"
+#include "lib/input.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
 
@@ -8,22 +9,24 @@
 /* How the column moves in the plane of scales, from the host:
  *   plane element = row * row_step + col / group   (group large: one a row; row_step 0: shared) */
 #define DEQUANTIZE_ARGS                                                                         \
-  CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, scale), CLQ_TENSOR(const int, zero),       \
-      CLQ_TENSOR(CLQ_OUT_T, out), const long cols, const long x_stride, const long out_stride,  \
+  CLQ_TENSOR(const clq_x, x), CLQ_TENSOR(const float, scale), CLQ_TENSOR(const int, zero),       \
+      CLQ_TENSOR(clq_out, out), const long cols, const long x_stride, const long out_stride,  \
       const long row_step, const long group
 
 #define DEQUANTIZE_AT(row)                                                      \
-  const __global char *x = x_base + x_start + (row) * x_stride;                 \
+  const __global clq_x *x = x_base + x_start + (row) * x_stride;                 \
   const __global float *scale = scale_base + scale_start + (row) * row_step;    \
   const __global int *zero = zero_base + zero_start + (row) * row_step;         \
-  __global CLQ_OUT_T *out = out_base + out_start + (row) * out_stride
+  __global clq_out *out = out_base + out_start + (row) * out_stride
 
-static inline void store_value(char code, float scale, int zero, __global CLQ_OUT_T *out, long i) {
-  const float v = scale * (float)((int)code - zero);
-#if CLQ_OUT == CLQ_OUT_F16
+static inline void store_value(int code, float scale, int zero, __global clq_out *out, long i) {
+  const float v = scale * (float)(code - zero);
+#if CLQ_OUT == CLQ_F16
   vstore_half_rte(v, i, out);
+#elif CLQ_OUT == CLQ_BF16
+  out[i] = clq_bf16_from_f32(v);
 #else
-  out[i] = (CLQ_OUT_T)v;
+  out[i] = (clq_out)v;
 #endif
 }
 

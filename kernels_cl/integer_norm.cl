@@ -209,12 +209,6 @@ DEFINE_LOAD(load_x, x_t)
 DEFINE_LOAD(load_uchar, uchar)
 DEFINE_LOAD(load_int, int)
 
-#if CLQ_OUT == 4
-#define CODES(y) convert_char16(y)
-#else
-#define CODES(y) as_char16(convert_uchar16(y))
-#endif
-
 /* One work-item a row. */
 __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
   enum { BLOCK = 4096 }; /* columns whose q' (2^21) sum to 2^29 in each of 16 lanes */
@@ -264,7 +258,7 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
         code16(VALUES(i), load_int(multiplier, i, cols, 0), b, norm, a);
     /* Beyond the end multiplier and bias are 0, and so is the code. */
     codes += y;
-    clq_row_store_i8(CODES(y), (__global char *)out, i, cols);
+    CLQ_ROW_STORE(CLQ_OUT)(y, out, i, cols);
   }
   if (sum_base != 0) {
     sum_base[sum_start + row] = clq_fold_add16i(codes);

@@ -6,12 +6,10 @@
 
 #pragma OPENCL FP_CONTRACT OFF
 
-/* Always built with CLQ_OUT=CLQ_OUT_Q8; the other values only serve to compile this file alone. */
+/* Always built for codes; other values of CLQ_OUT only serve to compile this file alone. */
 
-#define QUANTIZE_ARGS                                                                          \
-  CLQ_TENSOR(const clq_x, x), CLQ_TENSOR(CLQ_OUT_T, out), CLQ_TENSOR(float, scale),            \
-      CLQ_TENSOR(int, sum), const long cols, const long x_stride, const long out_stride,       \
-      const long group
+#define QUANTIZE_ARGS \
+  CLQ_TENSOR(const clq_x, x), CLQ_OUT_ARGS, const long cols, const long x_stride
 
 #if CLQ_ON_CPU
 
@@ -19,10 +17,9 @@
 __kernel void quantize_rows(QUANTIZE_ARGS) {
   const long row = get_global_id(0);
   const __global clq_x *x = x_base + x_start + row * x_stride;
-  __global CLQ_OUT_T *out = out_base + out_start + row * out_stride;
-  CLQ_EMIT_PLANES(row * ((cols + group - 1) / group));
+  CLQ_OUT_ROW(o, row, 0L, cols);
 #define VALUE(i, end) CLQ_ROW_LOAD_X(x, (i), (end))
-  CLQ_EMIT_ROW(VALUE, cols, group, out, row_scale, row_sum)
+  CLQ_EMIT_ROW(VALUE, cols, o)
 }
 
 #else
@@ -35,11 +32,10 @@ __kernel void quantize_group(QUANTIZE_ARGS, const long chunk) {
   const long begin = (long)get_group_id(1) * chunk;
   const long width = min(chunk, cols - begin);
   const __global clq_x *x = x_base + x_start + row * x_stride + begin;
-  __global CLQ_OUT_T *out = out_base + out_start + row * out_stride + begin;
-  CLQ_EMIT_PLANES(row * ((cols + group - 1) / group) + begin / group);
+  CLQ_OUT_ROW(o, row, begin, cols);
   CLQ_EMIT_SCRATCH(scratch);
 #define VALUE(i, end) CLQ_QUAD_LOAD_X(x, (i), (end))
-  CLQ_EMIT_ROW_GROUP(VALUE, width, group, out, row_scale, row_sum, scratch)
+  CLQ_EMIT_ROW_GROUP(VALUE, width, o, scratch)
 }
 
 #endif

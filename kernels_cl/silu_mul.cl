@@ -6,10 +6,9 @@
 
 #pragma OPENCL FP_CONTRACT OFF
 
-#define SILU_MUL_ARGS                                                                          \
-  CLQ_TENSOR(const float, gate), CLQ_TENSOR(const float, up), CLQ_TENSOR(CLQ_OUT_T, out),      \
-      CLQ_TENSOR(float, scale), CLQ_TENSOR(int, sum), const long cols, const long gate_stride, \
-      const long up_stride, const long out_stride, const long group
+#define SILU_MUL_ARGS                                                                     \
+  CLQ_TENSOR(const float, gate), CLQ_TENSOR(const float, up), CLQ_OUT_ARGS, const long cols, \
+      const long gate_stride, const long up_stride
 
 #if CLQ_ON_CPU
 
@@ -18,12 +17,11 @@ __kernel void silu_mul_rows(SILU_MUL_ARGS) {
   const long row = get_global_id(0);
   const __global float *gate = gate_base + gate_start + row * gate_stride;
   const __global float *up = up_base + up_start + row * up_stride;
-  __global CLQ_OUT_T *out = out_base + out_start + row * out_stride;
-  CLQ_EMIT_PLANES(row * ((cols + group - 1) / group));
+  CLQ_OUT_ROW(o, row, 0L, cols);
 #define GATE(i, end) clq_row_load_f32(gate, (i), (end))
 #define VALUE(i, end) \
   ((GATE(i, end) * clq_sigmoid16(GATE(i, end))) * clq_row_load_f32(up, (i), (end)))
-  CLQ_EMIT_ROW(VALUE, cols, group, out, row_scale, row_sum)
+  CLQ_EMIT_ROW(VALUE, cols, o)
 }
 
 #else
@@ -43,11 +41,10 @@ __kernel void silu_mul_group(SILU_MUL_ARGS, const long chunk) {
   const long width = min(chunk, cols - begin);
   const __global float *gate = gate_base + gate_start + row * gate_stride + begin;
   const __global float *up = up_base + up_start + row * up_stride + begin;
-  __global CLQ_OUT_T *out = out_base + out_start + row * out_stride + begin;
-  CLQ_EMIT_PLANES(row * ((cols + group - 1) / group) + begin / group);
+  CLQ_OUT_ROW(o, row, begin, cols);
   CLQ_EMIT_SCRATCH(scratch);
 #define VALUE(i, end) silu_mul_quad(gate, up, (i), (end))
-  CLQ_EMIT_ROW_GROUP(VALUE, width, group, out, row_scale, row_sum, scratch)
+  CLQ_EMIT_ROW_GROUP(VALUE, width, o, scratch)
 }
 
 #endif

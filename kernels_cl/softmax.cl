@@ -289,10 +289,10 @@ static inline out16 output(float16 p) {
   return convert_uchar16(as_int16(p + 0x1.8p+23f) & 255);
 }
 static inline void store_whole(out16 v, __global out_t *out) {
-  clq_store_i8(as_char16(v), (__global char *)out);
+  clq_store_u8(v, out);
 }
 static inline void store_part(out16 v, __global out_t *out, long i, long end) {
-  clq_row_store_i8(as_char16(v), (__global char *)out, i, end);
+  clq_row_store_u8(convert_int16(v), out, i, end);
 }
 #else
 typedef float16 out16;

@@ -100,6 +100,109 @@ Test(quantize, tiny_shapes_in_every_form) {
   }
 }
 
+/* Codes with a zero point: found, or with the scales given. */
+static void check_affine(const test_device *d, int64_t cols, clq_dtype type, clq_granularity per,
+                         int64_t group_word) {
+  const int32_t lo = type == CLQ_U8 ? 0 : -128;
+  const bool given = per == CLQ_PER_TENSOR || per == CLQ_PER_CHANNEL;
+  const int64_t group = per == CLQ_PER_GROUP ? group_word : cols;
+  const int64_t per_row = (cols + group - 1) / group;
+  const size_t n = (size_t)(ROWS * cols);
+  const size_t planes = per == CLQ_PER_CHANNEL ? (size_t)cols
+                        : given                ? 1
+                                               : (size_t)(ROWS * per_row);
+  const size_t sum_count = given ? ROWS : planes;
+  float *x = malloc(n * 4);
+  float *scales = malloc(planes * 4);
+  int32_t *zeros = malloc(planes * 4);
+  int32_t *sums = malloc(sum_count * 4);
+  int32_t *codes = malloc(n * 4);
+  test_random random = {(uint64_t)cols};
+  for (size_t i = 0; i < n; ++i) {
+    x[i] = test_random_normal(&random) * (i % 89 == 0 ? 40.0f : 1.0f) + 0.5f;
+  }
+  for (size_t i = 0; i < planes; ++i) {
+    scales[i] = 0.01f * (1.5f + test_random_float(&random));
+    zeros[i] = test_random_int(&random, -30, 30);
+  }
+  test_buffer xb = test_buffer_new(d, x, n * 4);
+  test_buffer ob = test_buffer_new(d, NULL, n);
+  test_buffer sb = test_buffer_new(d, scales, planes * 4);
+  test_buffer zb = test_buffer_new(d, zeros, planes * 4);
+  test_buffer ub = test_buffer_new(d, NULL, sum_count * 4);
+  const clq_quant quant = {.per = per,
+                           .group = per == CLQ_PER_GROUP ? (int32_t)group : 0,
+                           .scale = sb.mem,
+                           .zero = zb.mem,
+                           .sum = ub.mem};
+  test_ok(clq_quantize(d->stream,
+                       &(clq_quantize_args){.x = {xb.mem, CLQ_F32, {ROWS, cols}},
+                                            .out = {ob.mem, type, {ROWS, cols}, .quant = quant}}));
+  for (int64_t r = 0; r < ROWS; ++r) {
+    for (int64_t g = 0; g < per_row; ++g) {
+      const int64_t begin = r * cols + g * group;
+      const int64_t count = g * group + group <= cols ? group : cols - g * group;
+      const int64_t plane = r * per_row + g;
+      if (!given) {
+        sums[plane] = clqi_ref_quantize_asymmetric(x + begin, count, lo, codes + begin,
+                                                   &scales[plane], &zeros[plane]);
+        continue;
+      }
+      sums[r] = 0;
+      for (int64_t i = 0; i < cols; ++i) {
+        const int64_t at = per == CLQ_PER_CHANNEL ? i : 0;
+        codes[begin + i] =
+            clqi_ref_affine_code(x[begin + i], clqi_ref_div(1.0f, scales[at]), zeros[at], lo);
+        sums[r] += codes[begin + i];
+      }
+    }
+  }
+  unsigned char *got = malloc(n);
+  float *got_scales = malloc(planes * 4);
+  int32_t *got_zeros = malloc(planes * 4);
+  int32_t *got_sums = malloc(sum_count * 4);
+  test_buffer_read(d, &ob, got);
+  test_buffer_read(d, &sb, got_scales);
+  test_buffer_read(d, &zb, got_zeros);
+  test_buffer_read(d, &ub, got_sums);
+  for (size_t i = 0; i < n; ++i) {
+    const int32_t code = type == CLQ_U8 ? got[i] : (int8_t)got[i];
+    cr_assert_eq(code, codes[i], "element %zu of %lld, per %d: %d, expected %d", i, (long long)cols,
+                 (int)per, (int)code, (int)codes[i]);
+  }
+  cr_assert_arr_eq(got_scales, scales, planes * 4);
+  cr_assert_arr_eq(got_zeros, zeros, planes * 4);
+  cr_assert_arr_eq(got_sums, sums, sum_count * 4);
+  test_buffer *all[] = {&xb, &ob, &sb, &zb, &ub};
+  for (int i = 0; i < 5; ++i) {
+    test_buffer_free(all[i]);
+  }
+  free(x);
+  free(scales);
+  free(zeros);
+  free(sums);
+  free(codes);
+  free(got);
+  free(got_scales);
+  free(got_zeros);
+  free(got_sums);
+}
+
+static void sweep_affine(clq_dtype type, clq_granularity per, int64_t group) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (size_t w = 0; w < sizeof widths / sizeof widths[0]; ++w) {
+      check_affine(&f.device, widths[w], type, per, group);
+    }
+    saw(&f);
+  }
+}
+
+Test(quantize, asymmetric_per_token) { sweep_affine(CLQ_I8, CLQ_PER_TOKEN, 0); }
+Test(quantize, asymmetric_per_group) { sweep_affine(CLQ_U8, CLQ_PER_GROUP, 32); }
+Test(quantize, asymmetric_per_odd_group) { sweep_affine(CLQ_U8, CLQ_PER_GROUP, 24); }
+Test(quantize, given_per_tensor) { sweep_affine(CLQ_I8, CLQ_PER_TENSOR, 0); }
+Test(quantize, given_per_channel) { sweep_affine(CLQ_U8, CLQ_PER_CHANNEL, 0); }
+
 /* Half a step rounds to the even code, and +-absmax is +-127. */
 Test(quantize, reference_rounds_half_to_even_and_is_within_half_a_step) {
   float x[8] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, -127.0f};

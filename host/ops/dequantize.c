@@ -18,9 +18,10 @@ static clq_status check(const clq_context *context, const void *args) {
   const clq_dequantize_args *a = args;
   const unsigned any = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_CHANNEL) | CLQI_GR(CLQ_PER_TOKEN) |
                        CLQI_GR(CLQ_PER_GROUP);
-  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_I8)));
+  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8)));
   CLQI_TRY(clqi_check_quant(NAME, "x", &a->x, any, 0));
-  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16)));
+  const unsigned floats = CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16);
+  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, floats));
   return clqi_check_output(NAME, &a->out, a->x.shape[0], a->x.shape[1]);
 }
 
@@ -54,8 +55,10 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   int64_t row_step = 0;
   int64_t group = cols;
   plane_walk(&a->x, cols, &row_step, &group);
+  char options[CLQI_OPTIONS_BYTES];
+  clqi_options(options, "-DCLQ_X=%d %s", (int)a->x.dtype, clqi_emit_option(&a->out));
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, clqi_emit_option(&a->out));
+  clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_scale(&l, &a->x);
   clqi_arg_zero(&l, &a->x);

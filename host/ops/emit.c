@@ -5,8 +5,10 @@
 
 #include "runtime/checked.h"
 
-/* lib/emit.h names output types by the numbers of clq_dtype. */
-_Static_assert(CLQ_F32 == 1 && CLQ_F16 == 2 && CLQ_I8 == 4, "CLQ_OUT_* of lib/emit.h");
+/* Device code names types by the numbers of clq_dtype. */
+_Static_assert(CLQ_F32 == 1 && CLQ_F16 == 2 && CLQ_BF16 == 3 && CLQ_I8 == 4 && CLQ_U8 == 5 &&
+                   CLQ_I32 == 6,
+               "CLQ_F32 ... of lib/types.h");
 
 enum {
   GROUP = 256, /* CLQ_GROUP of lib/emit_group.h: the most work-items of a group */
@@ -33,27 +35,56 @@ void clqi_infer_shape(clq_tensor *out, const clq_tensor *like) {
   }
 }
 
+static bool is_codes(const clq_tensor *t) { return t->dtype == CLQ_I8 || t->dtype == CLQ_U8; }
+
 clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows, int64_t cols) {
-  const unsigned types = CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_I8);
+  const unsigned types =
+      CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16) | CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8);
+  const unsigned all = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_CHANNEL) | CLQI_GR(CLQ_PER_TOKEN) |
+                       CLQI_GR(CLQ_PER_GROUP);
   CLQI_TRY(clqi_check_tensor(op, "out", out, 2, types));
   CLQI_TRY(clqi_check_extent(op, "out", out, 0, rows, "rows of the input"));
   CLQI_TRY(clqi_check_extent(op, "out", out, 1, cols, "cols of the input"));
-  CLQI_TRY(clqi_check_quant(op, "out", out, CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP), 0));
-  if (out->dtype == CLQ_I8 && clqi_emit_group(out, cols) > INT32_MAX / 127) {
+  CLQI_TRY(clqi_check_quant(op, "out", out, all, 0));
+  if (is_codes(out) && clqi_emit_group(out, cols) > INT32_MAX / 255) {
     return clqi_fail(CLQ_UNSUPPORTED,
                      "%s: %lld codes share a scale, whose sum may not fit an int32", op,
                      (long long)clqi_emit_group(out, cols));
   }
-  CLQI_REQUIRE(out->quant.zero == NULL, "%s: out is symmetric; its zero plane must be absent", op);
+  if (out->dtype == CLQ_U8 && !clqi_scales_given(out) && out->quant.zero == NULL) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "%s: out is u8 without a zero point; give a zero plane, or use i8", op);
+  }
   return CLQ_OK;
 }
 
 const char *clqi_emit_option(const clq_tensor *out) {
-  switch (out->dtype) {
-    case CLQ_F16: return "-DCLQ_OUT=2";
-    case CLQ_I8: return "-DCLQ_OUT=4";
-    default: return "-DCLQ_OUT=1";
+  static const char *const floats[] = {"-DCLQ_OUT=1", "-DCLQ_OUT=2", "-DCLQ_OUT=3"};
+  static const char *const codes[][3] = {
+      {"-DCLQ_OUT=4", "-DCLQ_OUT=4 -DCLQ_CODES=1", "-DCLQ_OUT=4 -DCLQ_CODES=2"},
+      {"-DCLQ_OUT=5", "-DCLQ_OUT=5 -DCLQ_CODES=1", "-DCLQ_OUT=5 -DCLQ_CODES=2"}};
+  if (!is_codes(out)) {
+    return floats[out->dtype - CLQ_F32];
   }
+  return codes[out->dtype - CLQ_I8][clqi_scales_given(out) ? 2 : out->quant.zero != NULL];
+}
+
+const char *clqi_stream_option(const clq_context *context, const clqi_variant *variant,
+                               const clq_tensor *out) {
+  const double bytes =
+      (double)out->shape[0] * (double)out->shape[1] * (double)clq_dtype_bytes(out->dtype);
+  const bool large = (variant->needs & CLQI_BIT(CPU)) != 0 && bytes > (double)context->cache_bytes;
+  return large ? " -DCLQ_STREAM=1" : "";
+}
+
+void clqi_arg_out(clqi_launch *launch, const clq_tensor *out, int64_t cols) {
+  clqi_arg_tensor(launch, out);
+  clqi_arg_scale(launch, out);
+  clqi_arg_zero(launch, out);
+  clqi_arg_sum(launch, out);
+  clqi_arg_i64(launch, clqi_stride(out, 2, 0));
+  clqi_arg_i64(launch, clqi_emit_group(out, cols));
+  clqi_arg_i64(launch, out->quant.per == CLQ_PER_CHANNEL);
 }
 
 int64_t clqi_emit_group(const clq_tensor *out, int64_t cols) {
@@ -98,8 +129,10 @@ clq_status clqi_launch_rows(clqi_launch *launch, const clqi_variant *variant, in
 /* Columns of one work-group: about a quad for each work-item, and whole groups. */
 static int64_t chunk_of(const clq_tensor *out, int64_t cols, int64_t span) {
   switch (out->quant.per) {
-    case CLQ_PER_TOKEN: return cols;
     case CLQ_PER_GROUP: return clqi_div_up(span, out->quant.group) * out->quant.group;
+    case CLQ_PER_TENSOR:
+    case CLQ_PER_CHANNEL: return out->quant.sum == NULL ? span : cols;
+    case CLQ_PER_TOKEN: return cols;
     default: return span;
   }
 }

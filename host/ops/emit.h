@@ -14,11 +14,19 @@ void clqi_options(char options[CLQI_OPTIONS_BYTES], const char *format, ...)
 /* An output whose shape is all zero takes that of the input. */
 void clqi_infer_shape(clq_tensor *out, const clq_tensor *like);
 
-/* `out` is f32 or f16, or i8 per token or per group, [rows, cols]. */
+/* `out` is a float, or i8 or u8 quantized in any way that lib/emit.h has, [rows, cols]. */
 clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows, int64_t cols);
 
-/* "-DCLQ_OUT=n" as lib/emit.h reads it. */
+/* "-DCLQ_OUT=n -DCLQ_CODES=n" as lib/emit.h reads it. */
 const char *clqi_emit_option(const clq_tensor *out);
+
+/* " -DCLQ_STREAM=1" where the variant is for CPUs and `out` is more than the device's caches hold,
+ * else "". */
+const char *clqi_stream_option(const clq_context *context, const clqi_variant *variant,
+                               const clq_tensor *out);
+
+/* The arguments CLQ_OUT_ARGS of lib/emit.h. */
+void clqi_arg_out(clqi_launch *launch, const clq_tensor *out, int64_t cols);
 
 /* Elements that share a scale: the group, or cols. */
 int64_t clqi_emit_group(const clq_tensor *out, int64_t cols);

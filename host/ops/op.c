@@ -90,7 +90,7 @@ static clq_status check_strides(const char *op, const char *arg, const clq_tenso
 /* Of what describes quantization, nothing is given that would be passed over. */
 static clq_status check_quant_given(const char *op, const char *arg, const clq_tensor *t) {
   const clq_quant *q = &t->quant;
-  const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8;
+  const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8 || t->dtype == CLQ_I32;
   CLQI_REQUIRE(codes || q->per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
                clq_dtype_name(t->dtype));
   const char *plane = q->scale != NULL  ? "scale"
@@ -150,7 +150,7 @@ static const char *granularity_name(clq_granularity per) {
 clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
                             int32_t group_fixed) {
   const clq_quant *q = &t->quant;
-  if (t->dtype != CLQ_I8 && t->dtype != CLQ_U8) {
+  if (t->dtype != CLQ_I8 && t->dtype != CLQ_U8 && t->dtype != CLQ_I32) {
     return CLQ_OK;
   }
   CLQI_REQUIRE(q->per != 0, "%s: %s is %s, so quant.per must say what shares a scale", op, arg,
@@ -182,6 +182,11 @@ int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols) {
   return 0;
 }
 
+int64_t clqi_sum_count(const clq_tensor *t, int64_t rows, int64_t cols) {
+  const bool shared = t->quant.per == CLQ_PER_TENSOR || t->quant.per == CLQ_PER_CHANNEL;
+  return shared ? rows : clqi_scale_count(t, rows, cols);
+}
+
 /* What checks of one argument's buffers need to know of it. */
 typedef struct argument {
   const clq_context *context;
@@ -196,6 +201,7 @@ typedef struct part {
   cl_mem mem; /* NULL: absent */
   uint64_t offset;
   uint64_t bytes;
+  clqi_role role;
 } part;
 
 static clq_status check_part(const argument *a, const part *p) {
@@ -210,9 +216,9 @@ static clq_status check_part(const argument *a, const part *p) {
   cl_mem_flags flags = 0;
   CLQI_TRY(clqi_cl(clGetMemObjectInfo(p->mem, CL_MEM_FLAGS, sizeof flags, &flags, NULL),
                    "clGetMemObjectInfo"));
-  CLQI_REQUIRE(a->role == CLQI_IN || (flags & CL_MEM_READ_ONLY) == 0,
+  CLQI_REQUIRE(p->role == CLQI_IN || (flags & CL_MEM_READ_ONLY) == 0,
                "%s: the buffer of %s%s was created read-only", a->op, a->name, p->name);
-  CLQI_REQUIRE(a->role == CLQI_OUT || (flags & CL_MEM_WRITE_ONLY) == 0,
+  CLQI_REQUIRE(p->role == CLQI_OUT || (flags & CL_MEM_WRITE_ONLY) == 0,
                "%s: the buffer of %s%s was created write-only", a->op, a->name, p->name);
   CLQI_REQUIRE(p->offset <= size && p->bytes <= size - p->offset,
                "%s: the buffer of %s%s has %llu bytes, needed: %llu from offset %llu", a->op,
@@ -233,13 +239,16 @@ static clq_status check_tensor_buffers(const argument *a, const clq_tensor *t) {
     return CLQ_OK;
   }
   const int dims = clqi_used_dims(t);
-  const uint64_t planes = t->quant.per == 0 ? 0
-                                            : 4U * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims),
-                                                                              t->shape[dims - 1]);
-  const part parts[] = {{"", t->mem, t->offset, bytes},
-                        {".quant.scale", t->quant.scale, t->quant.scale_offset, planes},
-                        {".quant.zero", t->quant.zero, t->quant.zero_offset, planes},
-                        {".quant.sum", t->quant.sum, t->quant.sum_offset, planes}};
+  const int64_t rows = clqi_rows(t, dims);
+  const uint64_t planes = 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
+  const uint64_t sums = 4U * (uint64_t)clqi_sum_count(t, rows, t->shape[dims - 1]);
+  const clqi_role found = clqi_scales_given(t) ? CLQI_IN : a->role;
+  const part parts[] = {
+      {"", t->mem, t->offset, bytes, a->role},
+      {".quant.scale", t->quant.scale, t->quant.scale_offset, planes, found},
+      {".quant.zero", t->quant.zero, t->quant.zero_offset, planes, found},
+      {".quant.sum", t->quant.sum, t->quant.sum_offset, sums, a->role},
+  };
   for (size_t i = 0; i < CLQI_COUNT(parts); ++i) {
     CLQI_TRY(check_part(a, &parts[i]));
   }

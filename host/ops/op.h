@@ -89,8 +89,13 @@ clq_status clqi_check_extent(const char *op, const char *arg, const clq_tensor *
 #define CLQI_GR(per) (1U << (per))
 clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
                             int32_t group_fixed);
-/* Number of scales (and sums) of the tensor seen as [rows, cols]. */
+/* Scales and zero points that rows share are inputs, of an output too. */
+static inline bool clqi_scales_given(const clq_tensor *t) {
+  return t->quant.per == CLQ_PER_TENSOR || t->quant.per == CLQ_PER_CHANNEL;
+}
+/* Number of scales (and zero points), or of sums, of the tensor seen as [rows, cols]. */
 int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols);
+int64_t clqi_sum_count(const clq_tensor *t, int64_t rows, int64_t cols);
 
 /* One row of an operator's selection table: the first whose traits are there and whose `fits`
  * agrees is taken; the last must always fit. */

@@ -109,12 +109,13 @@ static bool lists(const char *words, const char *name) {
   return false;
 }
 
-enum { PARTS = 4, MOST_FIELDS = 8 };
+enum { PARTS = 4, MOST_FIELDS = 12 };
 
 /* What an argument covers: its elements, then the planes of its quantization. */
 typedef struct part {
   cl_mem mem;    /* NULL: absent, or an edge; of a sub-buffer the buffer it is a piece of */
   int32_t value; /* edge */
+  bool written;
   footprint bytes;
 } part;
 
@@ -127,14 +128,18 @@ static clq_status resolve(part *p) {
   return CLQ_OK;
 }
 
-static clq_status parts_of(const clq_tensor *t, part parts[PARTS]) {
+static clq_status parts_of(const clq_tensor *t, clqi_role role, part parts[PARTS]) {
   const cl_mem mems[] = {t->mem, t->quant.scale, t->quant.zero, t->quant.sum};
   const uint64_t offsets[] = {0, t->quant.scale_offset, t->quant.zero_offset, t->quant.sum_offset};
   const int dims = clqi_used_dims(t);
-  const uint64_t plane =
-      sizeof(cl_float) * (uint64_t)clqi_scale_count(t, clqi_rows(t, dims), t->shape[dims - 1]);
+  const int64_t rows = clqi_rows(t, dims);
+  const int64_t cols = t->shape[dims - 1];
   for (int i = 0; i < PARTS; i++) {
+    const int64_t count = i == 3 ? clqi_sum_count(t, rows, cols) : clqi_scale_count(t, rows, cols);
+    const uint64_t plane = sizeof(cl_float) * (uint64_t)count;
+    const bool given = (i == 1 || i == 2) && clqi_scales_given(t);
     parts[i] = (part){.mem = mems[i],
+                      .written = role != CLQI_IN && !given,
                       .bytes = {.start = offsets[i], .end = offsets[i] + plane, .width = plane}};
   }
   parts[0].value = t->value;
@@ -150,7 +155,7 @@ static clq_status parts_of(const clq_tensor *t, part parts[PARTS]) {
 static bool parts_overlap(const part *a, const part *b) {
   const bool together =
       (a->mem != NULL && a->mem == b->mem) || (a->value != 0 && a->value == b->value);
-  return together && footprints_overlap(&a->bytes, &b->bytes);
+  return together && (a->written || b->written) && footprints_overlap(&a->bytes, &b->bytes);
 }
 
 /* An operator's arguments and what they cover, by field. */
@@ -204,7 +209,7 @@ clq_status clqi_op_check_overlap(const clqi_op *op, const void *args) {
   arguments a = {.op = op, .args = args};
   CLQI_REQUIRE(op->field_count <= MOST_FIELDS, "%s: it has %zu tensors", op->name, op->field_count);
   for (size_t i = 0; i < op->field_count; i++) {
-    CLQI_TRY(parts_of(clqi_field_const(&op->fields[i], args), a.parts[i]));
+    CLQI_TRY(parts_of(clqi_field_const(&op->fields[i], args), op->fields[i].role, a.parts[i]));
   }
   for (size_t i = 0; i < op->field_count; i++) {
     if (op->fields[i].role == CLQI_IN) {

@@ -16,8 +16,9 @@ static clq_status infer(void *args) {
 static clq_status check(const clq_context *context, const void *args) {
   (void)context;
   const clq_quantize_args *a = args;
-  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16)));
-  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_I8)));
+  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2,
+                             CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16)));
+  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8)));
   return clqi_check_output(NAME, &a->out, a->x.shape[0], a->x.shape[1]);
 }
 
@@ -40,13 +41,9 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_launch l;
   clqi_launch_begin(&l, emitter, v->kernel, options);
   clqi_arg_tensor(&l, &a->x);
-  clqi_arg_tensor(&l, &a->out);
-  clqi_arg_scale(&l, &a->out);
-  clqi_arg_sum(&l, &a->out);
+  clqi_arg_out(&l, &a->out, cols);
   clqi_arg_i64(&l, cols);
   clqi_arg_i64(&l, clqi_stride(&a->x, 2, 0));
-  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
-  clqi_arg_i64(&l, clqi_emit_group(&a->out, cols));
   const double elements = (double)rows * (double)cols;
   const double bytes =
       elements * (double)clq_dtype_bytes(a->x.dtype) + clqi_emit_bytes(&a->out, rows, cols);

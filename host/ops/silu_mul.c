@@ -42,14 +42,10 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_launch_begin(&l, emitter, v->kernel, clqi_emit_option(&a->out));
   clqi_arg_tensor(&l, &a->gate);
   clqi_arg_tensor(&l, &a->up);
-  clqi_arg_tensor(&l, &a->out);
-  clqi_arg_scale(&l, &a->out);
-  clqi_arg_sum(&l, &a->out);
+  clqi_arg_out(&l, &a->out, cols);
   clqi_arg_i64(&l, cols);
   clqi_arg_i64(&l, clqi_stride(&a->gate, 2, 0));
   clqi_arg_i64(&l, clqi_stride(&a->up, 2, 0));
-  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
-  clqi_arg_i64(&l, clqi_emit_group(&a->out, cols));
   const double elements = (double)rows * (double)cols;
   const double bytes = 8.0 * elements + clqi_emit_bytes(&a->out, rows, cols);
   return clqi_launch_chunks(&l, v, &a->out, bytes, 16.0 * elements);

@@ -1,6 +1,7 @@
 #include "ops/table.h"
 
 extern const clqi_op clqi_op_gemm;
+extern const clqi_op clqi_op_layernorm;
 extern const clqi_op clqi_op_rmsnorm;
 extern const clqi_op clqi_op_rope;
 extern const clqi_op clqi_op_attention;
@@ -23,6 +24,7 @@ const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_SILU_MUL] = &clqi_op_silu_mul,
     [CLQ_OP_ADD] = &clqi_op_add,
     [CLQ_OP_EMBEDDING] = &clqi_op_embedding,
+    [CLQ_OP_LAYERNORM] = &clqi_op_layernorm,
     [CLQ_OP_INTEGER_NORM] = &clqi_op_integer_norm,
 };
 const size_t clqi_op_count = CLQI_COUNT(clqi_op_table);

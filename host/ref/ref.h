@@ -9,9 +9,7 @@
 #include <stdint.h>
 
 #include <clquant/quantize.h>
-
-/* Sum over 32 lanes (element i in lane i % 32) folded as lib/fold.h folds. */
-float clqi_ref_lane_sum_of_squares(const float *x, int64_t n);
+#include <clquant/tensor.h>
 
 /* One row or group of n elements: codes, scale, and the sum of the codes returned. */
 int32_t clqi_ref_quantize_group(const float *x, int64_t n, int8_t *codes, float *scale);
@@ -19,6 +17,13 @@ int32_t clqi_ref_quantize_group(const float *x, int64_t n, int8_t *codes, float 
 /* [rows, cols]; group == cols for one scale a row. sums may be NULL. */
 void clqi_ref_quantize(const float *x, int64_t rows, int64_t cols, int64_t group, int8_t *codes,
                        float *scales, int32_t *sums);
+
+/* The code of x in [lo, lo + 255]: rint(x * mult) + zero, saturated. */
+int32_t clqi_ref_affine_code(float x, float mult, int32_t zero, int32_t lo);
+
+/* One row or group of n elements: asymmetric codes, scale and zero point, the sum returned. */
+int32_t clqi_ref_quantize_asymmetric(const float *x, int64_t n, int32_t lo, int32_t *codes,
+                                     float *scale, int32_t *zero);
 
 /* x = scale * (code - zero) with scales at row * row_step + col / group; zeros may be NULL. */
 void clqi_ref_dequantize(const int8_t *codes, const float *scales, const int32_t *zeros,
@@ -30,10 +35,12 @@ void clqi_ref_silu_mul(const float *gate, const float *up, int64_t n, float *out
 /* out = a + b, n elements. */
 void clqi_ref_add(const float *a, const float *b, int64_t n, float *out);
 
-/* out [rows, cols] f32. residual may be NULL; it is replaced by x + residual (rounded through f16
- * if half_storage). gamma may be NULL. */
+/* out [rows, cols] f32. residual may be NULL; it is replaced by x + residual, rounded through
+ * `storage`. gamma and beta may be NULL. All that these operators can: ref/norm.h. */
 void clqi_ref_rmsnorm(const float *x, float *residual, const float *gamma, float eps, int64_t rows,
-                      int64_t cols, bool half_storage, float *out);
+                      int64_t cols, clq_dtype storage, float *out);
+void clqi_ref_layernorm(const float *x, float *residual, const float *gamma, const float *beta,
+                        float eps, int64_t rows, int64_t cols, clq_dtype storage, float *out);
 
 /* A weight matrix as clq_weights_pack takes one part of it; group at least 1 for W4 and W8. */
 typedef struct clqi_ref_weights {

@@ -82,6 +82,14 @@ static bool offers_rounded_division(cl_device_id device) {
          (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
 }
 
+static uint64_t cache_bytes(cl_device_id device) {
+  const cl_ulong common = 16U << 20; /* some name their second cache, or none */
+  cl_ulong bytes = 0;
+  const bool said = clGetDeviceInfo(device, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, sizeof bytes, &bytes,
+                                    NULL) == CL_SUCCESS;
+  return said && bytes > common ? bytes : common;
+}
+
 static clq_status disable_traits(clq_context *context, const char *list) {
   if (list == NULL) {
     list = getenv("CLQ_DISABLE");
@@ -116,6 +124,7 @@ clq_status clq_context_create(const clq_context_desc *desc, clq_context **contex
   }
   clq_status status = CLQ_OK;
   CLQI_TRY_CLEAN(adopt_or_create(c, desc));
+  c->cache_bytes = cache_bytes(c->device);
   c->rounded_division_option = offers_rounded_division(c->device);
   CLQI_TRY_CLEAN(clqi_program_cache_create(c, desc->cache_dir, &c->programs));
   CLQI_TRY_CLEAN(clqi_probe_all(c));

@@ -45,35 +45,92 @@ typedef enum clq_op {
   CLQ_OP_SILU_MUL = 8,
   CLQ_OP_EMBEDDING = 9,
   CLQ_OP_ADD = 10,
+  CLQ_OP_LAYERNORM = 11,
   CLQ_OP_INTEGER_NORM = 12
 } clq_op;
 
-/** RMSNorm, with the residual added before and the result quantized after:
- *      s = x + residual                    (rounded to residual's dtype, written back)
- *      y = s * rstd * gamma,   rstd = 1 / sqrt(mean(s^2) + eps)
- *  `x` f32 or f16 [rows, cols]; `residual` of x's dtype, in and out, optional;
- *  `gamma` f32 [cols], optional; `out` f32 or f16, or i8 with a scale per token
- *  or per group (any size; sums with it if wanted). `out` may be `x` if of its dtype.
- *  Codes are those of clq_quantize on the float result, bit for bit. */
+/** Normalization of rows, with the residual added before and the result quantized after, in one
+ *  pass over memory:
+ *      s = alpha * residual + x + bias      (rounded to residual's dtype, written back)
+ *      t = x_scale * s
+ *      layernorm:  y = (t - mean(t)) * rstd * gamma + beta,  rstd = 1 / sqrt(var(t) + x_scale^2
+ * eps) rmsnorm:    y = t * rstd * gamma,                     rstd = 1 / sqrt(mean(t^2) + x_scale^2
+ * eps) `x` [rows, cols] is f32, f16 or bf16; i8 or u8 with `quant` per tensor, token or channel
+ * (scale, zero), times 2^exponent[c] if `exponent` (i8 [cols]) is given: the power-of-two factors
+ * of FQ-ViT; or i32, the accumulators of a GEMM, times the scale in `quant` (per tensor or token,
+ * absent: 1) and times column_scale[c] (f32 [cols]) if given. `residual` [rows, cols], in and out;
+ * `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on its own account, or absent. `mean`,
+ * `rstd` f32 [rows], optional outputs: those of s. `out` may be `x` if of its dtype and strides; it
+ * is f32, f16 or bf16; i8 per token or per group of any size: scales, and sums if wanted, are
+ * outputs; symmetric, or, if quant.zero is given, asymmetric with zero points as outputs; u8
+ * asymmetric; i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs.
+ *  Codes are those of clq_quantize on y, bit for bit (with CLQ_CAST_LLAMA on y as rounded).
+ *
+ *  The mean and the variance come from Welford's method on t less a pivot, the mean of the row's
+ *  first 128 elements, merged by Chan's formula: the variance's relative error stays below 5e-7 for
+ *  a mean of up to 1e7 standard deviations, and y is within
+ *      2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd * 2^-2)
+ *  of exact arithmetic. All forms give the same bits, on every device.
+ *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
+ *  Inf); other rows do not notice. A constant row gives beta; eps 0 is not advised there.
+ *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit unless a square overflows.
+ *  CLQ_UNSUPPORTED: see above. Sources: Ba et al. 2016, Zhang and Sennrich 2019, Wang et al. 2022
+ *  (alpha: DeepNorm). */
+typedef struct clq_layernorm_args {
+  clq_tensor x;
+  clq_tensor residual;
+  clq_tensor bias;
+  clq_tensor gamma;
+  clq_tensor beta;
+  clq_tensor column_scale;
+  clq_tensor exponent;
+  clq_tensor mean;
+  clq_tensor rstd;
+  clq_tensor out;
+  float eps;     /**< 0: 1e-5; a negative value means exactly zero */
+  float alpha;   /**< of the residual; 0: 1 */
+  float x_scale; /**< 0: 1 */
+} clq_layernorm_args;
+CLQ_API CLQ_NODISCARD clq_status clq_layernorm(clq_stream *stream, const clq_layernorm_args *args);
+
+/** How RMSNorm rounds on its way; models are trained with one of these. */
+typedef enum clq_norm_cast {
+  CLQ_CAST_F32 = 1,   /**< t * rstd * gamma in f32, rounded once, to out's dtype; the default */
+  CLQ_CAST_LLAMA = 2, /**< t * rstd rounded to x's dtype (f32 if x is an integer), times gamma
+                           rounded so again */
+  CLQ_CAST_GEMMA = 3  /**< t * rstd * (1 + gamma) in f32 */
+} clq_norm_cast;
+
+/** RMSNorm: see clq_layernorm_args. */
 typedef struct clq_rmsnorm_args {
   clq_tensor x;
   clq_tensor residual;
+  clq_tensor bias;
   clq_tensor gamma;
+  clq_tensor column_scale;
+  clq_tensor exponent;
+  clq_tensor rstd;
   clq_tensor out;
-  float eps; /**< 0: 1e-5; a negative value means exactly zero */
+  float eps;     /**< 0: 1e-5; a negative value means exactly zero */
+  float alpha;   /**< of the residual; 0: 1 */
+  float x_scale; /**< 0: 1 */
+  clq_norm_cast cast;
 } clq_rmsnorm_args;
 CLQ_API CLQ_NODISCARD clq_status clq_rmsnorm(clq_stream *stream, const clq_rmsnorm_args *args);
 
-/** Symmetric int8 quantization. `x` f32 or f16 [rows, cols]; `out` i8 of the same
- *  shape, per token or per group (any group size; the last one may be ragged). */
+/** Quantization to 8 bits. `x` f32, f16 or bf16 [rows, cols]; `out` of the same shape,
+ *      i8 per token or per group (any size; the last one may be ragged), symmetric; with quant.zero
+ *      asymmetric; u8 asymmetric: scales, zero points and sums are found and written;
+ *      i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs;
+ *      code = rint(x * (1 / scale)) + zero, saturated to the type. */
 typedef struct clq_quantize_args {
   clq_tensor x;
   clq_tensor out;
 } clq_quantize_args;
 CLQ_API CLQ_NODISCARD clq_status clq_quantize(clq_stream *stream, const clq_quantize_args *args);
 
-/** x = scale * (code - zero), exactly rounded once. `x` i8 with any granularity;
- *  `out` f32 or f16. */
+/** x = scale * (code - zero), exactly rounded once. `x` i8 or u8 with any granularity;
+ *  `out` f32, f16 or bf16. */
 typedef struct clq_dequantize_args {
   clq_tensor x;
   clq_tensor out;
@@ -170,8 +227,8 @@ typedef struct clq_softmax_args {
 } clq_softmax_args;
 CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
 
-/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` f32 or f16, or i8 per token
- * or per group. `gate` and `up` may be views of one buffer. */
+/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` as that of clq_layernorm.
+ * `gate` and `up` may be views of one buffer. */
 typedef struct clq_silu_mul_args {
   clq_tensor gate;
   clq_tensor up;

@@ -52,12 +52,21 @@ typedef enum clq_granularity {
  *
  *  The planes are dense and row-major: [1], [cols], [rows] or
  *  [rows, ceil(cols / group)] elements. `scale` is f32; `zero` and `sum` are
- *  i32. `sum` holds the sum of the codes that share a scale; whoever quantizes
- *  emits it in the same pass, because integer GEMM needs it for weights with a
- *  zero point or minimum. Symmetric int8 uses codes -127..127 and
- *  scale = absmax / 127; a row of zeros has scale 0. A row with NaN has scale
- *  NaN and codes 0; with Inf, scale Inf, codes +-127 for the infinities and 0
- *  for the rest. */
+ *  i32. `sum` holds the sum of the codes that share a scale, or of each row
+ *  where rows share scales ([rows]); whoever quantizes emits it in the same
+ *  pass, because integer GEMM needs it for weights with a zero point or minimum.
+ *
+ *  Found scales (per token, per group):
+ *    symmetric i8   codes -127..127, scale = absmax / 127, code = rint(x * (127 / absmax))
+ *    asymmetric     lo = -128 (i8) or 0 (u8); with 0 counted among the elements
+ *                   scale = max / 255 - min / 255, zero = rint(lo - min / scale),
+ *                   code = rint(x * (1 / scale)) + zero, within lo..lo + 255
+ *  rint: half to even. A row of zeros, or below 2^-119, has scale 0, codes that
+ *  mean 0. A row with NaN has scale NaN and codes that mean 0; with Inf, scale
+ *  Inf, the farthest codes for the infinities and codes that mean 0 for the rest;
+ *  an asymmetric zero point is then lo + 128.
+ *  Given scales (per tensor, per channel): code = rint(x * (1 / scale)) + zero,
+ *  saturated; a scale should be positive and finite, |zero| at most 2^20. */
 typedef struct clq_quant {
   clq_granularity per; /**< 0: not quantized; the planes are then absent too */
   int32_t group;       /**< elements per group with CLQ_PER_GROUP, else 0 */

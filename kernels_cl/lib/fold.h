@@ -40,6 +40,23 @@ static inline int clq_fold_max16i(int16 v) {
   return max(c.x, c.y);
 }
 
+static inline int clq_fold_min16i(int16 v) {
+  int8 a = min(v.lo, v.hi);
+  int4 b = min(a.lo, a.hi);
+  int2 c = min(b.lo, b.hi);
+  return min(c.x, c.y);
+}
+
+/* 128 lanes, lane 16 j + k in v[j]. */
+static inline float clq_fold_add128(const float16 *v) {
+  const float16 a = (float16)(v[0].even + v[0].odd, v[1].even + v[1].odd);
+  const float16 b = (float16)(v[2].even + v[2].odd, v[3].even + v[3].odd);
+  const float16 c = (float16)(v[4].even + v[4].odd, v[5].even + v[5].odd);
+  const float16 d = (float16)(v[6].even + v[6].odd, v[7].even + v[7].odd);
+  return clq_fold_add32((float16)(a.even + a.odd, b.even + b.odd),
+                        (float16)(c.even + c.odd, d.even + d.odd));
+}
+
 /* Largest lane; a NaN is passed over while there is a number. */
 static inline float clq_fold_max16(float16 v) {
   float8 a = fmax(v.lo, v.hi);

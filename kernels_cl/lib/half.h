@@ -51,15 +51,53 @@ static inline void clq_store_half(float x, size_t i, __global half *p) {
   vstore_half_rte(x, i, p);
 }
 
+/* The bits of 16 halves, rounded as by clq_store_half. */
+static inline ushort16 clq_f16_from_f32_16(float16 x) {
+#if CLQ_HALF_X86 == 2
+  ushort16 h;
+  __asm__("vcvtps2ph $0, %1, %0" : "=v"(h) : "v"(x));
+  return h;
+#elif CLQ_HALF_X86
+  ushort8 low, high;
+  __asm__("vcvtps2ph $0, %1, %0" : "=x"(low) : "x"(x.lo));
+  __asm__("vcvtps2ph $0, %1, %0" : "=x"(high) : "x"(x.hi));
+  return (ushort16)(low, high);
+#else
+  ushort h[16];
+  vstore_half16_rte(x, 0, (half *)h);
+  return vload16(0, h);
+#endif
+}
+
+/* p[16 i .. 16 i + 15] = x. */
+static inline void clq_store_half16(float16 x, size_t i, __global half *p) {
+  vstore16(clq_f16_from_f32_16(x), i, (__global ushort *)p);
+}
+
 static inline void clq_store_half8(float8 x, size_t i, __global half *p) {
   vstore_half8_rte(x, i, p);
 }
 
-static inline void clq_store_half16(float16 x, size_t i, __global half *p) {
-  vstore_half16_rte(x, i, p);
+/* x rounded to f16, as a float. */
+static inline float4 clq_round_f16_4(float4 x) {
+  ushort h[4];
+  vstore_half4_rte(x, 0, (half *)h);
+  return vload_half4(0, (const half *)h);
+}
+static inline float16 clq_round_f16_16(float16 x) {
+#if CLQ_HALF_X86 == 2
+  ushort16 h = clq_f16_from_f32_16(x);
+  float16 r;
+  __asm__("vcvtph2ps %1, %0" : "=v"(r) : "v"(h));
+  return r;
+#else
+  ushort h[16];
+  vstore16(clq_f16_from_f32_16(x), 0, h);
+  return vload_half16(0, (const half *)h);
+#endif
 }
 
-/* F: float type, U: uint type, H: ushort type of one width, S: suffix (none, _8, _16).
+/* F: float type, U: uint type, H: ushort type of one width, S: suffix (none, _4, _8, _16).
  * clq_f32_from_bf16: exact. clq_bf16_from_f32: nearest, ties to even; a NaN
  * stays a NaN (made quiet, sign kept). */
 #define CLQ_DEFINE_BF16(F, U, H, S)                                            \
@@ -74,6 +112,7 @@ static inline void clq_store_half16(float16 x, size_t i, __global half *p) {
   }
 
 CLQ_DEFINE_BF16(float, uint, ushort, )
+CLQ_DEFINE_BF16(float4, uint4, ushort4, _4)
 CLQ_DEFINE_BF16(float8, uint8, ushort8, _8)
 CLQ_DEFINE_BF16(float16, uint16, ushort16, _16)
 

@@ -11,7 +11,17 @@
  *                       ties to even
  *   absmax < 2^-119     scale 0, codes 0 (absmax / 127 would not be normal)
  *   a NaN in the row    scale NaN, codes 0
- *   an Inf, no NaN      scale Inf; finite elements 0, infinite ones +-127 */
+ *   an Inf, no NaN      scale Inf; finite elements 0, infinite ones +-127
+ *
+ * Asymmetric codes fill [lo, lo + 255], x = scale * (code - zero). The row's
+ * least and largest elements, with 0 between them, are kept as ordered integers
+ * (clq_order), so that again the extremes are exact and NaN wins:
+ *   ordinary row        scale = max/255 - min/255, zero = rint(lo - min * mult)
+ *                       with mult = 1 / scale, code = rint(x * mult) + zero
+ *   the rows above      scale as there, zero lo + 128; codes are zero but for
+ *                       infinities, which saturate
+ *
+ * Static codes have a scale given: code = rint(x * (1 / scale)) + zero, saturated. */
 #ifndef CLQ_LIB_QUANTIZE_H
 #define CLQ_LIB_QUANTIZE_H
 
@@ -79,6 +89,51 @@ CLQ_DEFINE_QUANTIZE(float, int, char, )
 CLQ_DEFINE_QUANTIZE(float4, int4, char4, 4)
 CLQ_DEFINE_QUANTIZE(float8, int8, char8, 8)
 CLQ_DEFINE_QUANTIZE(float16, int16, char16, 16)
+
+/* A float as an integer of the same order: -NaN < -Inf < ... < Inf < NaN. */
+static inline int16 clq_order16(float16 x) {
+  int16 bits = as_int16(x);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+static inline int4 clq_order4(float4 x) {
+  int4 bits = as_int4(x);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+static inline float clq_from_order(int k) {
+  return as_float(k ^ ((k >> 31) & 0x7fffffff));
+}
+
+/* What turns a number into a code of [lo, lo + 255]. */
+typedef struct {
+  float scale;
+  float mult;
+  int zero;
+} clq_affine;
+
+/* Of a row whose extremes, 0 included, are low and high (clq_order). */
+static inline clq_affine clq_affine_of(int low, int high, int lo) {
+  const float least = clq_from_order(low);
+  const float most = clq_from_order(high);
+  clq_affine a;
+  a.scale = clq_div(most, 255.0f) - clq_div(least, 255.0f);
+  const bool number = a.scale >= CLQ_QUANT_SMALLEST && a.scale < CLQ_INF;
+  a.mult = number ? clq_div(1.0f, a.scale) : a.scale != a.scale ? a.scale : 0.0f;
+  a.scale = a.scale < CLQ_QUANT_SMALLEST ? 0.0f : a.scale;
+  const int zero = clq_round_int(fmax(fmin((float)lo - least * a.mult, 256.0f), -256.0f));
+  a.zero = number ? min(max(zero, lo), lo + 255) : lo + 128;
+  return a;
+}
+
+/* Codes of 16 or 4 elements; mult and zero may differ between them. */
+#define CLQ_DEFINE_AFFINE_CODE(F, I, S)                                        \
+  static inline I clq_affine_code##S(F x, F mult, I zero, int lo) {            \
+    F v = x * mult;                                                            \
+    v = ((fabs(x) == (F)CLQ_INF) & (mult == (F)0.0f)) ? x : v;                 \
+    return clamp(clq_round_sat##S(v, -0x1p+21f, 0x1p+21f) + zero, (I)lo,       \
+                 (I)(lo + 255));                                               \
+  }
+CLQ_DEFINE_AFFINE_CODE(float4, int4, 4)
+CLQ_DEFINE_AFFINE_CODE(float16, int16, 16)
 
 /* One group of 32 values: codes, scale, and the sum of the codes returned. */
 static inline int clq_quant_group32(float16 x0, float16 x1, char16 *q0,

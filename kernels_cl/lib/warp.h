@@ -14,9 +14,9 @@
  *   clq_warp_size, _lane, _index, _count      where this work-item stands
  *   clq_warp_broadcast(x, lane, scratch)      x of that lane, to every lane
  *   clq_warp_reduce_add|max(x, scratch)       over the warp, to every lane
- *   clq_warp_reduce_addi|maxi(x, scratch)     the same for int
+ *   clq_warp_reduce_addi|maxi|mini(x, scratch)  the same for int
  *   clq_group_reduce_…(x, scratch)            over the work-group, to everyone
- *   clq_segment_reduce_addi|maxi(x, n, scratch)  int; over each n neighbouring
+ *   clq_segment_reduce_add|addi|maxi|mini(x, n, scratch)  over each n neighbouring
  *                                             work-items, to those; n a power of
  *                                             two that divides the local size
  *
@@ -238,6 +238,28 @@ static inline uint clq_warp_count(void) { return 1; }
 
 #endif
 
+/* clq_lanes_reduce_NAME(x, n): over each n neighbouring lanes, n a power of two that divides the
+ * warp's size; by exchange alone, without a barrier. MERGE must not care which is a and which b. */
+#if !CLQ_WARP_LOCAL
+#define CLQ_DEFINE_LANES(T, NAME, MERGE, XOR)                                  \
+  static inline T clq_lanes_reduce_##NAME(T x, uint n) {                       \
+    for (uint m = 1; m < n; m <<= 1) {                                         \
+      const T y = XOR(x, m);                                                   \
+      x = MERGE(x, y);                                                         \
+    }                                                                          \
+    return x;                                                                  \
+  }
+#else
+#define CLQ_DEFINE_LANES(T, NAME, MERGE, XOR)
+#endif
+
+/* A kernel whose warps must have 32 lanes or more, where that can be asked for; the host checks. */
+#ifdef cl_intel_required_subgroup_size
+#define CLQ_WARPS_OF_32 __attribute__((intel_reqd_sub_group_size(32)))
+#else
+#define CLQ_WARPS_OF_32
+#endif
+
 #define CLQ_MERGE_ADD(a, b) ((a) + (b))
 
 CLQ_DEFINE_BROADCAST(float, , clq_warp_from)
@@ -246,7 +268,14 @@ CLQ_DEFINE_REDUCE(float, add, CLQ_MERGE_ADD, clq_warp_xor, clq_warp_from)
 CLQ_DEFINE_REDUCE(float, max, fmax, clq_warp_xor, clq_warp_from)
 CLQ_DEFINE_REDUCE(int, addi, CLQ_MERGE_ADD, clq_warp_xori, clq_warp_fromi)
 CLQ_DEFINE_REDUCE(int, maxi, max, clq_warp_xori, clq_warp_fromi)
+CLQ_DEFINE_REDUCE(int, mini, min, clq_warp_xori, clq_warp_fromi)
+CLQ_DEFINE_SEGMENT(float, add, CLQ_MERGE_ADD, clq_warp_xor)
+CLQ_DEFINE_LANES(float, add, CLQ_MERGE_ADD, clq_warp_xor)
+CLQ_DEFINE_LANES(int, addi, CLQ_MERGE_ADD, clq_warp_xori)
+CLQ_DEFINE_LANES(int, maxi, max, clq_warp_xori)
+CLQ_DEFINE_LANES(int, mini, min, clq_warp_xori)
 CLQ_DEFINE_SEGMENT(int, addi, CLQ_MERGE_ADD, clq_warp_xori)
 CLQ_DEFINE_SEGMENT(int, maxi, max, clq_warp_xori)
+CLQ_DEFINE_SEGMENT(int, mini, min, clq_warp_xori)
 
 #endif

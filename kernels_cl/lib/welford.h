@@ -84,6 +84,12 @@ CLQ_DEFINE_REDUCE(clq_welford, welford, clq_welford_merge, clq_welford_xor, clq_
 CLQ_DEFINE_REDUCE(clq_welford, welford_equal, clq_welford_merge_equal, clq_welford_xor,
                   clq_welford_from)
 
+/* The count of a neighbour is one's own. */
+#define CLQ_WELFORD_XOR_EQUAL(w, mask) \
+  clq_welford_of((w).n, clq_warp_xor((w).mean, mask), clq_warp_xor((w).m2, mask))
+CLQ_DEFINE_SEGMENT(clq_welford, welford_equal, clq_welford_merge_equal, CLQ_WELFORD_XOR_EQUAL)
+CLQ_DEFINE_LANES(clq_welford, welford_equal, clq_welford_merge_equal, CLQ_WELFORD_XOR_EQUAL)
+
 /* Sixteen states of one count, for a work-item that walks a row by float16. */
 typedef struct {
   float n;

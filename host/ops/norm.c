@@ -1,0 +1,269 @@
+#include "ops/norm.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/checked.h"
+
+enum {
+  /* of lib/norm.h and lib/norm_group.h */
+  CHUNK = 128,
+  BLOCK = 1024,
+  LANES = 32,
+  MOST_ITEMS = 512,
+  QUAD = 4,
+  WARP_ITEMS = 128 /* work-items of a group that takes a row with each warp */
+};
+
+static const unsigned FLOATS = CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16);
+
+static bool is_integer(const clq_tensor *t) { return t->dtype >= CLQ_I8; }
+
+/* ---------------------------------------------------------------- checks */
+
+static clq_status check_x(const clqi_norm *n) {
+  const unsigned integers = CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8) | CLQI_DT(CLQ_I32);
+  const unsigned per = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_TOKEN);
+  CLQI_TRY(clqi_check_tensor(n->name, "x", n->x, 2, FLOATS | integers));
+  if (n->x->dtype != CLQ_I32) {
+    CLQI_TRY(clqi_check_quant(n->name, "x", n->x, per | CLQI_GR(CLQ_PER_CHANNEL), 0));
+  } else if (n->x->quant.per != 0) {
+    CLQI_TRY(clqi_check_quant(n->name, "x", n->x, per, 0));
+    CLQI_REQUIRE(n->x->quant.zero == NULL, "%s: x is i32, so its zero plane must be absent",
+                 n->name);
+  }
+  CLQI_REQUIRE(!clqi_present(n->exponent) || n->x->dtype == CLQ_I8 || n->x->dtype == CLQ_U8,
+               "%s: exponent is for an x of i8 or u8, which is %s", n->name,
+               clq_dtype_name(n->x->dtype));
+  CLQI_REQUIRE(!clqi_present(n->column_scale) || n->x->dtype == CLQ_I32,
+               "%s: column_scale is for an x of i32, which is %s", n->name,
+               clq_dtype_name(n->x->dtype));
+  return CLQ_OK;
+}
+
+/* An optional [cols] or [rows]. */
+static clq_status check_line(const clqi_norm *n, const char *arg, const clq_tensor *t,
+                             unsigned types, int of_dim) {
+  if (!clqi_present(t)) {
+    return CLQ_OK;
+  }
+  CLQI_TRY(clqi_check_tensor(n->name, arg, t, 1, types));
+  return clqi_check_extent(n->name, arg, t, 0, n->x->shape[of_dim],
+                           of_dim == 0 ? "rows of x" : "cols of x");
+}
+
+static clq_status check_residual(const clqi_norm *n) {
+  if (!clqi_present(n->residual)) {
+    CLQI_REQUIRE(n->alpha == 0.0f, "%s: alpha is given, but no residual", n->name);
+    return CLQ_OK;
+  }
+  CLQI_TRY(clqi_check_tensor(n->name, "residual", n->residual, 2, FLOATS));
+  CLQI_TRY(clqi_check_extent(n->name, "residual", n->residual, 0, n->x->shape[0], "rows of x"));
+  return clqi_check_extent(n->name, "residual", n->residual, 1, n->x->shape[1], "cols of x");
+}
+
+clq_status clqi_norm_check(const clqi_norm *n) {
+  CLQI_TRY(check_x(n));
+  CLQI_TRY(check_residual(n));
+  CLQI_TRY(check_line(n, "bias", n->bias, FLOATS, 1));
+  CLQI_TRY(check_line(n, "gamma", n->gamma, FLOATS, 1));
+  CLQI_TRY(check_line(n, "beta", n->beta, FLOATS, 1));
+  CLQI_TRY(check_line(n, "column_scale", n->column_scale, CLQI_DT(CLQ_F32), 1));
+  CLQI_TRY(check_line(n, "exponent", n->exponent, CLQI_DT(CLQ_I8), 1));
+  CLQI_TRY(check_line(n, "mean", n->mean, CLQI_DT(CLQ_F32), 0));
+  CLQI_TRY(check_line(n, "rstd", n->rstd, CLQI_DT(CLQ_F32), 0));
+  CLQI_REQUIRE(isfinite(n->eps), "%s: eps is %g", n->name, (double)n->eps);
+  CLQI_REQUIRE(isfinite(n->alpha), "%s: alpha is %g", n->name, (double)n->alpha);
+  CLQI_REQUIRE(isfinite(n->x_scale) && n->x_scale >= 0.0f,
+               "%s: x_scale is %g, expected a positive number", n->name, (double)n->x_scale);
+  CLQI_REQUIRE(n->cast >= 0 && n->cast <= CLQ_CAST_GEMMA, "%s: cast is %d", n->name, (int)n->cast);
+  CLQI_REQUIRE(n->x->shape[1] < INT64_C(1) << 31, "%s: %lld columns, at most 2^31 - 1 are offered",
+               n->name, (long long)n->x->shape[1]);
+  return clqi_check_output(n->name, n->out, n->x->shape[0], n->x->shape[1]);
+}
+
+/* ---------------------------------------------------------------- choice */
+
+static bool has_small_groups(const clqi_norm *n) {
+  return n->out->quant.per == CLQ_PER_GROUP && n->out->quant.group < n->x->shape[1];
+}
+
+/* Registers hold a row's scale, or those of small groups that lanes share. */
+static const char *grouping_fits(const clqi_norm *n) {
+  const int32_t group = n->out->quant.group;
+  const bool small = group >= QUAD && group <= CHUNK && (group & (group - 1)) == 0;
+  return small || !has_small_groups(n) ? NULL : "a scale for the row, or for 4, 8, ... 128 columns";
+}
+
+/* lib/norm_warp.h exchanges values between work-items. */
+static const char *exchange_fits(const clq_context *context, const clqi_norm *n) {
+  const uint32_t any = CLQI_BIT(KHR_SUBGROUPS) | CLQI_BIT(INTEL_SUBGROUPS) |
+                       CLQI_BIT(QCOM_SUBGROUPS) | CLQI_BIT(NVIDIA_PTX);
+  return (context->traits & any) != 0 ? grouping_fits(n) : "sub-groups that exchange values";
+}
+
+const char *clqi_norm_fits_warp(const clq_context *context, const void *norm) {
+  const clqi_norm *n = norm;
+  return n->x->shape[1] > BLOCK ? "at most 1024 columns" : exchange_fits(context, n);
+}
+
+static size_t group_items(const clqi_norm *n) {
+  return LANES * (size_t)clqi_div_up(n->x->shape[1], BLOCK);
+}
+
+const char *clqi_norm_fits_group(const clq_context *context, const void *norm) {
+  const clqi_norm *n = norm;
+  size_t most = 0;
+  if (clGetDeviceInfo(context->device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof most, &most, NULL) !=
+          CL_SUCCESS ||
+      group_items(n) > MOST_ITEMS || group_items(n) > most) {
+    return "a work-item for each 32 columns";
+  }
+  return exchange_fits(context, n);
+}
+
+/* ---------------------------------------------------------------- launch */
+
+/* Of a row, and quads of a lane: few sizes, for each is a program. */
+static int lanes_of(int64_t cols) { return cols <= 32 ? 8 : cols <= 64 ? 16 : LANES; }
+static int quads_of(int64_t cols) { return cols <= 64 ? 1 : cols <= 4 * CHUNK ? 4 : 8; }
+
+static int type_of(const clq_tensor *t) { return clqi_present(t) ? (int)t->dtype : 0; }
+
+static int cast_of(const clqi_norm *n) {
+  return n->cast == CLQ_CAST_LLAMA ? 2 : n->cast == CLQ_CAST_GEMMA ? 1 : 0;
+}
+
+static void set_arguments(clqi_launch *l, const clqi_norm *n) {
+  const clq_tensor *x = n->x;
+  const int64_t cols = x->shape[1];
+  const bool per_channel = x->quant.per == CLQ_PER_CHANNEL;
+  const bool per_token = x->quant.per == CLQ_PER_TOKEN;
+  const clq_tensor none = {0};
+  const float factor = n->x_scale == 0.0f ? 1.0f : n->x_scale;
+  const float eps = n->eps == 0.0f ? 1e-5f : n->eps < 0.0f ? 0.0f : n->eps;
+  clqi_arg_tensor(l, x);
+  clqi_arg_scale(l, per_channel ? &none : x);
+  clqi_arg_zero(l, x);
+  if (per_channel) {
+    clqi_arg_scale(l, x);
+  } else {
+    clqi_arg_tensor(l, n->column_scale);
+  }
+  clqi_arg_tensor(l, n->exponent);
+  clqi_arg_tensor(l, n->bias);
+  clqi_arg_tensor(l, n->residual);
+  clqi_arg_tensor(l, n->gamma);
+  clqi_arg_tensor(l, n->beta);
+  clqi_arg_tensor(l, n->mean);
+  clqi_arg_tensor(l, n->rstd);
+  clqi_arg_out(l, n->out, cols);
+  clqi_arg_i64(l, x->shape[0]);
+  clqi_arg_i64(l, cols);
+  clqi_arg_i64(l, clqi_stride(x, 2, 0));
+  clqi_arg_i64(l, clqi_stride(n->residual, 2, 0));
+  clqi_arg_i64(l, per_token);
+  clqi_arg_i64(l, per_token);
+  clqi_arg_i64(l, per_channel);
+  clqi_arg_f32(l, n->alpha == 0.0f ? 1.0f : n->alpha);
+  clqi_arg_f32(l, factor);
+  clqi_arg_f32(l, eps * factor * factor);
+}
+
+static double line_bytes(const clq_tensor *t) {
+  return clqi_present(t) ? (double)t->shape[0] * (double)clq_dtype_bytes(t->dtype) : 0.0;
+}
+
+/* That must move: x and residual once each way, lines once. */
+static double bytes_of(const clqi_norm *n) {
+  const int64_t rows = n->x->shape[0];
+  const int64_t cols = n->x->shape[1];
+  const double elements = (double)rows * (double)cols;
+  const double residual =
+      clqi_present(n->residual) ? 2.0 * (double)clq_dtype_bytes(n->residual->dtype) : 0.0;
+  return elements * ((double)clq_dtype_bytes(n->x->dtype) + residual) + line_bytes(n->bias) +
+         line_bytes(n->gamma) + line_bytes(n->beta) + line_bytes(n->mean) + line_bytes(n->rstd) +
+         clqi_emit_bytes(n->out, rows, cols);
+}
+
+static size_t kernel_limit(const clqi_launch *l) {
+  size_t limit = 0;
+  if (l->status != CLQ_OK ||
+      clGetKernelWorkGroupInfo(l->kernel, l->emitter->context->device, CL_KERNEL_WORK_GROUP_SIZE,
+                               sizeof limit, &limit, NULL) != CL_SUCCESS) {
+    return MOST_ITEMS;
+  }
+  return limit;
+}
+
+/* Does the kernel's compiled form have warps of 32 lanes or more? */
+static bool has_wide_warps(const clqi_launch *l, size_t local) {
+  const clq_context *context = l->emitter->context;
+  size_t lanes = 0;
+  if (l->status != CLQ_OK || clqi_has(context, CLQI_TRAIT_NVIDIA_PTX)) {
+    return true;
+  }
+  /* "OpenCL 2.1 ...": older devices cannot be asked. */
+  const bool can_ask = strncmp(context->info.version, "OpenCL 1.", 9) != 0 &&
+                       strncmp(context->info.version, "OpenCL 2.0", 10) != 0;
+  return can_ask &&
+         clGetKernelSubGroupInfo(l->kernel, context->device,
+                                 CL_KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE, sizeof local, &local,
+                                 sizeof lanes, &lanes, NULL) == CL_SUCCESS &&
+         lanes >= LANES;
+}
+
+static clq_status launch_warps(clqi_launch *l, const clqi_norm *n, double bytes, double ops) {
+  size_t local = WARP_ITEMS;
+  while (local > LANES && local > kernel_limit(l)) {
+    local /= 2;
+  }
+  const size_t rows_at_once = local / (size_t)lanes_of(n->x->shape[1]);
+  const size_t groups = (size_t)clqi_div_up(n->x->shape[0], (int64_t)rows_at_once);
+  return clqi_launch_end(l, 1, (size_t[]){groups * local}, (size_t[]){local}, bytes, ops);
+}
+
+clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n) {
+  const int64_t rows = n->x->shape[0];
+  const int64_t cols = n->x->shape[1];
+  const clqi_variant *v = clqi_choose(emitter->context, n->name, n->variants, n->variant_count, n);
+  const clqi_variant *warp = &n->variants[1];
+  const clqi_variant *group = &n->variants[2];
+  char options[CLQI_OPTIONS_BYTES];
+  char shape[48] = "";
+  if (v == warp) {
+    (void)snprintf(shape, sizeof shape, " -DCLQ_LANES=%d -DCLQ_QUADS=%d", lanes_of(cols),
+                   quads_of(cols));
+  }
+  const int x_float = is_integer(n->x) ? CLQ_F32 : (int)n->x->dtype;
+  clqi_options(
+      options,
+      "-DCLQ_X=%d -DCLQ_RESIDUAL=%d -DCLQ_BIAS=%d -DCLQ_GAMMA=%d -DCLQ_BETA=%d "
+      "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s%s",
+      (int)n->x->dtype, type_of(n->residual), type_of(n->bias), type_of(n->gamma), type_of(n->beta),
+      cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32, n->x_scale != 0.0f && n->x_scale != 1.0f,
+      clqi_emit_option(n->out), clqi_stream_option(emitter->context, v, n->out),
+      (v == warp || v == group) && has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "", shape);
+  clqi_launch l;
+  clqi_launch_begin(&l, emitter, v->kernel, options);
+  const bool in_registers = v == warp || v == group;
+  const size_t items = v == group ? group_items(n) : WARP_ITEMS;
+  if (in_registers && ((v == group && kernel_limit(&l) < items) || !has_wide_warps(&l, items))) {
+    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: its kernel has no warps of 32", n->name, v->name);
+    v = &n->variants[n->variant_count - 1];
+    clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", n->name, v->name);
+    clqi_launch_begin(&l, emitter, v->kernel, options);
+  }
+  set_arguments(&l, n);
+  const double bytes = bytes_of(n);
+  const double ops = (clqi_present(n->beta) ? 8.0 : 4.0) * (double)rows * (double)cols;
+  if (v == warp) {
+    return launch_warps(&l, n, bytes, ops);
+  }
+  if (v == group) {
+    const size_t local = group_items(n);
+    return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows * local}, (size_t[]){local}, bytes, ops);
+  }
+  return clqi_launch_rows(&l, v, rows, bytes, ops);
+}

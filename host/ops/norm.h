@@ -1,0 +1,35 @@
+/* What clq_layernorm and clq_rmsnorm share: their arguments under one roof, checks, choice of a
+ * form, launch. */
+#ifndef CLQI_OPS_NORM_H
+#define CLQI_OPS_NORM_H
+
+#include "ops/emit.h"
+
+/* An absent tensor is all zero. */
+typedef struct clqi_norm {
+  const char *name;
+  const clq_tensor *x, *residual, *bias, *gamma, *beta, *column_scale, *exponent, *mean, *rstd,
+      *out;
+  float eps, alpha, x_scale;
+  clq_norm_cast cast;
+  const clqi_variant *variants;
+  size_t variant_count;
+} clqi_norm;
+
+clq_status clqi_norm_check(const clqi_norm *n);
+clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n);
+
+/* Why not one warp, or one work-group, with the row in registers; NULL: it fits. `norm` is a
+ * clqi_norm. */
+const char *clqi_norm_fits_warp(const clq_context *context, const void *norm);
+const char *clqi_norm_fits_group(const clq_context *context, const void *norm);
+
+/* The forms of lib/norm_rows.h and lib/norm_group.h, for the table of an operator. */
+#define CLQI_NORM_VARIANTS(op)                                                                    \
+  {.name = #op "_rows", .kernel = CLQI_KERNEL_##op##_rows, .needs = CLQI_BIT(CPU)},               \
+      {.name = #op "_warp", .kernel = CLQI_KERNEL_##op##_warp, .fits = clqi_norm_fits_warp},      \
+      {.name = #op "_group", .kernel = CLQI_KERNEL_##op##_group, .fits = clqi_norm_fits_group}, { \
+    .name = #op "_stream", .kernel = CLQI_KERNEL_##op##_stream                                    \
+  }
+
+#endif

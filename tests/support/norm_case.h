@@ -1,0 +1,34 @@
+/* One call of clq_layernorm or clq_rmsnorm on random data, compared bit for bit
+ * with the reference: outputs, planes, statistics, the written residual, and what
+ * lies around them. */
+#ifndef CLQ_TESTS_NORM_CASE_H
+#define CLQ_TESTS_NORM_CASE_H
+
+#include "forms.h"
+
+/* Zero is absent, or the default. */
+typedef struct norm_case {
+  bool centered; /* layernorm */
+  int64_t rows, cols;
+  clq_dtype x;           /* 0: f32 */
+  clq_granularity x_per; /* of an integer x */
+  bool x_zero, exponent, column_scale;
+  clq_dtype residual, bias, gamma, beta;
+  clq_norm_cast cast;
+  clq_dtype out; /* 0: f32 */
+  clq_granularity per;
+  int32_t group;
+  bool zero, sum, mean, rstd;
+  float alpha, x_scale, eps; /* as in the arguments */
+  int64_t pad;               /* rows are cols + pad apart */
+  int64_t lead;              /* elements before the first row */
+  float offset;              /* added to every element of x */
+} norm_case;
+
+void norm_case_check(const test_device *device, const norm_case *c);
+
+/* Asserts that since the form was opened the operator ran as such a form does: by rows on a CPU,
+ * as `form` ("_warp", "_group") where work-items exchange values, else as "_stream". */
+void norm_case_saw(const test_forms *forms, const char *op, const char *form);
+
+#endif
