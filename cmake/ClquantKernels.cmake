@@ -1,4 +1,4 @@
-# Puts the device code into the library: kernels_cl/*.cl and kernels_cl/lib/*.h
+# Puts the device code into the library: kernels_cl/*.cl and kernels_cl/lib/*
 # become one generated C file, host/runtime/embedded.h declares what it holds.
 # Includes are resolved by the runtime, the same way for these files and for an
 # override folder.
@@ -6,7 +6,8 @@
 # clq_embed_kernels(OUT): the generated source.
 function(clq_embed_kernels out)
   set(folder ${PROJECT_SOURCE_DIR}/kernels_cl)
-  file(GLOB files RELATIVE ${folder} CONFIGURE_DEPENDS ${folder}/*.cl ${folder}/lib/*.h)
+  file(GLOB files RELATIVE ${folder} CONFIGURE_DEPENDS ${folder}/*.cl ${folder}/lib/*.h
+    ${folder}/lib/*.def)
   set(depends ${files})
   list(TRANSFORM depends PREPEND ${folder}/)
   set(generated ${PROJECT_BINARY_DIR}/generated/embedded_kernels.c)

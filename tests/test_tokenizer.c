@@ -422,14 +422,14 @@ Test(tokenizer, a_stream_of_tokens_is_the_repaired_whole) {
     clqi_bytes expected = {0};
     cr_assert_eq(clqi_tokenizer_decode(t, ids.data, ids.count, skip, &raw), CLQ_OK);
     cr_assert_eq(clqi_utf8_repair(raw.data, raw.length, &expected), CLQ_OK);
-    clqi_decoder decoder = {0};
+    clqi_text_decoder decoder = {0};
     clqi_bytes streamed = {0};
     for (size_t i = 0; i < ids.count; ++i) {
-      cr_assert_eq(clqi_decoder_push(&decoder, t, ids.data[i], skip, &streamed), CLQ_OK);
+      cr_assert_eq(clqi_text_decoder_push(&decoder, t, ids.data[i], skip, &streamed), CLQ_OK);
       cr_assert_eq(clqi_utf8_valid_length(streamed.data, streamed.length), streamed.length);
       cr_assert(decoder.held_count == 0 || clqi_utf8_is_partial(decoder.held, decoder.held_count));
     }
-    cr_assert_eq(clqi_decoder_flush(&decoder, &streamed), CLQ_OK);
+    cr_assert_eq(clqi_text_decoder_flush(&decoder, &streamed), CLQ_OK);
     cr_assert(clqi_text_equal((clqi_text){streamed.data, streamed.length},
                               (clqi_text){expected.data, expected.length}),
               "round %d", round);
@@ -439,11 +439,11 @@ Test(tokenizer, a_stream_of_tokens_is_the_repaired_whole) {
     clqi_ids_free(&ids);
   }
   clqi_bytes none = {0};
-  clqi_decoder decoder = {0};
+  clqi_text_decoder decoder = {0};
   cr_assert_eq(clqi_tokenizer_decode(t, (int32_t[]){BYTE('a'), 1 << 20}, 2, false, &none),
                CLQ_INVALID_ARGUMENT);
   cr_assert_eq(none.length, 0);
-  cr_assert_eq(clqi_decoder_push(&decoder, t, -1, false, &none), CLQ_INVALID_ARGUMENT);
+  cr_assert_eq(clqi_text_decoder_push(&decoder, t, -1, false, &none), CLQ_INVALID_ARGUMENT);
   clqi_bytes_free(&none);
   clqi_tokenizer_destroy(t);
   tiny_destroy(tiny);

@@ -185,14 +185,14 @@ static clq_status use_everything(const clqi_tokenizer_desc *desc) {
   clqi_tokenizer *t = NULL;
   clqi_ids ids = {0};
   clqi_bytes bytes = {0};
-  clqi_decoder decoder = {0};
+  clqi_text_decoder decoder = {0};
   clq_status status = clqi_tokenizer_create(desc, &t);
   if (status == CLQ_OK) {
     status = clqi_tokenizer_encode(t, text, sizeof text, CLQI_ENCODE_SPECIAL, &ids);
     cr_assert(status == CLQ_OK || ids.count == 0);
   }
   for (size_t i = 0; i < ids.count && status == CLQ_OK; ++i) {
-    status = clqi_decoder_push(&decoder, t, ids.data[i], false, &bytes);
+    status = clqi_text_decoder_push(&decoder, t, ids.data[i], false, &bytes);
   }
   if (status == CLQ_OK) {
     status = clqi_tokenizer_decode(t, ids.data, ids.count, true, &bytes);

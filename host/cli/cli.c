@@ -23,6 +23,10 @@ int cli_fail(const char *format, ...) {
 
 int cli_fail_library(void) { return cli_fail("%s", clq_last_error()); }
 
+int cli_fail_library_advice(const char *advice) {
+  return cli_fail("%s; %s", clq_last_error(), advice);
+}
+
 int cli_fail_memory(void) { return cli_fail("out of memory"); }
 
 int cli_flush(int code) {

@@ -22,6 +22,8 @@ int cli_tokenize(int argc, char **argv);
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same with the sentence behind the library's last error. */
 int cli_fail_library(void);
+/* The same, and what to try. */
+int cli_fail_library_advice(const char *advice);
 int cli_fail_memory(void);
 
 /* Waits for stdout to take everything; CLI_FAILED if it did not, else code. */

@@ -66,9 +66,12 @@ static int draw(generation *g, int32_t i, const float *logits) {
   cli_answer *answer = &run->answers[i];
   const clq_tokenizer *tokenizer = clq_model_tokenizer(run->engine.model);
   int32_t id = 0;
-  if (clq_sampler_sample(g->voices[i].sampler, logits, run->engine.info.vocabulary, &id) !=
-      CLQ_OK) {
-    return cli_fail_library();
+  const clq_status status =
+      clq_sampler_sample(g->voices[i].sampler, logits, run->engine.info.vocabulary, &id);
+  if (status != CLQ_OK) {
+    return status == CLQ_INVALID_ARGUMENT
+               ? cli_fail_library_advice("try them in f32: --acts f32 --kv f32")
+               : cli_fail_library();
   }
   if (clq_tokenizer_is_end(tokenizer, id) != 0) {
     answer->stop_reason = "eos";

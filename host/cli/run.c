@@ -37,7 +37,9 @@ static int encode_prompt(cli_run_state *run) {
                 : clq_tokenizer_encode(tokenizer, text, length, CLQ_ENCODE_BOS, &run->prompt);
   free(text);
   if (status != CLQ_OK) {
-    return cli_fail_library();
+    return run->chat && status == CLQ_UNSUPPORTED
+               ? cli_fail_library_advice("give the whole prompt without --chat")
+               : cli_fail_library();
   }
   return run->prompt.count > 0 ? CLI_DONE : cli_fail("the prompt has no tokens; give at least one");
 }

@@ -120,14 +120,15 @@ CLQ_NODISCARD clq_status clqi_tokenizer_decode(const clqi_tokenizer *tokenizer, 
  * held back, bytes that can't become a character turn into U+FFFD. What push
  * and flush give together is clqi_utf8_repair of what decode gives. All zero
  * is the start. */
-typedef struct clqi_decoder {
+typedef struct clqi_text_decoder {
   char held[4];
   size_t held_count;
-} clqi_decoder;
+} clqi_text_decoder;
 
-CLQ_NODISCARD clq_status clqi_decoder_push(clqi_decoder *decoder, const clqi_tokenizer *tokenizer,
-                                           int32_t id, bool skip_control, clqi_bytes *out);
+CLQ_NODISCARD clq_status clqi_text_decoder_push(clqi_text_decoder *decoder,
+                                                const clqi_tokenizer *tokenizer, int32_t id,
+                                                bool skip_control, clqi_bytes *out);
 /* Ends the stream: what is held back becomes U+FFFD. */
-CLQ_NODISCARD clq_status clqi_decoder_flush(clqi_decoder *decoder, clqi_bytes *out);
+CLQ_NODISCARD clq_status clqi_text_decoder_flush(clqi_text_decoder *decoder, clqi_bytes *out);
 
 #endif

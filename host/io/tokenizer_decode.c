@@ -35,8 +35,8 @@ static size_t undecided_tail(const char *data, size_t length) {
   return 0;
 }
 
-clq_status clqi_decoder_push(clqi_decoder *decoder, const clqi_tokenizer *t, int32_t id,
-                             bool skip_control, clqi_bytes *out) {
+clq_status clqi_text_decoder_push(clqi_text_decoder *decoder, const clqi_tokenizer *t, int32_t id,
+                                  bool skip_control, clqi_bytes *out) {
   clqi_text piece = {0};
   CLQI_TRY(clqi_tokenizer_piece(t, id, &piece));
   if (skip_control && clqi_tokenizer_is_control(t, id)) {
@@ -60,7 +60,7 @@ cleanup:
   return status;
 }
 
-clq_status clqi_decoder_flush(clqi_decoder *decoder, clqi_bytes *out) {
+clq_status clqi_text_decoder_flush(clqi_text_decoder *decoder, clqi_bytes *out) {
   const size_t length_before = out->length;
   const clq_status status = clqi_utf8_repair(decoder->held, decoder->held_count, out);
   if (status != CLQ_OK) {

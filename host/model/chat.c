@@ -201,14 +201,12 @@ clq_status clqi_chat_format(clqi_text template_text, const clqi_chat_message *me
                  (int)messages[i].role);
   }
   if (template_text.length == 0) {
-    return clqi_fail(CLQ_UNSUPPORTED,
-                     "chat: the model carries no chat template; ask without --chat");
+    return clqi_fail(CLQ_UNSUPPORTED, "chat: the model carries no chat template");
   }
   const struct chat_family *family = find_family(template_text);
   if (family == NULL) {
     return clqi_fail(CLQ_UNSUPPORTED,
-                     "chat: unknown chat template \"%s\", known are ChatML and LLaMA 3; "
-                     "give the whole prompt with -p, without --chat",
+                     "chat: unknown chat template \"%s\", known are ChatML and LLaMA 3",
                      clqi_excerpt_of(template_text).text);
   }
   out->family = family->name;

@@ -152,8 +152,7 @@ static clq_status find_largest(const float *logits, size_t count, size_t *larges
       return clqi_fail(
           CLQ_INVALID_ARGUMENT,
           "sampling: logit of token %zu is %s. The model file may be damaged (fetch it "
-          "again), or its activations too large for int8 and f16: try them in f32 "
-          "(--acts f32 --kv f32)",
+          "again), or its activations too large for int8 and f16",
           i, isnan(logits[i]) ? "NaN" : "infinite");
     }
     best = logits[i] > logits[best] ? i : best;

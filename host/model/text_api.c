@@ -145,16 +145,16 @@ int64_t clq_tokenizer_size(const clq_tokenizer *tokenizer) {
 
 /* --- Streams of text. --------------------------------------------------------- */
 
-_Static_assert(sizeof((clq_text_stream){0}.held) == sizeof((clqi_decoder){0}.held),
+_Static_assert(sizeof((clq_text_stream){0}.held) == sizeof((clqi_text_decoder){0}.held),
                "the same state under two names");
 
-static clqi_decoder take_stream(const clq_text_stream *stream) {
-  clqi_decoder decoder = {.held_count = stream->held_count};
+static clqi_text_decoder take_stream(const clq_text_stream *stream) {
+  clqi_text_decoder decoder = {.held_count = stream->held_count};
   memcpy(decoder.held, stream->held, sizeof decoder.held);
   return decoder;
 }
 
-static void give_stream(const clqi_decoder *decoder, clq_text_stream *stream) {
+static void give_stream(const clqi_text_decoder *decoder, clq_text_stream *stream) {
   stream->held_count = decoder->held_count;
   memcpy(stream->held, decoder->held, sizeof stream->held);
 }
@@ -170,9 +170,10 @@ clq_status clq_text_stream_push(clq_text_stream *stream, const clq_tokenizer *to
                                 clq_text *text) {
   CLQI_REQUIRE(tokenizer != NULL, "text stream: tokenizer is NULL");
   CLQI_TRY(check_stream(stream, text));
-  clqi_decoder decoder = take_stream(stream);
+  clqi_text_decoder decoder = take_stream(stream);
   clqi_bytes bytes = take_bytes(text);
-  const clq_status status = clqi_decoder_push(&decoder, tokenizer->vocabulary, id, true, &bytes);
+  const clq_status status =
+      clqi_text_decoder_push(&decoder, tokenizer->vocabulary, id, true, &bytes);
   give_bytes(&bytes, text);
   give_stream(&decoder, stream);
   return status;
@@ -180,9 +181,9 @@ clq_status clq_text_stream_push(clq_text_stream *stream, const clq_tokenizer *to
 
 clq_status clq_text_stream_end(clq_text_stream *stream, clq_text *text) {
   CLQI_TRY(check_stream(stream, text));
-  clqi_decoder decoder = take_stream(stream);
+  clqi_text_decoder decoder = take_stream(stream);
   clqi_bytes bytes = take_bytes(text);
-  const clq_status status = clqi_decoder_flush(&decoder, &bytes);
+  const clq_status status = clqi_text_decoder_flush(&decoder, &bytes);
   give_bytes(&bytes, text);
   give_stream(&decoder, stream);
   return status;

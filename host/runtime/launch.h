@@ -24,13 +24,9 @@ struct clqi_emitter {
   clq_status (*take)(clqi_emitter *self, const clqi_launch *launch);
 };
 
-/* error_word[0] holds the first error's clqi_device_error, [1] its datum (an id, a position). */
-typedef enum clqi_device_error {
-  CLQI_DEVICE_ERROR_NONE = 0,
-  CLQI_DEVICE_ERROR_EMBEDDING_ID = 1,
-  CLQI_DEVICE_ERROR_POSITION = 2
-} clqi_device_error;
-enum { CLQI_ERROR_WORDS = 2 };
+/* error_word[0] holds the number of the first error (lib/device_error.def), [1] its datum (an id, a
+ * position). */
+enum { CLQI_NO_DEVICE_ERROR = 0, CLQI_ERROR_WORDS = 2 };
 
 struct clqi_launch {
   clqi_emitter *emitter;

@@ -265,13 +265,13 @@ clq_status clqi_stream_watch(clq_stream *stream, cl_mem error_word) {
 }
 
 static clq_status describe_device_error(const cl_int word[CLQI_ERROR_WORDS]) {
-  switch ((clqi_device_error)word[0]) {
-    case CLQI_DEVICE_ERROR_NONE: return CLQ_OK;
-    case CLQI_DEVICE_ERROR_EMBEDDING_ID:
-      return clqi_fail(CLQ_INVALID_ARGUMENT, "embedding: id %d is not a row of the table", word[1]);
-    case CLQI_DEVICE_ERROR_POSITION:
-      return clqi_fail(CLQ_INVALID_ARGUMENT,
-                       "position %d is outside the RoPE table or the KV cache", word[1]);
+  switch (word[0]) {
+    case CLQI_NO_DEVICE_ERROR: return CLQ_OK;
+#define CLQ_DEVICE_ERROR(name, number, sentence) \
+  case number:                                   \
+    return clqi_fail(CLQ_INVALID_ARGUMENT, sentence, word[1]);
+#include "lib/device_error.def"
+#undef CLQ_DEVICE_ERROR
   }
   return clqi_fail(CLQ_DEVICE_ERROR, "a kernel reported the unknown error %d", word[0]);
 }
@@ -295,7 +295,7 @@ static clq_status report_error_words(clq_stream *stream) {
   bool cleared = true;
   for (int64_t i = 0; i < stream->watched_count; ++i) {
     const watched_word *w = &stream->watched[i];
-    if (w->value[0] == CLQI_DEVICE_ERROR_NONE) {
+    if (w->value[0] == CLQI_NO_DEVICE_ERROR) {
       continue;
     }
     CLQI_ALSO(status, describe_device_error(w->value));
