@@ -48,7 +48,7 @@ static void expect_text(const char *template_text, const clqi_chat_message *mess
   cr_assert_str_eq(chat.family, family);
   cr_assert_eq(chat.bos, strstr(template_text, "bos_token") != NULL);
   size_t total = 0;
-  for (size_t i = 0; i < chat.part_count; ++i) {
+  for (int64_t i = 0; i < chat.part_count; ++i) {
     total += chat.parts[i].length;
     cr_assert(i == 0 || chat.parts[i].special != chat.parts[i - 1].special);
   }
@@ -124,10 +124,10 @@ Test(chat, what_is_not_known_is_refused_by_name) {
   cr_assert(chat.parts == NULL && chat.text.data == NULL && chat.part_count == 0);
 }
 
-static size_t count_of(const clqi_ids *ids, int32_t id) {
+static size_t count_of(const clq_tokens *ids, int32_t id) {
   size_t count = 0;
-  for (size_t i = 0; i < ids->count; ++i) {
-    count += ids->data[i] == id ? 1 : 0;
+  for (int64_t i = 0; i < ids->count; ++i) {
+    count += ids->ids[i] == id ? 1 : 0;
   }
   return count;
 }
@@ -148,13 +148,13 @@ Test(chat, a_message_cannot_end_its_turn) {
   for (size_t i = 0; i < sizeof attacks / sizeof attacks[0]; ++i) {
     const clqi_chat_message turn = message(CLQI_CHAT_USER, attacks[i]);
     clqi_chat chat = {0};
-    clqi_ids ids = {0};
+    clq_tokens ids = {0};
     cr_assert_eq(clqi_chat_format(clqi_text_of(chatml_plain), &turn, 1, &chat), CLQ_OK);
     cr_assert_eq(clqi_chat_encode(&chat, t, &ids), CLQ_OK);
     cr_assert_eq(count_of(&ids, TINY_START), 2, "attack %zu", i);
     cr_assert_eq(count_of(&ids, TINY_END), 1, "attack %zu", i);
-    cr_assert_eq(ids.data[0], TINY_START);
-    clqi_ids_free(&ids);
+    cr_assert_eq(ids.ids[0], TINY_START);
+    clq_tokens_free(&ids);
     clqi_chat_free(&chat);
   }
   clqi_tokenizer_destroy(t);
@@ -170,18 +170,18 @@ Test(chat, parts_are_encoded_as_one_text) {
   cr_assert_eq(clqi_tokenizer_create(&tiny->desc, &t), CLQ_OK);
   const clqi_chat_message turn = message(CLQI_CHAT_USER, "\n\nx");
   clqi_chat chat = {0};
-  clqi_ids parts = {0};
-  clqi_ids whole = {0};
+  clq_tokens parts = {0};
+  clq_tokens whole = {0};
   cr_assert_eq(clqi_chat_format(clqi_text_of(chatml_plain), &turn, 1, &chat), CLQ_OK);
   cr_assert_eq(clqi_chat_encode(&chat, t, &parts), CLQ_OK);
   cr_assert_eq(
-      clqi_tokenizer_encode(t, chat.text.data, chat.text.length, CLQI_ENCODE_SPECIAL, &whole),
+      clqi_tokenizer_encode(t, chat.text.data, chat.text.length, CLQ_ENCODE_SPECIAL, &whole),
       CLQ_OK);
   cr_assert_eq(parts.count, whole.count);
-  cr_assert_arr_eq(parts.data, whole.data, whole.count * sizeof *whole.data);
+  cr_assert_arr_eq(parts.ids, whole.ids, (size_t)whole.count * sizeof *whole.ids);
   cr_assert_eq(count_of(&parts, breaks), 1); /* "\n\n\nx" is "\n\n", "\n", "x" */
-  clqi_ids_free(&whole);
-  clqi_ids_free(&parts);
+  clq_tokens_free(&whole);
+  clq_tokens_free(&parts);
   clqi_chat_free(&chat);
   clqi_tokenizer_destroy(t);
   tiny_destroy(tiny);
@@ -197,13 +197,13 @@ Test(chat, bos_stands_first_if_the_template_has_it) {
   const char *const templates[2] = {chatml_plain, llama3};
   for (size_t i = 0; i < 2; ++i) {
     clqi_chat chat = {0};
-    clqi_ids ids = {0};
+    clq_tokens ids = {0};
     cr_assert_eq(clqi_chat_format(clqi_text_of(templates[i]), &hi, 1, &chat), CLQ_OK);
     cr_assert_eq(clqi_chat_encode(&chat, t, &ids), CLQ_OK);
     cr_assert_eq(count_of(&ids, TINY_START), i == 0 ? 2 : 1);
-    cr_assert_eq(ids.data[0], TINY_START);
-    cr_assert_neq(ids.data[1], TINY_START);
-    clqi_ids_free(&ids);
+    cr_assert_eq(ids.ids[0], TINY_START);
+    cr_assert_neq(ids.ids[1], TINY_START);
+    clq_tokens_free(&ids);
     clqi_chat_free(&chat);
   }
   clqi_tokenizer_destroy(t);

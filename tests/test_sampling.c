@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <clquant/model.h>
+
 #include "counting.h"
 #include "model/sampling.h"
 
@@ -12,7 +14,7 @@ enum { MAX_LOGITS = 64 };
 
 /* What sample may draw and how likely, computed the slow way: every pair is
  * compared to find a token's place in the order. */
-static void exact_probabilities(const float *logits, size_t count, const clqi_sampling *s,
+static void exact_probabilities(const float *logits, size_t count, const clq_sampling *s,
                                 double *probability) {
   size_t order[MAX_LOGITS];
   for (size_t i = 0; i < count; ++i) {
@@ -55,32 +57,33 @@ static void exact_probabilities(const float *logits, size_t count, const clqi_sa
   }
 }
 
-static clqi_sampler *sampler_of(clqi_sampling sampling, size_t vocabulary) {
-  clqi_sampler *sampler = NULL;
-  cr_assert_eq(clqi_sampler_create(&sampling, vocabulary, &sampler), CLQ_OK, "%s",
+static clq_sampler *sampler_of(clq_sampling sampling, size_t vocabulary) {
+  clq_sampler *sampler = NULL;
+  cr_assert_eq(clq_sampler_create(&sampling, (int64_t)vocabulary, &sampler), CLQ_OK, "%s",
                clq_last_error());
   return sampler;
 }
 
-static int32_t sample(clqi_sampler *sampler, const float *logits, size_t count) {
+static int32_t sample(clq_sampler *sampler, const float *logits, size_t count) {
   int32_t token = -1;
-  cr_assert_eq(clqi_sampler_sample(sampler, logits, count, &token), CLQ_OK, "%s", clq_last_error());
+  cr_assert_eq(clq_sampler_sample(sampler, logits, (int64_t)count, &token), CLQ_OK, "%s",
+               clq_last_error());
   return token;
 }
 
 /* Draws and compares the counts with the exact probabilities by chi-squared.
  * Returns the statistic's distance from its mean in standard deviations. */
-static double deviation(const float *logits, size_t count, clqi_sampling s, size_t draws) {
+static double deviation(const float *logits, size_t count, clq_sampling s, size_t draws) {
   double probability[MAX_LOGITS];
   size_t drawn[MAX_LOGITS] = {0};
   exact_probabilities(logits, count, &s, probability);
-  clqi_sampler *sampler = sampler_of(s, count);
+  clq_sampler *sampler = sampler_of(s, count);
   for (size_t i = 0; i < draws; ++i) {
     const int32_t token = sample(sampler, logits, count);
     cr_assert(token >= 0 && (size_t)token < count);
     ++drawn[token];
   }
-  clqi_sampler_destroy(sampler);
+  clq_sampler_destroy(sampler);
   double chi = 0;
   double freedom = -1;
   double rare_expected = 0;
@@ -124,22 +127,22 @@ Test(sampling, pcg32_gives_the_published_numbers) {
 }
 
 Test(sampling, greedy_takes_the_largest_and_of_equal_ones_the_first) {
-  clqi_sampler *greedy = sampler_of((clqi_sampling){0}, 8);
+  clq_sampler *greedy = sampler_of((clq_sampling){0}, 8);
   cr_assert_eq(sample(greedy, (float[]){-1, 3, 2, 3, 3}, 5), 1);
   cr_assert_eq(sample(greedy, (float[]){0, -0.0f}, 2), 0);
   cr_assert_eq(sample(greedy, (float[]){-INFINITY, -1e38f}, 2), 1);
   cr_assert_eq(sample(greedy, (float[]){-7}, 1), 0);
-  clqi_sampler_destroy(greedy);
+  clq_sampler_destroy(greedy);
 
-  clqi_sampler *one = sampler_of((clqi_sampling){.temperature = 5, .top_k = 1}, 8);
+  clq_sampler *one = sampler_of((clq_sampling){.temperature = 5, .top_k = 1}, 8);
   for (int i = 0; i < 20; ++i) {
     cr_assert_eq(sample(one, (float[]){-1, 3, 2, 3, 3}, 5), 1);
   }
-  clqi_sampler_destroy(one);
+  clq_sampler_destroy(one);
 }
 
 Test(sampling, draws_follow_the_exact_probabilities) {
-  static const clqi_sampling settings[] = {
+  static const clq_sampling settings[] = {
       {.temperature = 1},
       {.temperature = 0.5f},
       {.temperature = 3},
@@ -156,7 +159,7 @@ Test(sampling, draws_follow_the_exact_probabilities) {
       for (size_t j = 0; j < count; ++j) {
         logits[j] = random_logit();
       }
-      clqi_sampling s = settings[i];
+      clq_sampling s = settings[i];
       s.seed = 1000 * i + count;
       const double off = deviation(logits, count, s, 40000);
       cr_assert(fabs(off) < 5, "settings %zu, %zu logits: chi squared is %.1f deviations off", i,
@@ -172,13 +175,13 @@ Test(sampling, the_statistic_can_fail) {
     logits[j] = random_logit();
   }
   double probability[MAX_LOGITS];
-  exact_probabilities(logits, 16, &(clqi_sampling){.temperature = 1.1f}, probability);
-  clqi_sampler *sampler = sampler_of((clqi_sampling){.temperature = 1}, 16);
+  exact_probabilities(logits, 16, &(clq_sampling){.temperature = 1.1f}, probability);
+  clq_sampler *sampler = sampler_of((clq_sampling){.temperature = 1}, 16);
   double drawn[16] = {0};
   for (int i = 0; i < 40000; ++i) {
     drawn[sample(sampler, logits, 16)] += 1;
   }
-  clqi_sampler_destroy(sampler);
+  clq_sampler_destroy(sampler);
   double chi = 0;
   for (size_t i = 0; i < 16; ++i) {
     const double expected = probability[i] * 40000;
@@ -197,19 +200,19 @@ Test(sampling, filters_keep_exactly_what_brute_force_keeps) {
     for (size_t j = 0; j < count; ++j) {
       logits[j] = floorf(random_logit());
     }
-    const clqi_sampling s = {.temperature = 100,
-                             .top_k = round % 5 == 0 ? 0 : round % 7,
-                             .top_p = round % 3 == 0 ? 0 : 0.1f * (float)(round % 10),
-                             .min_p = round % 2 == 0 ? 0 : 0.05f * (float)(round % 11),
-                             .seed = (uint64_t)round};
+    const clq_sampling s = {.temperature = 100,
+                            .top_k = round % 5 == 0 ? 0 : round % 7,
+                            .top_p = round % 3 == 0 ? 0 : 0.1f * (float)(round % 10),
+                            .min_p = round % 2 == 0 ? 0 : 0.05f * (float)(round % 11),
+                            .seed = (uint64_t)round};
     double probability[MAX_LOGITS];
     exact_probabilities(logits, count, &s, probability);
     bool seen[12] = {false};
-    clqi_sampler *sampler = sampler_of(s, count);
+    clq_sampler *sampler = sampler_of(s, count);
     for (int i = 0; i < 400; ++i) {
       seen[sample(sampler, logits, count)] = true;
     }
-    clqi_sampler_destroy(sampler);
+    clq_sampler_destroy(sampler);
     for (size_t j = 0; j < count; ++j) {
       cr_assert_eq(seen[j], probability[j] > 0, "round %d: token %zu %s", round, j,
                    seen[j] ? "was drawn" : "was never drawn");
@@ -226,29 +229,29 @@ Test(sampling, a_seed_fixes_the_sequence) {
   int32_t tokens[3][DRAWS];
   const uint64_t seeds[3] = {7, 7, 8};
   for (int run = 0; run < 3; ++run) {
-    clqi_sampler *sampler = sampler_of(
-        (clqi_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = seeds[run]},
+    clq_sampler *sampler = sampler_of(
+        (clq_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = seeds[run]},
         VOCABULARY);
     for (int i = 0; i < DRAWS; ++i) {
       tokens[run][i] = sample(sampler, logits, VOCABULARY);
     }
-    clqi_sampler_destroy(sampler);
+    clq_sampler_destroy(sampler);
   }
   cr_assert_arr_eq(tokens[0], tokens[1], sizeof tokens[0]);
   cr_assert_neq(memcmp(tokens[0], tokens[2], sizeof tokens[0]), 0);
 }
 
 Test(sampling, masked_tokens_are_never_drawn) {
-  clqi_sampler *sampler = sampler_of((clqi_sampling){.temperature = 1e30f, .seed = 3}, 4);
+  clq_sampler *sampler = sampler_of((clq_sampling){.temperature = 1e30f, .seed = 3}, 4);
   const float logits[4] = {-INFINITY, 1, -INFINITY, 2};
   for (int i = 0; i < 1000; ++i) {
     const int32_t token = sample(sampler, logits, 4);
     cr_assert(token == 1 || token == 3);
   }
-  clqi_sampler_destroy(sampler);
-  clqi_sampler *cold = sampler_of((clqi_sampling){.temperature = 1e-38f, .top_p = 0.99f}, 4);
+  clq_sampler_destroy(sampler);
+  clq_sampler *cold = sampler_of((clq_sampling){.temperature = 1e-38f, .top_p = 0.99f}, 4);
   cr_assert_eq(sample(cold, logits, 4), 3);
-  clqi_sampler_destroy(cold);
+  clq_sampler_destroy(cold);
 }
 
 Test(sampling, bad_logits_and_settings_are_refused) {
@@ -257,23 +260,23 @@ Test(sampling, bad_logits_and_settings_are_refused) {
   static const char *const sentence[4] = {"token 1 is NaN", "token 0 is NaN", "token 2 is infinite",
                                           "every logit is -Inf"};
   for (int i = 0; i < 8; ++i) {
-    clqi_sampler *sampler =
-        sampler_of((clqi_sampling){.temperature = i < 4 ? 0.0f : 1.0f, .top_k = 2}, 3);
+    clq_sampler *sampler =
+        sampler_of((clq_sampling){.temperature = i < 4 ? 0.0f : 1.0f, .top_k = 2}, 3);
     int32_t token = -5;
-    cr_assert_eq(clqi_sampler_sample(sampler, bad[i % 4], 3, &token), CLQ_INVALID_ARGUMENT);
+    cr_assert_eq(clq_sampler_sample(sampler, bad[i % 4], 3, &token), CLQ_INVALID_ARGUMENT);
     cr_assert_not_null(strstr(clq_last_error(), sentence[i % 4]), "%s", clq_last_error());
     cr_assert_not_null(strstr(clq_last_error(), i % 4 == 3 ? "mask" : "model file may be damaged"));
     cr_assert_eq(token, -5);
-    cr_assert_eq(clqi_sampler_sample(sampler, bad[0], 0, &token), CLQ_INVALID_ARGUMENT);
-    cr_assert_eq(clqi_sampler_sample(sampler, bad[0], 4, &token), CLQ_INVALID_ARGUMENT);
-    clqi_sampler_destroy(sampler);
+    cr_assert_eq(clq_sampler_sample(sampler, bad[0], 0, &token), CLQ_INVALID_ARGUMENT);
+    cr_assert_eq(clq_sampler_sample(sampler, bad[0], 4, &token), CLQ_INVALID_ARGUMENT);
+    clq_sampler_destroy(sampler);
   }
-  static const clqi_sampling wrong[] = {
+  static const clq_sampling wrong[] = {
       {.temperature = -1}, {.temperature = NAN}, {.temperature = INFINITY}, {.top_k = -1},
       {.top_p = -0.5f},    {.top_p = NAN},       {.min_p = 1.5f},           {.min_p = NAN}};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; ++i) {
-    clqi_sampler *sampler = NULL;
-    cr_assert_eq(clqi_sampler_create(&wrong[i], 10, &sampler), CLQ_INVALID_ARGUMENT, "case %zu", i);
+    clq_sampler *sampler = NULL;
+    cr_assert_eq(clq_sampler_create(&wrong[i], 10, &sampler), CLQ_INVALID_ARGUMENT, "case %zu", i);
     cr_assert_null(sampler);
   }
 }
@@ -281,9 +284,8 @@ Test(sampling, bad_logits_and_settings_are_refused) {
 Test(sampling, out_of_memory_is_an_error) {
   for (size_t allowed = 0; allowed < 2; ++allowed) {
     counting_start(allowed + 1, 1);
-    clqi_sampler *sampler = NULL;
-    const clq_status status =
-        clqi_sampler_create(&(clqi_sampling){.temperature = 1}, 100, &sampler);
+    clq_sampler *sampler = NULL;
+    const clq_status status = clq_sampler_create(&(clq_sampling){.temperature = 1}, 100, &sampler);
     counting_stop();
     cr_assert_eq(counting_live(), 0);
     cr_assert_eq(status, CLQ_OUT_OF_HOST_MEMORY);

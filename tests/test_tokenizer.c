@@ -24,26 +24,27 @@ static clqi_tokenizer *tokenizer_of(const tiny_vocabulary *tiny) {
   return tokenizer;
 }
 
-static clqi_ids encode(const clqi_tokenizer *tokenizer, clqi_text text, unsigned flags) {
-  clqi_ids ids = {0};
+static clq_tokens encode(const clqi_tokenizer *tokenizer, clqi_text text, unsigned flags) {
+  clq_tokens ids = {0};
   cr_assert_eq(clqi_tokenizer_encode(tokenizer, text.data, text.length, flags, &ids), CLQ_OK, "%s",
                clq_last_error());
   return ids;
 }
 
-static clqi_bytes decode(const clqi_tokenizer *tokenizer, const clqi_ids *ids) {
+static clqi_bytes decode(const clqi_tokenizer *tokenizer, const clq_tokens *ids) {
   clqi_bytes bytes = {0};
-  cr_assert_eq(clqi_tokenizer_decode(tokenizer, ids->data, ids->count, false, &bytes), CLQ_OK);
+  cr_assert_eq(clqi_tokenizer_decode(tokenizer, ids->ids, ids->count, false, &bytes), CLQ_OK);
   return bytes;
 }
 
-static void expect_ids(clqi_ids ids, const int32_t *expected, size_t count, const char *what) {
-  cr_assert_eq(ids.count, count, "%s: %zu ids, expected %zu", what, ids.count, count);
+static void expect_ids(clq_tokens ids, const int32_t *expected, size_t count, const char *what) {
+  cr_assert_eq((size_t)ids.count, count, "%s: %lld ids, expected %zu", what, (long long)ids.count,
+               count);
   for (size_t i = 0; i < count; ++i) {
-    cr_assert_eq(ids.data[i], expected[i], "%s: id %zu is %d, expected %d", what, i,
-                 (int)ids.data[i], (int)expected[i]);
+    cr_assert_eq(ids.ids[i], expected[i], "%s: id %zu is %d, expected %d", what, i, (int)ids.ids[i],
+                 (int)expected[i]);
   }
-  clqi_ids_free(&ids);
+  clq_tokens_free(&ids);
 }
 #define EXPECT_IDS(ids, ...)                      \
   expect_ids(ids, (const int32_t[]){__VA_ARGS__}, \
@@ -278,13 +279,12 @@ static size_t random_text(char *out, size_t points) {
 }
 
 static void expect_round_trip(const clqi_tokenizer *t, clqi_text text) {
-  clqi_ids ids = encode(t, text, 0);
+  clq_tokens ids = encode(t, text, 0);
   clqi_bytes back = decode(t, &ids);
   cr_assert_eq(back.length, text.length, "%zu bytes came back of %zu", back.length, text.length);
   cr_assert(text.length == 0 || memcmp(back.data, text.data, text.length) == 0);
-  cr_assert_eq(ids.dropped_bytes, 0);
   clqi_bytes_free(&back);
-  clqi_ids_free(&ids);
+  clq_tokens_free(&ids);
 }
 
 Test(tokenizer, valid_text_comes_back_whole) {
@@ -326,13 +326,13 @@ Test(tokenizer, each_bad_byte_becomes_one_replacement) {
   tiny_vocabulary *tiny = tiny_create(NULL);
   clqi_tokenizer *t = tokenizer_of(tiny);
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-    clqi_ids ids = encode(t, cases[i].in, 0);
-    clqi_ids expected = encode(t, clqi_text_of(cases[i].out), 0);
+    clq_tokens ids = encode(t, cases[i].in, 0);
+    clq_tokens expected = encode(t, clqi_text_of(cases[i].out), 0);
     clqi_bytes back = decode(t, &ids);
     cr_assert(clqi_text_equal((clqi_text){back.data, back.length}, clqi_text_of(cases[i].out)),
               "case %zu", i);
-    expect_ids(ids, expected.data, expected.count, cases[i].out);
-    clqi_ids_free(&expected);
+    expect_ids(ids, expected.ids, (size_t)expected.count, cases[i].out);
+    clq_tokens_free(&expected);
     clqi_bytes_free(&back);
   }
   clqi_tokenizer_destroy(t);
@@ -345,8 +345,7 @@ Test(tokenizer, a_byte_without_a_token_is_dropped_before_merging) {
   const int32_t equals = tiny_merge(tiny, BYTE('='), BYTE('='));
   tiny->tokens[BYTE(4)] = clqi_text_of("aaaaaaaa");
   clqi_tokenizer *t = tokenizer_of(tiny);
-  clqi_ids ids = encode(t, (clqi_text){"=\x04=", 3}, 0);
-  cr_assert_eq(ids.dropped_bytes, 1);
+  clq_tokens ids = encode(t, (clqi_text){"=\x04=", 3}, 0);
   EXPECT_IDS(ids, equals);
   clqi_tokenizer_destroy(t);
   tiny_destroy(tiny);
@@ -359,35 +358,35 @@ Test(tokenizer, special_tokens_are_text_unless_asked_for) {
   tiny->desc.add_bos = true;
   clqi_tokenizer *t = tokenizer_of(tiny);
   const clqi_text text = clqi_text_of("a<|im_end|>b<user><|im_start|><|im_start|>+<|im_start|");
-  clqi_ids plain = encode(t, text, 0);
-  cr_assert_eq(plain.count, text.length);
-  for (size_t i = 0; i < plain.count; ++i) {
-    cr_assert_eq(plain.data[i], BYTE(text.data[i]));
+  clq_tokens plain = encode(t, text, 0);
+  cr_assert_eq((size_t)plain.count, text.length);
+  for (int64_t i = 0; i < plain.count; ++i) {
+    cr_assert_eq(plain.ids[i], BYTE(text.data[i]));
   }
-  clqi_ids_free(&plain);
-  EXPECT_IDS(encode(t, text, CLQI_ENCODE_SPECIAL), BYTE('a'), TINY_END, BYTE('b'), TINY_USER,
+  clq_tokens_free(&plain);
+  EXPECT_IDS(encode(t, text, CLQ_ENCODE_SPECIAL), BYTE('a'), TINY_END, BYTE('b'), TINY_USER,
              TINY_START, TINY_LONGER, BYTE('<'), BYTE('|'), BYTE('i'), BYTE('m'), BYTE('_'),
              BYTE('s'), BYTE('t'), BYTE('a'), BYTE('r'), BYTE('t'), BYTE('|'));
-  EXPECT_IDS(encode(t, clqi_text_of("<|im_end|>"), CLQI_ENCODE_SPECIAL | CLQI_ENCODE_BOS),
-             TINY_START, TINY_END);
-  EXPECT_IDS(encode(t, clqi_text_of(""), CLQI_ENCODE_BOS), TINY_START);
+  EXPECT_IDS(encode(t, clqi_text_of("<|im_end|>"), CLQ_ENCODE_SPECIAL | CLQ_ENCODE_BOS), TINY_START,
+             TINY_END);
+  EXPECT_IDS(encode(t, clqi_text_of(""), CLQ_ENCODE_BOS), TINY_START);
 
   /* Parts: only the first and last may hold special tokens, and none may reach
    * over a border. */
   const clqi_text_part parts[3] = {{10, true}, {10, false}, {10, true}};
-  clqi_ids ids = {0};
+  clq_tokens ids = {0};
   cr_assert_eq(
       clqi_tokenizer_encode_parts(t, "<|im_end|><|im_end|><|im_end|>", 30, parts, 3, 0, &ids),
       CLQ_OK);
   cr_assert_eq(ids.count, 12);
-  cr_assert(ids.data[0] == TINY_END && ids.data[11] == TINY_END && ids.data[1] == BYTE('<'));
+  cr_assert(ids.ids[0] == TINY_END && ids.ids[11] == TINY_END && ids.ids[1] == BYTE('<'));
   ids.count = 0;
   const clqi_text_part cut[2] = {{4, true}, {6, true}};
   cr_assert_eq(clqi_tokenizer_encode_parts(t, "<|im_end|>", 10, cut, 2, 0, &ids), CLQ_OK);
   cr_assert_eq(ids.count, 10);
   cr_assert_eq(clqi_tokenizer_encode_parts(t, "<|im_end|>", 9, cut, 2, 0, &ids),
                CLQ_INVALID_ARGUMENT);
-  clqi_ids_free(&ids);
+  clq_tokens_free(&ids);
 
   cr_assert_eq(clqi_tokenizer_special(t, clqi_text_of("<|im_start|>+")), TINY_LONGER);
   cr_assert_eq(clqi_tokenizer_special(t, clqi_text_of("<|im_start|>")), TINY_START);
@@ -412,38 +411,38 @@ Test(tokenizer, a_stream_of_tokens_is_the_repaired_whole) {
                             BYTE(0xE2), BYTE(0xC3), TINY_END,   BYTE(0xED), BYTE(0xF4)};
   clqi_tokenizer *t = tokenizer_of(tiny);
   for (int round = 0; round < 20000; ++round) {
-    clqi_ids ids = {0};
+    clq_tokens ids = {0};
     const uint32_t count = random_below(12);
     for (uint32_t i = 0; i < count; ++i) {
-      cr_assert_eq(clqi_ids_append(&ids, likely[random_below(11)]), CLQ_OK);
+      cr_assert_eq(clqi_tokens_append(&ids, likely[random_below(11)]), CLQ_OK);
     }
     const bool skip = round % 2 == 0;
     clqi_bytes raw = {0};
     clqi_bytes expected = {0};
-    cr_assert_eq(clqi_tokenizer_decode(t, ids.data, ids.count, skip, &raw), CLQ_OK);
+    cr_assert_eq(clqi_tokenizer_decode(t, ids.ids, ids.count, skip, &raw), CLQ_OK);
     cr_assert_eq(clqi_utf8_repair(raw.data, raw.length, &expected), CLQ_OK);
-    clqi_text_decoder decoder = {0};
+    clq_text_stream decoder = {0};
     clqi_bytes streamed = {0};
-    for (size_t i = 0; i < ids.count; ++i) {
-      cr_assert_eq(clqi_text_decoder_push(&decoder, t, ids.data[i], skip, &streamed), CLQ_OK);
+    for (int64_t i = 0; i < ids.count; ++i) {
+      cr_assert_eq(clqi_text_stream_push(&decoder, t, ids.ids[i], skip, &streamed), CLQ_OK);
       cr_assert_eq(clqi_utf8_valid_length(streamed.data, streamed.length), streamed.length);
       cr_assert(decoder.held_count == 0 || clqi_utf8_is_partial(decoder.held, decoder.held_count));
     }
-    cr_assert_eq(clqi_text_decoder_flush(&decoder, &streamed), CLQ_OK);
+    cr_assert_eq(clqi_text_stream_end(&decoder, &streamed), CLQ_OK);
     cr_assert(clqi_text_equal((clqi_text){streamed.data, streamed.length},
                               (clqi_text){expected.data, expected.length}),
               "round %d", round);
     clqi_bytes_free(&streamed);
     clqi_bytes_free(&expected);
     clqi_bytes_free(&raw);
-    clqi_ids_free(&ids);
+    clq_tokens_free(&ids);
   }
   clqi_bytes none = {0};
-  clqi_text_decoder decoder = {0};
+  clq_text_stream decoder = {0};
   cr_assert_eq(clqi_tokenizer_decode(t, (int32_t[]){BYTE('a'), 1 << 20}, 2, false, &none),
                CLQ_INVALID_ARGUMENT);
   cr_assert_eq(none.length, 0);
-  cr_assert_eq(clqi_text_decoder_push(&decoder, t, -1, false, &none), CLQ_INVALID_ARGUMENT);
+  cr_assert_eq(clqi_text_stream_push(&decoder, t, -1, false, &none), CLQ_INVALID_ARGUMENT);
   clqi_bytes_free(&none);
   clqi_tokenizer_destroy(t);
   tiny_destroy(tiny);
@@ -478,14 +477,14 @@ Test(tokenizer, a_run_of_a_megabyte_is_no_trouble) {
         length += unit;
       }
       text[length++] = 'x';
-      clqi_ids ids = encode(t, (clqi_text){text, length}, CLQI_ENCODE_SPECIAL);
+      clq_tokens ids = encode(t, (clqi_text){text, length}, CLQ_ENCODE_SPECIAL);
       clqi_bytes back = decode(t, &ids);
       cr_assert_eq(back.length, units[u][0] == '\xFF' ? 3 * (length - 1) + 1 : length);
       if (u == 0) {
         cr_assert_eq(ids.count, LENGTH / 32 + 1);
       }
       clqi_bytes_free(&back);
-      clqi_ids_free(&ids);
+      clq_tokens_free(&ids);
     }
     clqi_tokenizer_destroy(t);
     tiny_destroy(tiny);

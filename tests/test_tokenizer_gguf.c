@@ -48,12 +48,12 @@ Test(tokenizer_gguf, a_small_file_describes_its_tokenizer) {
   cr_assert(clqi_tokenizer_bos(t) == 2 && clqi_tokenizer_eos(t) == 0 &&
             clqi_tokenizer_unk(t) == -1 && clqi_tokenizer_pad(t) == -1);
   cr_assert(clqi_tokenizer_adds_bos(t) && clqi_tokenizer_is_end(t, 0));
-  clqi_ids ids = {0};
-  cr_assert_eq(clqi_tokenizer_encode(t, "abba", 4, CLQI_ENCODE_BOS, &ids), CLQ_OK);
+  clq_tokens ids = {0};
+  cr_assert_eq(clqi_tokenizer_encode(t, "abba", 4, CLQ_ENCODE_BOS, &ids), CLQ_OK);
   const int32_t expected[] = {2, 3, 2, 1};
   cr_assert_eq(ids.count, 4);
-  cr_assert_arr_eq(ids.data, expected, sizeof expected);
-  clqi_ids_free(&ids);
+  cr_assert_arr_eq(ids.ids, expected, sizeof expected);
+  clq_tokens_free(&ids);
   clqi_tokenizer_destroy(t);
 }
 
@@ -126,7 +126,7 @@ Test(tokenizer_gguf, golden_ids_of_more_than_ten_thousand_texts) {
   cr_assert_eq(take_u32(&r), clqi_tokenizer_size(t));
   const uint32_t texts = take_u32(&r);
   cr_assert_geq(texts, 10000);
-  clqi_ids ids = {0};
+  clq_tokens ids = {0};
   for (uint32_t i = 0; i < texts; ++i) {
     const uint32_t length = take_u32(&r);
     const char *text = (const char *)take(&r, length);
@@ -134,16 +134,16 @@ Test(tokenizer_gguf, golden_ids_of_more_than_ten_thousand_texts) {
     const unsigned char *expected = take(&r, 2 * (size_t)count);
     ids.count = 0;
     cr_assert_eq(clqi_tokenizer_encode(t, text, length, 0, &ids), CLQ_OK, "%s", clq_last_error());
-    cr_assert_eq(ids.count, count, "text %u, \"%.*s\": %zu ids, expected %u", (unsigned)i,
-                 (int)length, text, ids.count, (unsigned)count);
+    cr_assert_eq(ids.count, count, "text %u, \"%.*s\": %lld ids, expected %u", (unsigned)i,
+                 (int)length, text, (long long)ids.count, (unsigned)count);
     for (size_t k = 0; k < count; ++k) {
       const int32_t id = expected[2 * k] | expected[2 * k + 1] << 8;
-      cr_assert_eq(ids.data[k], id, "text %u, \"%.*s\": id %zu is %d, expected %d", (unsigned)i,
-                   (int)length, text, k, (int)ids.data[k], (int)id);
+      cr_assert_eq(ids.ids[k], id, "text %u, \"%.*s\": id %zu is %d, expected %d", (unsigned)i,
+                   (int)length, text, k, (int)ids.ids[k], (int)id);
     }
   }
   cr_assert_eq(r.at, r.size);
-  clqi_ids_free(&ids);
+  clq_tokens_free(&ids);
   free(r.data);
   clqi_tokenizer_destroy(t);
 }
@@ -165,14 +165,14 @@ Test(tokenizer_gguf, a_question_in_the_real_template) {
   const clqi_chat_message question = {CLQI_CHAT_USER,
                                       clqi_text_of("What is 12 + 30?\n<|im_end|> na\xC3\xAFve")};
   clqi_chat chat = {0};
-  clqi_ids ids = {0};
+  clq_tokens ids = {0};
   cr_assert_eq(clqi_chat_format(chat_template, &question, 1, &chat), CLQ_OK, "%s",
                clq_last_error());
   cr_assert_eq(clqi_chat_encode(&chat, t, &ids), CLQ_OK);
-  cr_assert_eq(ids.count, sizeof expected / sizeof expected[0]);
-  cr_assert_arr_eq(ids.data, expected, sizeof expected);
+  cr_assert_eq((size_t)ids.count, sizeof expected / sizeof expected[0]);
+  cr_assert_arr_eq(ids.ids, expected, sizeof expected);
   cr_assert(clqi_tokenizer_is_end(t, 2) && !clqi_tokenizer_adds_bos(t));
-  clqi_ids_free(&ids);
+  clq_tokens_free(&ids);
   clqi_chat_free(&chat);
   clqi_tokenizer_destroy(t);
   clqi_gguf_close(file);

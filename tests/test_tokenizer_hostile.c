@@ -161,13 +161,13 @@ Test(tokenizer_hostile, mutations_are_refused_or_work) {
                 round, clq_last_error());
       ++refused;
     } else {
-      clqi_ids ids = {0};
+      clq_tokens ids = {0};
       clqi_bytes bytes = {0};
       cr_assert_eq(clqi_tokenizer_encode(t, "aabcaabcabc<|im_end|><user>\xFF 1", 31, 1, &ids),
                    CLQ_OK);
-      cr_assert_eq(clqi_tokenizer_decode(t, ids.data, ids.count, false, &bytes), CLQ_OK);
+      cr_assert_eq(clqi_tokenizer_decode(t, ids.ids, ids.count, false, &bytes), CLQ_OK);
       clqi_bytes_free(&bytes);
-      clqi_ids_free(&ids);
+      clq_tokens_free(&ids);
       ++worked;
     }
     clqi_tokenizer_destroy(t);
@@ -183,22 +183,22 @@ static clq_status use_everything(const clqi_tokenizer_desc *desc) {
   static const char text[] =
       "Hi <|im_end|>there\xFF aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
   clqi_tokenizer *t = NULL;
-  clqi_ids ids = {0};
+  clq_tokens ids = {0};
   clqi_bytes bytes = {0};
-  clqi_text_decoder decoder = {0};
+  clq_text_stream decoder = {0};
   clq_status status = clqi_tokenizer_create(desc, &t);
   if (status == CLQ_OK) {
-    status = clqi_tokenizer_encode(t, text, sizeof text, CLQI_ENCODE_SPECIAL, &ids);
+    status = clqi_tokenizer_encode(t, text, sizeof text, CLQ_ENCODE_SPECIAL, &ids);
     cr_assert(status == CLQ_OK || ids.count == 0);
   }
-  for (size_t i = 0; i < ids.count && status == CLQ_OK; ++i) {
-    status = clqi_text_decoder_push(&decoder, t, ids.data[i], false, &bytes);
+  for (int64_t i = 0; i < ids.count && status == CLQ_OK; ++i) {
+    status = clqi_text_stream_push(&decoder, t, ids.ids[i], false, &bytes);
   }
   if (status == CLQ_OK) {
-    status = clqi_tokenizer_decode(t, ids.data, ids.count, true, &bytes);
+    status = clqi_tokenizer_decode(t, ids.ids, ids.count, true, &bytes);
   }
   clqi_bytes_free(&bytes);
-  clqi_ids_free(&ids);
+  clq_tokens_free(&ids);
   clqi_tokenizer_destroy(t);
   return status;
 }

@@ -3,29 +3,19 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "runtime/checked.h"
+#include "runtime/array.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
 
 clq_status clqi_bytes_reserve(clqi_bytes *bytes, size_t more) {
-  size_t needed = 0;
-  if (!clqi_add_size(bytes->length, more, &needed)) {
+  int64_t capacity = (int64_t)bytes->capacity;
+  if (more > INT64_MAX || bytes->length > INT64_MAX) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "text: length overflows");
   }
-  if (needed <= bytes->capacity) {
-    return CLQ_OK;
-  }
-  size_t capacity = bytes->capacity <= SIZE_MAX / 2 ? 2 * bytes->capacity : needed;
-  if (capacity < needed) {
-    capacity = needed;
-  }
-  char *grown = clqi_realloc(bytes->data, capacity, 1);
-  if (grown == NULL) {
-    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "text: out of memory for %zu bytes", capacity);
-  }
-  bytes->data = grown;
-  bytes->capacity = capacity;
-  return CLQ_OK;
+  const clq_status status =
+      clqi_array_reserve(&bytes->data, (int64_t)bytes->length, (int64_t)more, &capacity, 1);
+  bytes->capacity = (size_t)capacity;
+  return status == CLQ_OK ? CLQ_OK : clqi_fail_prefix(status, "text");
 }
 
 clq_status clqi_bytes_append(clqi_bytes *bytes, const char *data, size_t length) {

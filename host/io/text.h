@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include <clquant/status.h>
+#include <clquant/model.h>
 
 /* Bytes that somebody else owns. NULL data only with length 0. */
 typedef struct clqi_text {
@@ -14,12 +14,9 @@ typedef struct clqi_text {
   size_t length;
 } clqi_text;
 
-/* Owned bytes; all zero is an empty one. Release with clqi_bytes_free. */
-typedef struct clqi_bytes {
-  char *data;
-  size_t length;
-  size_t capacity;
-} clqi_bytes;
+/* Owned bytes; all zero is an empty one. Release with clqi_bytes_free. The public type, under a
+ * name that can't be mistaken for the view above. */
+typedef clq_text clqi_bytes;
 
 /* Makes room for `more` bytes past the end. CLQ_OUT_OF_HOST_MEMORY leaves the
  * content as it was. */

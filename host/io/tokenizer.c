@@ -5,6 +5,7 @@
 
 #include "io/tokenizer_private.h"
 #include "io/utf8.h"
+#include "runtime/array.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
@@ -12,36 +13,16 @@
 /* Positions inside a piece are 32-bit, and repair may triple the length. */
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
 
-static clq_status ids_reserve(clqi_ids *ids, size_t more) {
-  size_t needed = 0;
-  if (!clqi_add_size(ids->count, more, &needed)) {
-    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "tokenizer: number of tokens overflows");
-  }
-  if (needed <= ids->capacity) {
-    return CLQ_OK;
-  }
-  size_t capacity = 2 * ids->capacity;
-  if (capacity < needed) {
-    capacity = needed;
-  }
-  int32_t *grown = clqi_realloc(ids->data, capacity, sizeof *grown);
-  if (grown == NULL) {
-    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "tokenizer: out of memory for %zu tokens", capacity);
-  }
-  ids->data = grown;
-  ids->capacity = capacity;
-  return CLQ_OK;
+static clq_status reserve(clq_tokens *tokens, int64_t more) {
+  const clq_status status =
+      clqi_array_reserve(&tokens->ids, tokens->count, more, &tokens->capacity, sizeof *tokens->ids);
+  return status == CLQ_OK ? CLQ_OK : clqi_fail_prefix(status, "tokenizer: tokens");
 }
 
-clq_status clqi_ids_append(clqi_ids *ids, int32_t id) {
-  CLQI_TRY(ids_reserve(ids, 1));
-  ids->data[ids->count++] = id;
+clq_status clqi_tokens_append(clq_tokens *tokens, int32_t id) {
+  CLQI_TRY(reserve(tokens, 1));
+  tokens->ids[tokens->count++] = id;
   return CLQ_OK;
-}
-
-void clqi_ids_free(clqi_ids *ids) {
-  clqi_free(ids->data);
-  *ids = (clqi_ids){0};
 }
 
 /* --- Plain text. ------------------------------------------------------------- */
@@ -49,7 +30,7 @@ void clqi_ids_free(clqi_ids *ids) {
 /* What one call of encode works with. */
 typedef struct encoder {
   const clqi_tokenizer *t;
-  clqi_ids *ids;
+  clq_tokens *tokens;
   clqi_pretokenizer_scan *scan;
   clqi_bpe_scratch scratch;
   clqi_bytes repaired;
@@ -57,13 +38,13 @@ typedef struct encoder {
 
 static clq_status encode_piece(encoder *e, const char *piece, size_t length) {
   const clqi_tokenizer *t = e->t;
-  CLQI_TRY(ids_reserve(e->ids, length));
-  int32_t *ids = e->ids->data + e->ids->count;
+  CLQI_TRY(reserve(e->tokens, (int64_t)length));
+  int32_t *ids = e->tokens->ids + e->tokens->count;
   if (t->whole != NULL) {
     const int32_t id = clqi_tokenizer_find_whole(t, (clqi_text){piece, length});
     if (id >= 0) {
       ids[0] = id;
-      ++e->ids->count;
+      ++e->tokens->count;
       return CLQ_OK;
     }
   }
@@ -74,9 +55,8 @@ static clq_status encode_piece(encoder *e, const char *piece, size_t length) {
       ids[count++] = id;
     }
   }
-  e->ids->dropped_bytes += length - count;
   CLQI_TRY(clqi_bpe_merge(&t->rules, &e->scratch, ids, count, &count));
-  e->ids->count += count;
+  e->tokens->count += (int64_t)count;
   return CLQ_OK;
 }
 
@@ -135,7 +115,7 @@ static int32_t match_special(const clqi_tokenizer *t, const char *text, size_t l
 static clq_status encode_special(encoder *e, const char *text, size_t *plain, size_t at,
                                  int32_t id) {
   CLQI_TRY(encode_plain(e, text + *plain, at - *plain));
-  CLQI_TRY(clqi_ids_append(e->ids, id));
+  CLQI_TRY(clqi_tokens_append(e->tokens, id));
   *plain = at + clqi_token_bytes(e->t, id).length;
   return CLQ_OK;
 }
@@ -163,8 +143,8 @@ static clq_status encode_parts(encoder *e, const char *text, size_t length,
 
 clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *t, const char *text, size_t length,
                                        const clqi_text_part *parts, size_t part_count,
-                                       unsigned flags, clqi_ids *ids) {
-  CLQI_REQUIRE(t != NULL && ids != NULL && (text != NULL || length == 0),
+                                       unsigned flags, clq_tokens *tokens) {
+  CLQI_REQUIRE(t != NULL && tokens != NULL && (text != NULL || length == 0),
                "tokenizer: an argument is NULL");
   CLQI_REQUIRE(length <= MAX_TEXT_BYTES, "tokenizer: text has %zu bytes, at most %zu at once",
                length, MAX_TEXT_BYTES);
@@ -175,20 +155,18 @@ clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *t, const char *text
   CLQI_REQUIRE(total == length, "tokenizer: parts have %zu bytes, the text %zu", total, length);
 
   text = text == NULL ? "" : text;
-  const size_t count_before = ids->count;
-  const size_t dropped_before = ids->dropped_bytes;
-  encoder e = {.t = t, .ids = ids};
+  const int64_t count_before = tokens->count;
+  encoder e = {.t = t, .tokens = tokens};
   clq_status status = CLQ_OK;
   CLQI_TRY_CLEAN(clqi_pretokenizer_scan_create(t->pre, &e.scan));
-  if ((flags & CLQI_ENCODE_BOS) != 0 && t->add_bos) {
-    CLQI_TRY_CLEAN(clqi_ids_append(ids, t->bos));
+  if ((flags & CLQ_ENCODE_BOS) != 0 && t->add_bos) {
+    CLQI_TRY_CLEAN(clqi_tokens_append(tokens, t->bos));
   }
   CLQI_TRY_CLEAN(encode_parts(&e, text, length, parts, part_count));
 
 cleanup:
   if (status != CLQ_OK) {
-    ids->count = count_before;
-    ids->dropped_bytes = dropped_before;
+    tokens->count = count_before;
   }
   clqi_bytes_free(&e.repaired);
   clqi_bpe_scratch_free(&e.scratch);
@@ -197,9 +175,9 @@ cleanup:
 }
 
 clq_status clqi_tokenizer_encode(const clqi_tokenizer *t, const char *text, size_t length,
-                                 unsigned flags, clqi_ids *ids) {
-  const clqi_text_part whole = {length, (flags & CLQI_ENCODE_SPECIAL) != 0};
-  return clqi_tokenizer_encode_parts(t, text, length, &whole, 1, flags, ids);
+                                 unsigned flags, clq_tokens *tokens) {
+  const clqi_text_part whole = {length, (flags & CLQ_ENCODE_SPECIAL) != 0};
+  return clqi_tokenizer_encode_parts(t, text, length, &whole, 1, flags, tokens);
 }
 
 /* --- What is known of a token. ----------------------------------------------- */

@@ -4,7 +4,7 @@
  * become one token each, and neighbours merge by rank. Nothing is normalized.
  * Bytes that are not well-formed UTF-8 become U+FFFD first (utf8.h has the
  * rule). A byte for which the vocabulary has no token is dropped, as the
- * field's tokenizers do, and counted in clqi_ids.dropped_bytes.
+ * field's tokenizers do.
  *
  * Control tokens (<|im_end|>) never come out of plain text: they are recognized
  * only where the caller says that the text may hold them.
@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <clquant/status.h>
+#include <clquant/model.h>
 
 #include "io/text.h"
 
@@ -41,7 +41,7 @@ typedef struct clqi_tokenizer_desc {
   const clqi_text *merges; /* "left right", best first */
   size_t merge_count;
   int64_t bos, eos, eot, unk, pad; /* -1: absent */
-  bool add_bos;                    /* CLQI_ENCODE_BOS puts bos first */
+  bool add_bos;                    /* CLQ_ENCODE_BOS puts bos first */
   bool add_space_prefix;           /* must be false */
 } clqi_tokenizer_desc;
 
@@ -54,39 +54,26 @@ CLQ_NODISCARD clq_status clqi_tokenizer_create(const clqi_tokenizer_desc *desc,
 /* NULL is allowed. */
 void clqi_tokenizer_destroy(clqi_tokenizer *tokenizer);
 
-/* Ids that grow; all zero is an empty one. Encoding appends. */
-typedef struct clqi_ids {
-  int32_t *data;
-  size_t count;
-  size_t capacity;
-  size_t dropped_bytes; /* bytes of text that have no token in the vocabulary */
-} clqi_ids;
-CLQ_NODISCARD clq_status clqi_ids_append(clqi_ids *ids, int32_t id);
-void clqi_ids_free(clqi_ids *ids);
+CLQ_NODISCARD clq_status clqi_tokens_append(clq_tokens *tokens, int32_t id);
 
-enum {
-  CLQI_ENCODE_SPECIAL = 1, /* control and user-defined tokens in the text are tokens, the
-                              longest that fits first; otherwise they are text */
-  CLQI_ENCODE_BOS = 2      /* begin with bos if the tokenizer was described so */
-};
-
-/* On failure the ids appended so far are undone. */
+/* flags: or-ed clq_encode_flags; CLQ_ENCODE_SPECIAL takes the longest control or user-defined token
+ * that fits. On failure the ids appended so far are undone. */
 CLQ_NODISCARD clq_status clqi_tokenizer_encode(const clqi_tokenizer *tokenizer, const char *text,
-                                               size_t length, unsigned flags, clqi_ids *ids);
+                                               size_t length, unsigned flags, clq_tokens *tokens);
 
 /* One text of several parts, in which only some may hold special tokens. The
  * parts are one text for splitting and merging; a special token lies wholly in
  * one part. */
 typedef struct clqi_text_part {
   size_t length;
-  bool special; /* CLQI_ENCODE_SPECIAL for this part */
+  bool special; /* CLQ_ENCODE_SPECIAL for this part */
 } clqi_text_part;
 
-/* The parts' lengths must add up to length. flags: CLQI_ENCODE_BOS. */
+/* The parts' lengths must add up to length. flags: CLQ_ENCODE_BOS. */
 CLQ_NODISCARD clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *tokenizer,
                                                      const char *text, size_t length,
                                                      const clqi_text_part *parts, size_t part_count,
-                                                     unsigned flags, clqi_ids *ids);
+                                                     unsigned flags, clq_tokens *tokens);
 
 size_t clqi_tokenizer_size(const clqi_tokenizer *tokenizer);
 /* -1 where the vocabulary has none. */
@@ -114,21 +101,15 @@ CLQ_NODISCARD clq_status clqi_tokenizer_piece(const clqi_tokenizer *tokenizer, i
  * with skip_control. An id out of range is CLQ_INVALID_ARGUMENT and appends
  * nothing. */
 CLQ_NODISCARD clq_status clqi_tokenizer_decode(const clqi_tokenizer *tokenizer, const int32_t *ids,
-                                               size_t count, bool skip_control, clqi_bytes *out);
+                                               int64_t count, bool skip_control, clqi_bytes *out);
 
 /* Streams well-formed UTF-8: bytes of a character whose rest may still come are
  * held back, bytes that can't become a character turn into U+FFFD. What push
- * and flush give together is clqi_utf8_repair of what decode gives. All zero
- * is the start. */
-typedef struct clqi_text_decoder {
-  char held[4];
-  size_t held_count;
-} clqi_text_decoder;
-
-CLQ_NODISCARD clq_status clqi_text_decoder_push(clqi_text_decoder *decoder,
-                                                const clqi_tokenizer *tokenizer, int32_t id,
-                                                bool skip_control, clqi_bytes *out);
+ * and flush give together is clqi_utf8_repair of what decode gives. */
+CLQ_NODISCARD clq_status clqi_text_stream_push(clq_text_stream *stream,
+                                               const clqi_tokenizer *tokenizer, int32_t id,
+                                               bool skip_control, clqi_bytes *out);
 /* Ends the stream: what is held back becomes U+FFFD. */
-CLQ_NODISCARD clq_status clqi_text_decoder_flush(clqi_text_decoder *decoder, clqi_bytes *out);
+CLQ_NODISCARD clq_status clqi_text_stream_end(clq_text_stream *stream, clqi_bytes *out);
 
 #endif

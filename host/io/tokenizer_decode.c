@@ -5,13 +5,13 @@
 #include "io/utf8.h"
 #include "runtime/status.h"
 
-clq_status clqi_tokenizer_decode(const clqi_tokenizer *t, const int32_t *ids, size_t count,
+clq_status clqi_tokenizer_decode(const clqi_tokenizer *t, const int32_t *ids, int64_t count,
                                  bool skip_control, clqi_bytes *out) {
-  CLQI_REQUIRE(t != NULL && out != NULL && (ids != NULL || count == 0),
+  CLQI_REQUIRE(t != NULL && out != NULL && count >= 0 && (ids != NULL || count == 0),
                "tokenizer: an argument is NULL");
   const size_t length_before = out->length;
   clq_status status = CLQ_OK;
-  for (size_t i = 0; i < count && status == CLQ_OK; ++i) {
+  for (int64_t i = 0; i < count && status == CLQ_OK; ++i) {
     clqi_text piece = {0};
     status = clqi_tokenizer_piece(t, ids[i], &piece);
     if (status == CLQ_OK && !(skip_control && clqi_tokenizer_is_control(t, ids[i]))) {
@@ -35,8 +35,8 @@ static size_t undecided_tail(const char *data, size_t length) {
   return 0;
 }
 
-clq_status clqi_text_decoder_push(clqi_text_decoder *decoder, const clqi_tokenizer *t, int32_t id,
-                                  bool skip_control, clqi_bytes *out) {
+clq_status clqi_text_stream_push(clq_text_stream *stream, const clqi_tokenizer *t, int32_t id,
+                                 bool skip_control, clqi_bytes *out) {
   clqi_text piece = {0};
   CLQI_TRY(clqi_tokenizer_piece(t, id, &piece));
   if (skip_control && clqi_tokenizer_is_control(t, id)) {
@@ -45,12 +45,12 @@ clq_status clqi_text_decoder_push(clqi_text_decoder *decoder, const clqi_tokeniz
   const size_t length_before = out->length;
   clqi_bytes joined = {0};
   clq_status status = CLQ_OK;
-  CLQI_TRY_CLEAN(clqi_bytes_append(&joined, decoder->held, decoder->held_count));
+  CLQI_TRY_CLEAN(clqi_bytes_append(&joined, stream->held, stream->held_count));
   CLQI_TRY_CLEAN(clqi_bytes_append(&joined, piece.data, piece.length));
   const size_t tail = undecided_tail(joined.data, joined.length);
   CLQI_TRY_CLEAN(clqi_utf8_repair(joined.data, joined.length - tail, out));
-  memcpy(decoder->held, joined.data + joined.length - tail, tail);
-  decoder->held_count = tail;
+  memcpy(stream->held, joined.data + joined.length - tail, tail);
+  stream->held_count = tail;
 
 cleanup:
   if (status != CLQ_OK) {
@@ -60,13 +60,13 @@ cleanup:
   return status;
 }
 
-clq_status clqi_text_decoder_flush(clqi_text_decoder *decoder, clqi_bytes *out) {
+clq_status clqi_text_stream_end(clq_text_stream *stream, clqi_bytes *out) {
   const size_t length_before = out->length;
-  const clq_status status = clqi_utf8_repair(decoder->held, decoder->held_count, out);
+  const clq_status status = clqi_utf8_repair(stream->held, stream->held_count, out);
   if (status != CLQ_OK) {
     out->length = length_before;
     return status;
   }
-  decoder->held_count = 0;
+  stream->held_count = 0;
   return CLQ_OK;
 }

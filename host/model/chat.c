@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "io/utf8.h"
+#include "runtime/array.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
 
@@ -16,15 +17,8 @@ static clq_status add_part(clqi_chat *chat, clqi_text text, bool special) {
     chat->parts[chat->part_count - 1].length += text.length;
     return CLQ_OK;
   }
-  if (chat->part_count == chat->part_capacity) {
-    const size_t capacity = 2 * chat->part_capacity + 8;
-    clqi_text_part *grown = clqi_realloc(chat->parts, capacity, sizeof *grown);
-    if (grown == NULL) {
-      return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "chat: out of memory for %zu parts", capacity);
-    }
-    chat->parts = grown;
-    chat->part_capacity = capacity;
-  }
+  CLQI_TRY(clqi_array_reserve(&chat->parts, chat->part_count, 1, &chat->part_capacity,
+                              sizeof *chat->parts));
   chat->parts[chat->part_count++] = (clqi_text_part){text.length, special};
   return CLQ_OK;
 }
@@ -224,14 +218,15 @@ void clqi_chat_free(clqi_chat *chat) {
   *chat = (clqi_chat){0};
 }
 
-clq_status clqi_chat_encode(const clqi_chat *chat, const clqi_tokenizer *tokenizer, clqi_ids *ids) {
-  const size_t count_before = ids->count;
+clq_status clqi_chat_encode(const clqi_chat *chat, const clqi_tokenizer *tokenizer,
+                            clq_tokens *ids) {
+  const int64_t count_before = ids->count;
   const int32_t bos = clqi_tokenizer_bos(tokenizer);
   if (chat->bos && bos >= 0) {
-    CLQI_TRY(clqi_ids_append(ids, bos));
+    CLQI_TRY(clqi_tokens_append(ids, bos));
   }
   const clq_status status = clqi_tokenizer_encode_parts(
-      tokenizer, chat->text.data, chat->text.length, chat->parts, chat->part_count, 0, ids);
+      tokenizer, chat->text.data, chat->text.length, chat->parts, (size_t)chat->part_count, 0, ids);
   if (status != CLQ_OK) {
     ids->count = count_before;
   }

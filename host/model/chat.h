@@ -40,8 +40,8 @@ typedef struct clqi_chat {
   const char *family; /* "chatml" or "llama3" */
   clqi_bytes text;    /* not NUL-terminated */
   clqi_text_part *parts;
-  size_t part_count;
-  size_t part_capacity;
+  int64_t part_count;
+  int64_t part_capacity;
   bool bos; /* the template itself begins with BOS; it is not in text */
 } clqi_chat;
 
@@ -55,6 +55,6 @@ void clqi_chat_free(clqi_chat *chat);
 
 /* Appends the ids. BOS comes first exactly if the template has it. */
 CLQ_NODISCARD clq_status clqi_chat_encode(const clqi_chat *chat, const clqi_tokenizer *tokenizer,
-                                          clqi_ids *ids);
+                                          clq_tokens *ids);
 
 #endif

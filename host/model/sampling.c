@@ -2,6 +2,9 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
+
+#include <clquant/model.h>
 
 #include "runtime/memory.h"
 #include "runtime/status.h"
@@ -11,8 +14,8 @@ typedef struct candidate {
   int32_t id;
 } candidate;
 
-struct clqi_sampler {
-  clqi_sampling sampling;
+struct clq_sampler {
+  clq_sampling sampling;
   clqi_pcg32 rng;
   size_t vocabulary;
   candidate *candidates; /* vocabulary; NULL if greedy */
@@ -45,7 +48,7 @@ static double uniform(clqi_pcg32 *rng) {
 
 /* --- Creation. ---------------------------------------------------------------- */
 
-static clq_status check(const clqi_sampling *s) {
+static clq_status check(const clq_sampling *s) {
   CLQI_REQUIRE(s->temperature >= 0 && isfinite(s->temperature),
                "sampling: temperature is %g, expected a number from 0", (double)s->temperature);
   CLQI_REQUIRE(s->top_k >= 0, "sampling: top_k is %d, expected 0 (off) or more", (int)s->top_k);
@@ -55,32 +58,34 @@ static clq_status check(const clqi_sampling *s) {
   return CLQ_OK;
 }
 
-clq_status clqi_sampler_create(const clqi_sampling *sampling, size_t vocabulary,
-                               clqi_sampler **out) {
+clq_status clq_sampler_create(const clq_sampling *sampling, int64_t vocabulary, clq_sampler **out) {
+  static const clq_sampling greedy;
+  CLQI_REQUIRE(out != NULL, "sampling: the result pointer is NULL");
   *out = NULL;
+  sampling = sampling == NULL ? &greedy : sampling;
   CLQI_TRY(check(sampling));
   CLQI_REQUIRE(vocabulary > 0 && vocabulary <= INT32_MAX,
-               "sampling: vocabulary is %zu, expected 1 to 2^31 - 1", vocabulary);
-  clqi_sampler *sampler = clqi_calloc(1, sizeof *sampler);
+               "sampling: vocabulary is %lld, expected 1 to 2^31 - 1", (long long)vocabulary);
+  clq_sampler *sampler = clqi_calloc(1, sizeof *sampler);
   if (sampler == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "sampling: out of memory");
   }
   sampler->sampling = *sampling;
-  sampler->vocabulary = vocabulary;
+  sampler->vocabulary = (size_t)vocabulary;
   clqi_pcg32_seed(&sampler->rng, sampling->seed);
   if (sampling->temperature > 0) {
-    sampler->candidates = clqi_calloc(vocabulary, sizeof *sampler->candidates);
+    sampler->candidates = clqi_calloc(sampler->vocabulary, sizeof *sampler->candidates);
     if (sampler->candidates == NULL) {
-      clqi_sampler_destroy(sampler);
-      return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "sampling: out of memory for %zu candidates",
-                       vocabulary);
+      clq_sampler_destroy(sampler);
+      return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "sampling: out of memory for %lld candidates",
+                       (long long)vocabulary);
     }
   }
   *out = sampler;
   return CLQ_OK;
 }
 
-void clqi_sampler_destroy(clqi_sampler *sampler) {
+void clq_sampler_destroy(clq_sampler *sampler) {
   if (sampler != NULL) {
     clqi_free(sampler->candidates);
     clqi_free(sampler);
@@ -173,7 +178,7 @@ static double mass(const candidate *candidates, size_t count, double largest) {
 
 /* Applies top-p and min-p: puts the survivors in order at the front and returns
  * their number. The rest is only ordered as far as was needed to know. */
-static size_t keep_prefix(candidate *candidates, size_t count, const clqi_sampling *s,
+static size_t keep_prefix(candidate *candidates, size_t count, const clq_sampling *s,
                           double largest) {
   const bool use_top_p = s->top_p > 0 && s->top_p < 1;
   const double wanted = use_top_p ? (double)s->top_p * mass(candidates, count, largest) : HUGE_VAL;
@@ -204,7 +209,7 @@ static size_t keep_prefix(candidate *candidates, size_t count, const clqi_sampli
 }
 
 /* Inverse of the cumulative distribution at one uniform number. */
-static int32_t draw(clqi_sampler *sampler, const candidate *candidates, size_t count,
+static int32_t draw(clq_sampler *sampler, const candidate *candidates, size_t count,
                     double largest) {
   const double temperature = (double)sampler->sampling.temperature;
   double total = 0;
@@ -223,23 +228,25 @@ static int32_t draw(clqi_sampler *sampler, const candidate *candidates, size_t c
   return chosen;
 }
 
-clq_status clqi_sampler_sample(clqi_sampler *sampler, const float *logits, size_t count,
-                               int32_t *token) {
-  CLQI_REQUIRE(logits != NULL && count > 0 && count <= sampler->vocabulary,
-               "sampling: %zu logits, expected 1 to %zu", count, sampler->vocabulary);
+clq_status clq_sampler_sample(clq_sampler *sampler, const float *logits, int64_t count,
+                              int32_t *id) {
+  CLQI_REQUIRE(sampler != NULL && logits != NULL && id != NULL, "sampling: an argument is NULL");
+  CLQI_REQUIRE(count > 0 && count <= (int64_t)sampler->vocabulary,
+               "sampling: %lld logits, expected 1 to %zu", (long long)count, sampler->vocabulary);
+  const size_t n = (size_t)count;
   size_t largest = 0;
-  CLQI_TRY(find_largest(logits, count, &largest));
-  const clqi_sampling *s = &sampler->sampling;
+  CLQI_TRY(find_largest(logits, n, &largest));
+  const clq_sampling *s = &sampler->sampling;
   if (!(s->temperature > 0)) {
-    *token = (int32_t)largest;
+    *id = (int32_t)largest;
     return CLQ_OK;
   }
   const double top = (double)logits[largest];
-  size_t kept = s->top_k > 0 && (size_t)s->top_k < count ? (size_t)s->top_k : count;
-  select_top(logits, count, kept, sampler->candidates);
-  if (kept < count || (s->top_p > 0 && s->top_p < 1) || s->min_p > 0) {
+  size_t kept = s->top_k > 0 && (size_t)s->top_k < n ? (size_t)s->top_k : n;
+  select_top(logits, n, kept, sampler->candidates);
+  if (kept < n || (s->top_p > 0 && s->top_p < 1) || s->min_p > 0) {
     kept = keep_prefix(sampler->candidates, kept, s, top);
   }
-  *token = draw(sampler, sampler->candidates, kept, top);
+  *id = draw(sampler, sampler->candidates, kept, top);
   return CLQ_OK;
 }

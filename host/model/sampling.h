@@ -12,45 +12,21 @@
  *
  * Reproducible: one draw takes two numbers of a PCG32 (XSH-RR 64/32, sequence
  * 54), seeded as its reference implementation does; greedy takes none. Sums are
- * in double; the C library's exp is the only part that may differ elsewhere. */
+ * in double; the C library's exp is the only part that may differ elsewhere.
+ *
+ * A draw allocates nothing. One that is refused takes no number; -Inf is never drawn. O(count) with
+ * no filter, plus O(log) per candidate that a filter looks at. */
 #ifndef CLQI_MODEL_SAMPLING_H
 #define CLQI_MODEL_SAMPLING_H
 
-#include <stddef.h>
 #include <stdint.h>
 
-#include <clquant/status.h>
-
-/* All zero is greedy: the largest logit, of equal ones the lowest id. */
-typedef struct clqi_sampling {
-  float temperature; /* 0: greedy, the filters then change nothing */
-  int32_t top_k;     /* 0: off */
-  float top_p;       /* 0 or >= 1: off */
-  float min_p;       /* 0: off; <= 1 */
-  uint64_t seed;
-} clqi_sampling;
-
-/* PCG32, public for its test. */
+/* PCG32, here for its test. */
 typedef struct clqi_pcg32 {
   uint64_t state;
   uint64_t increment;
 } clqi_pcg32;
 void clqi_pcg32_seed(clqi_pcg32 *rng, uint64_t seed);
 uint32_t clqi_pcg32_next(clqi_pcg32 *rng);
-
-typedef struct clqi_sampler clqi_sampler;
-
-/* vocabulary: the most logits that sample will be given. *out is NULL on
- * failure. */
-CLQ_NODISCARD clq_status clqi_sampler_create(const clqi_sampling *sampling, size_t vocabulary,
-                                             clqi_sampler **out);
-/* NULL is allowed. */
-void clqi_sampler_destroy(clqi_sampler *sampler);
-
-/* Draws a token; allocates nothing. A NaN or +Inf, or nothing above -Inf, is
- * CLQ_INVALID_ARGUMENT and takes no number; -Inf is never drawn. O(count) with
- * no filter, plus O(log) per candidate that a filter looks at. */
-CLQ_NODISCARD clq_status clqi_sampler_sample(clqi_sampler *sampler, const float *logits,
-                                             size_t count, int32_t *token);
 
 #endif

@@ -1,34 +1,13 @@
-/* The public calls for text, ids and sampling, over io/tokenizer.h, chat.h and
- * sampling.h. Public lists and internal ones are the same block of memory; the
- * internal struct is filled from the public one and back around each call. */
-#include <string.h>
-
+/* The public calls for text and ids, over io/tokenizer.h and chat.h. */
 #include <clquant/model.h>
 
 #include "io/gguf_tokenizer.h"
 #include "model/chat.h"
-#include "model/sampling.h"
 #include "model/tokenizer.h"
 #include "runtime/memory.h"
 #include "runtime/status.h"
 
 /* --- Lists. ------------------------------------------------------------------- */
-
-static clqi_ids take_ids(const clq_tokens *tokens) {
-  return (clqi_ids){tokens->ids, (size_t)tokens->count, (size_t)tokens->capacity, 0};
-}
-
-static void give_ids(const clqi_ids *ids, clq_tokens *tokens) {
-  *tokens = (clq_tokens){ids->data, (int64_t)ids->count, (int64_t)ids->capacity};
-}
-
-static clqi_bytes take_bytes(const clq_text *text) {
-  return (clqi_bytes){text->data, text->length, text->capacity};
-}
-
-static void give_bytes(const clqi_bytes *bytes, clq_text *text) {
-  *text = (clq_text){bytes->data, bytes->length, bytes->capacity};
-}
 
 void clq_tokens_free(clq_tokens *tokens) {
   if (tokens != NULL) {
@@ -86,20 +65,13 @@ void clq_tokenizer_destroy(clq_tokenizer *tokenizer) {
   }
 }
 
-_Static_assert((int)CLQ_ENCODE_SPECIAL == (int)CLQI_ENCODE_SPECIAL &&
-                   (int)CLQ_ENCODE_BOS == (int)CLQI_ENCODE_BOS,
-               "the flags are passed through");
-
 clq_status clq_tokenizer_encode(const clq_tokenizer *tokenizer, const char *text, size_t length,
                                 unsigned flags, clq_tokens *tokens) {
   CLQI_REQUIRE(tokenizer != NULL && tokens != NULL, "tokenizer: an argument of encode is NULL");
   CLQI_REQUIRE(text != NULL || length == 0, "tokenizer: text is NULL, its length is %zu", length);
   CLQI_REQUIRE((flags & ~(unsigned)(CLQ_ENCODE_SPECIAL | CLQ_ENCODE_BOS)) == 0,
                "tokenizer: unknown flags %#x", flags);
-  clqi_ids ids = take_ids(tokens);
-  const clq_status status = clqi_tokenizer_encode(tokenizer->vocabulary, text, length, flags, &ids);
-  give_ids(&ids, tokens);
-  return status;
+  return clqi_tokenizer_encode(tokenizer->vocabulary, text, length, flags, tokens);
 }
 
 clq_status clq_tokenizer_encode_chat(const clq_tokenizer *tokenizer, const char *system,
@@ -114,12 +86,10 @@ clq_status clq_tokenizer_encode_chat(const clq_tokenizer *tokenizer, const char 
   const size_t first = system == NULL ? 1 : 0;
   const clqi_text chat_template = {tokenizer->chat_template.data, tokenizer->chat_template.length};
   clqi_chat chat = {0};
-  clqi_ids ids = take_ids(tokens);
   clq_status status = clqi_chat_format(chat_template, messages + first, 2 - first, &chat);
   if (status == CLQ_OK) {
-    status = clqi_chat_encode(&chat, tokenizer->vocabulary, &ids);
+    status = clqi_chat_encode(&chat, tokenizer->vocabulary, tokens);
   }
-  give_ids(&ids, tokens);
   clqi_chat_free(&chat);
   return status;
 }
@@ -128,11 +98,7 @@ clq_status clq_tokenizer_decode(const clq_tokenizer *tokenizer, const int32_t *i
                                 int32_t skip_special, clq_text *text) {
   CLQI_REQUIRE(tokenizer != NULL && text != NULL, "tokenizer: an argument of decode is NULL");
   CLQI_REQUIRE(count == 0 || (count > 0 && ids != NULL), "tokenizer: no ids to decode");
-  clqi_bytes bytes = take_bytes(text);
-  const clq_status status =
-      clqi_tokenizer_decode(tokenizer->vocabulary, ids, (size_t)count, skip_special != 0, &bytes);
-  give_bytes(&bytes, text);
-  return status;
+  return clqi_tokenizer_decode(tokenizer->vocabulary, ids, count, skip_special != 0, text);
 }
 
 int32_t clq_tokenizer_is_end(const clq_tokenizer *tokenizer, int32_t id) {
@@ -145,20 +111,6 @@ int64_t clq_tokenizer_size(const clq_tokenizer *tokenizer) {
 
 /* --- Streams of text. --------------------------------------------------------- */
 
-_Static_assert(sizeof((clq_text_stream){0}.held) == sizeof((clqi_text_decoder){0}.held),
-               "the same state under two names");
-
-static clqi_text_decoder take_stream(const clq_text_stream *stream) {
-  clqi_text_decoder decoder = {.held_count = stream->held_count};
-  memcpy(decoder.held, stream->held, sizeof decoder.held);
-  return decoder;
-}
-
-static void give_stream(const clqi_text_decoder *decoder, clq_text_stream *stream) {
-  stream->held_count = decoder->held_count;
-  memcpy(stream->held, decoder->held, sizeof stream->held);
-}
-
 static clq_status check_stream(const clq_text_stream *stream, const clq_text *text) {
   CLQI_REQUIRE(stream != NULL && text != NULL, "text stream: an argument is NULL");
   CLQI_REQUIRE(stream->held_count <= sizeof stream->held,
@@ -170,50 +122,10 @@ clq_status clq_text_stream_push(clq_text_stream *stream, const clq_tokenizer *to
                                 clq_text *text) {
   CLQI_REQUIRE(tokenizer != NULL, "text stream: tokenizer is NULL");
   CLQI_TRY(check_stream(stream, text));
-  clqi_text_decoder decoder = take_stream(stream);
-  clqi_bytes bytes = take_bytes(text);
-  const clq_status status =
-      clqi_text_decoder_push(&decoder, tokenizer->vocabulary, id, true, &bytes);
-  give_bytes(&bytes, text);
-  give_stream(&decoder, stream);
-  return status;
+  return clqi_text_stream_push(stream, tokenizer->vocabulary, id, true, text);
 }
 
 clq_status clq_text_stream_end(clq_text_stream *stream, clq_text *text) {
   CLQI_TRY(check_stream(stream, text));
-  clqi_text_decoder decoder = take_stream(stream);
-  clqi_bytes bytes = take_bytes(text);
-  const clq_status status = clqi_text_decoder_flush(&decoder, &bytes);
-  give_bytes(&bytes, text);
-  give_stream(&decoder, stream);
-  return status;
-}
-
-/* --- Sampling: clq_sampler is clqi_sampler under its public name. ------------- */
-
-clq_status clq_sampler_create(const clq_sampling *sampling, int64_t vocabulary,
-                              clq_sampler **sampler) {
-  CLQI_REQUIRE(sampler != NULL, "sampler: the result pointer is NULL");
-  *sampler = NULL;
-  CLQI_REQUIRE(vocabulary > 0, "sampler: vocabulary is %lld, expected at least 1",
-               (long long)vocabulary);
-  const clq_sampling how = sampling == NULL ? (clq_sampling){0} : *sampling;
-  clqi_sampler *created = NULL;
-  const clq_status status = clqi_sampler_create(&(clqi_sampling){.temperature = how.temperature,
-                                                                 .top_k = how.top_k,
-                                                                 .top_p = how.top_p,
-                                                                 .min_p = how.min_p,
-                                                                 .seed = how.seed},
-                                                (size_t)vocabulary, &created);
-  *sampler = (clq_sampler *)created;
-  return status;
-}
-
-void clq_sampler_destroy(clq_sampler *sampler) { clqi_sampler_destroy((clqi_sampler *)sampler); }
-
-clq_status clq_sampler_sample(clq_sampler *sampler, const float *logits, int64_t count,
-                              int32_t *id) {
-  CLQI_REQUIRE(sampler != NULL && logits != NULL && id != NULL, "sampler: an argument is NULL");
-  CLQI_REQUIRE(count > 0, "sampler: there are %lld logits, expected at least 1", (long long)count);
-  return clqi_sampler_sample((clqi_sampler *)sampler, logits, (size_t)count, id);
+  return clqi_text_stream_end(stream, text);
 }

@@ -202,8 +202,8 @@ CLQ_API void clq_batch_get_stats(const clq_batch *batch, clq_session_stats *stat
 typedef struct clq_sampling {
   float temperature; /**< 0: the largest logit, of equal ones the lowest id */
   int32_t top_k;     /**< 0: off */
-  float top_p;       /**< 0 or 1: off */
-  float min_p;       /**< 0: off */
+  float top_p;       /**< 0, or 1 and more: off */
+  float min_p;       /**< 0: off; at most 1 */
   uint64_t seed;
 } clq_sampling;
 
