@@ -327,6 +327,10 @@ static void check_floats(bench_case *c, const clq_tensor *t, const stored *s, in
       const uint16_t half = clqi_ref_f16_from_f32(expected[i]);
       bench_error(c, (double)clqi_ref_f32_from_f16(((const uint16_t *)s->data)[row * cols + i]),
                   (double)clqi_ref_f32_from_f16(half));
+    } else if (t->dtype == CLQ_BF16) {
+      const uint16_t half = clqi_ref_bf16_from_f32(expected[i]);
+      bench_error(c, (double)clqi_ref_f32_from_bf16(((const uint16_t *)s->data)[row * cols + i]),
+                  (double)clqi_ref_f32_from_bf16(half));
     } else {
       bench_error(c, (double)((const float *)s->data)[row * cols + i], (double)expected[i]);
     }

@@ -293,6 +293,7 @@ void bench_emit(bench_case *c) { bench_report_record(c); }
 /* --- the operators --- */
 
 #define CLQ_BENCH_OPERATORS(X) \
+  X(layernorm)                 \
   X(rmsnorm)                   \
   X(quantize)                  \
   X(dequantize)                \

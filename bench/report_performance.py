@@ -24,6 +24,7 @@ FEW = "--m 1 --n 4096 --k 4096 --cold"
 
 # title, words of `clq bench`, keys that tell the rows apart, bandwidth limit, arithmetic limit
 TABLES = [
+    ("layernorm", f"layernorm {ROWS} --dtype f32,f16", "rows dtype", "copy", None),
     ("rmsnorm", f"rmsnorm {ROWS} --dtype f32,f16", "rows dtype", "copy", None),
     ("rmsnorm with a residual, int8 out", f"rmsnorm {ROWS} --dtype f32,f16 --residual --out q8,q8g32",
      "rows dtype out", "copy", None),
