@@ -24,12 +24,15 @@ static void sweep(norm_case c, const char *form) {
   }
 }
 
+/* As the device is and as if it were no CPU; other ways to exchange values are in the sweeps. */
 static void run(const norm_case *cases, size_t count) {
-  for (test_forms f = {0}; test_forms_next(&f);) {
+  test_forms f = {0};
+  for (int form = 0; form < 2 && test_forms_next(&f); ++form) {
     for (size_t i = 0; i < count; ++i) {
       norm_case_check(&f.device, &cases[i]);
     }
   }
+  test_forms_end(&f);
 }
 #define RUN(cases) run((cases), sizeof(cases) / sizeof((cases)[0]))
 

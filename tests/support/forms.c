@@ -20,16 +20,21 @@ bool test_forms_next(test_forms *forms) {
          !test_has_trait(forms->device.context, steps[forms->next].last)) {
     ++forms->next;
   }
-  if (forms->device.context != NULL) {
-    test_device_close(&forms->device);
-    test_dispatch_stop();
-  }
+  test_forms_end(forms);
   if (forms->next == STEPS) {
     return false;
   }
   forms->device = test_device_open(steps[forms->next++].disable);
   test_dispatch_start();
   return true;
+}
+
+void test_forms_end(test_forms *forms) {
+  if (forms->device.context != NULL) {
+    test_device_close(&forms->device);
+    test_dispatch_stop();
+    forms->device = (test_device){0};
+  }
 }
 
 void test_forms_saw(const test_forms *forms, const char *op, const char *rows, const char *group) {

@@ -20,6 +20,9 @@ typedef struct test_forms {
  * lack nothing which the device has are passed over. Collects dispatch lines meanwhile. */
 bool test_forms_next(test_forms *forms);
 
+/* Closes the form at which a walk stops early. */
+void test_forms_end(test_forms *forms);
+
 /* Asserts that the operator ran in this form: as `rows` on a CPU, else as `group`. */
 void test_forms_saw(const test_forms *forms, const char *op, const char *rows, const char *group);
 
