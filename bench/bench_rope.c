@@ -46,7 +46,9 @@ static void prepare(bench_case *c) {
   if (c->code != 0) {
     return;
   }
-  clq_rope_table(s->table, s->capacity, head_dim, 10000.0);
+  if (!bench_ok(c, clq_rope_table(s->table, s->capacity, head_dim, 10000.0))) {
+    return;
+  }
   const int64_t cached = kv_heads * s->capacity * head_dim;
   const clq_tensor caches = {NULL, cache, {kv_heads, s->capacity, head_dim}};
   s->args.q = floats(c, s->q, rows, heads, head_dim);

@@ -355,6 +355,53 @@ Test(failures, a_failed_creator_gives_null) {
   }
 }
 
+/* Whatever returns a status looks at its objects first. */
+Test(failures, null_for_an_object_is_refused) {
+  const clq_status answers[] = {
+      clq_devices(NULL, 0, NULL),
+      clq_cache_scan(NULL, 0, NULL),
+      clq_stream_finish(NULL),
+      clq_stream_wait(NULL, NULL),
+      clq_stream_record(NULL, NULL),
+      clq_graph_add(NULL, CLQ_OP_ADD, NULL),
+      clq_graph_tensor(NULL, 1, NULL),
+      clq_plan_run(NULL, NULL),
+      clq_plan_run_traced(NULL, NULL, NULL),
+      clq_trace_write(NULL, NULL),
+      clq_weights_unpack(NULL, 0, 0, NULL),
+      clq_tokenizer_encode(NULL, "", 0, 0, NULL),
+      clq_tokenizer_encode_chat(NULL, NULL, "", 0, NULL),
+      clq_tokenizer_decode(NULL, NULL, 0, 0, NULL),
+      clq_text_stream_push(NULL, NULL, 0, NULL),
+      clq_text_stream_end(NULL, NULL),
+      clq_session_eval(NULL, NULL, 0, CLQ_LOGITS_NONE, NULL),
+      clq_session_rewind(NULL, 0),
+      clq_session_copy(NULL, NULL),
+      clq_batch_eval(NULL, NULL, NULL, 0, NULL),
+      clq_sampler_sample(NULL, NULL, 0, NULL),
+      clq_slanc_model(NULL, CLQ_SLANC_EXACT, 0, NULL),
+      clq_slanc_attention(NULL, NULL),
+      clq_slanc_mlp(NULL, NULL),
+      clq_add(NULL, NULL),
+  };
+  for (size_t i = 0; i < sizeof answers / sizeof answers[0]; ++i) {
+    cr_expect_eq(answers[i], CLQ_INVALID_ARGUMENT, "call %zu", i);
+  }
+  clq_context_destroy(NULL);
+  clq_stream_destroy(NULL);
+  clq_graph_destroy(NULL);
+  clq_plan_destroy(NULL);
+  clq_trace_destroy(NULL);
+  clq_weights_destroy(NULL);
+  clq_tokenizer_destroy(NULL);
+  clq_model_destroy(NULL);
+  clq_session_destroy(NULL);
+  clq_batch_destroy(NULL);
+  clq_sampler_destroy(NULL);
+  clq_tokens_free(NULL);
+  clq_text_free(NULL);
+}
+
 /* Failures behind the checks of arguments: nothing is given, and nothing left. */
 Test(failures, a_creator_that_the_device_fails_gives_null) {
   fixture f = open_fixture(3);

@@ -75,7 +75,7 @@ static int64_t check_shape(const test_device *d, shape s) {
   float *k = fill(k_count, 2);
   float *v = fill(k_count, 3);
   float *table = malloc((table_count + 1) * sizeof *table);
-  clq_rope_table(table, s.positions, s.dims, 10000.0);
+  test_ok(clq_rope_table(table, s.positions, s.dims, 10000.0));
   float *expected = malloc((q_count + 1) * sizeof *expected);
   memset(expected, 0xA5, q_count * sizeof *expected);
   unsigned char *expected_k = malloc(cache_bytes + 1);
@@ -263,7 +263,7 @@ Test(rope, a_bad_position_is_named_once) {
 
 Test(rope, table_is_cosine_and_sine) {
   float table[5 * 6];
-  clq_rope_table(table, 5, 6, 100.0);
+  test_ok(clq_rope_table(table, 5, 6, 100.0));
   for (int p = 0; p < 5; ++p) {
     for (int i = 0; i < 3; ++i) {
       const double angle = p * pow(100.0, -2.0 * i / 6.0);
@@ -273,11 +273,26 @@ Test(rope, table_is_cosine_and_sine) {
   }
 }
 
+Test(rope, a_table_that_cannot_be_is_refused) {
+  float table[6] = {1, 2, 3, 4, 5, 6};
+  const float before[6] = {1, 2, 3, 4, 5, 6};
+  test_fails(clq_rope_table(NULL, 1, 2, 100.0), CLQ_INVALID_ARGUMENT, "table is NULL");
+  test_fails(clq_rope_table(table, -1, 2, 100.0), CLQ_INVALID_ARGUMENT, "-1 positions");
+  test_fails(clq_rope_table(table, 1, 3, 100.0), CLQ_INVALID_ARGUMENT, "3 dims");
+  test_fails(clq_rope_table(table, 1, -2, 100.0), CLQ_INVALID_ARGUMENT, "-2 dims");
+  test_fails(clq_rope_table(table, 1, 2, 0.0), CLQ_INVALID_ARGUMENT, "base is 0");
+  test_fails(clq_rope_table(table, 1, 2, (double)NAN), CLQ_INVALID_ARGUMENT, "base is");
+  test_fails(clq_rope_table(table, 1, 2, (double)INFINITY), CLQ_INVALID_ARGUMENT, "base is inf");
+  test_ok(clq_rope_table(NULL, 0, 2, 100.0));
+  test_ok(clq_rope_table(table, 3, 0, 100.0));
+  cr_assert_arr_eq(table, before, sizeof table);
+}
+
 /* Rotation keeps lengths, and q . k depends on the distance of their positions only. */
 Test(rope, dot_products_depend_on_distance) {
   enum { DIM = 32, POSITIONS = 40 };
   float table[POSITIONS * DIM];
-  clq_rope_table(table, POSITIONS, DIM, 10000.0);
+  test_ok(clq_rope_table(table, POSITIONS, DIM, 10000.0));
   float *x = fill(2 * DIM, 9);
   double dots[2];
   for (int at = 0; at < 2; ++at) {

@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "ops/emit.h"
 #include "ops/kv_cache.h"
 #include "ops/op.h"
@@ -17,8 +19,15 @@ static const clqi_field fields[] = {
     CLQI_FIELD(clq_rope_args, table, CLQI_IN, false),
 };
 
-void clq_rope_table(float *table, int64_t positions, int64_t dims, double base) {
+clq_status clq_rope_table(float *table, int64_t positions, int64_t dims, double base) {
+  CLQI_REQUIRE(positions >= 0 && dims >= 0 && dims % 2 == 0,
+               "rope_table: %lld positions of %lld dims, expected 0 or more of an even number",
+               (long long)positions, (long long)dims);
+  CLQI_REQUIRE(base > 0 && isfinite(base), "rope_table: base is %g, expected a number above 0",
+               base);
+  CLQI_REQUIRE(table != NULL || positions == 0 || dims == 0, "rope_table: table is NULL");
   clqi_rope_table_fill(table, positions, dims, base, 1.0, NULL);
+  return CLQ_OK;
 }
 
 static clq_status infer(void *args) {

@@ -56,7 +56,7 @@ typedef struct clq_context_desc {
 } clq_context_desc;
 
 /** Creates a context and probes what its device can really do. @p desc may be NULL.
- *  CLQ_NO_DEVICE, CLQ_INVALID_ARGUMENT, CLQ_DEVICE_ERROR, CLQ_OUT_OF_HOST_MEMORY. */
+ *  CLQ_NO_DEVICE; CLQ_INVALID_ARGUMENT also for a trait to disable that there is not. */
 CLQ_API CLQ_NODISCARD clq_status clq_context_create(const clq_context_desc *desc,
                                                     clq_context **context);
 /** Releases it; NULL is ignored. Its streams must be gone. */
@@ -101,6 +101,7 @@ CLQ_API CLQ_NODISCARD clq_status clq_stream_create(clq_context *context, cl_comm
                                                    clq_stream **stream);
 /** Waits for its work and releases it; NULL is ignored. */
 CLQ_API void clq_stream_destroy(clq_stream *stream);
+/** What is behind it, not retained for the caller. */
 CLQ_API cl_command_queue clq_stream_queue(const clq_stream *stream);
 CLQ_API clq_context *clq_stream_context(const clq_stream *stream);
 

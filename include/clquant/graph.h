@@ -25,7 +25,9 @@ extern "C" {
 typedef struct clq_graph clq_graph;
 typedef struct clq_plan clq_plan;
 
+/** An empty one, on the context's device. */
 CLQ_API CLQ_NODISCARD clq_status clq_graph_create(clq_context *context, clq_graph **graph);
+/** NULL is ignored. */
 CLQ_API void clq_graph_destroy(clq_graph *graph);
 
 /** A new edge. For i8 the caller sets `quant.per` and `quant.group` on the returned tensor;
@@ -37,7 +39,8 @@ CLQ_API clq_tensor clq_graph_edge(clq_graph *graph, clq_dtype dtype, int32_t dim
                                   const int64_t *shape);
 
 /** Appends a node; @p args is the operator's struct and is copied. An output edge whose shape is
- *  all zero gets the one that the operator infers. Everything is checked now. */
+ *  all zero gets the one that the operator infers. Everything is checked now, with the errors of
+ *  the operator's own call. */
 CLQ_API CLQ_NODISCARD clq_status clq_graph_add(clq_graph *graph, clq_op op, const void *args);
 
 /** Shape and dtype of an edge, as declared or inferred. */
@@ -45,7 +48,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_graph_tensor(const clq_graph *graph, int32_
                                                   clq_tensor *tensor);
 
 /** Compiles: plans the memory, builds kernels, binds arguments. The graph may be destroyed
- *  afterwards; buffers and weights that its nodes name must outlive the plan's runs. */
+ *  afterwards; buffers and weights that its nodes name must outlive the plan's runs. Also answers
+ *  what latched in the graph. */
 CLQ_API CLQ_NODISCARD clq_status clq_plan_create(const clq_graph *graph, clq_plan **plan);
 /** The same, with the edges in @p arena (retained) if that is large enough; else, and if it is
  *  NULL, in a buffer of the plan's own. Plans that share an arena must run one after the other:
@@ -84,8 +88,8 @@ typedef struct clq_kernel_time {
 typedef struct clq_trace clq_trace;
 CLQ_API CLQ_NODISCARD clq_status clq_trace_create(clq_trace **trace);
 CLQ_API void clq_trace_destroy(clq_trace *trace);
-/** Runs the plan with profiling on and adds its spans; waits for the run's end. The stream's
- *  queue needs CL_QUEUE_PROFILING_ENABLE (queues that CLQuant makes have it). */
+/** Runs the plan with profiling on and adds its spans; waits for the run's end. CLQ_INVALID_STATE
+ *  unless the stream's queue has CL_QUEUE_PROFILING_ENABLE (queues that CLQuant makes have it). */
 CLQ_API CLQ_NODISCARD clq_status clq_plan_run_traced(clq_plan *plan, clq_stream *stream,
                                                      clq_trace *trace);
 /** Sums by kernel, most time first. Returns the number of kernels; writes up to capacity. */

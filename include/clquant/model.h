@@ -82,7 +82,7 @@ CLQ_API CLQ_NODISCARD clq_status clq_text_stream_end(clq_text_stream *stream, cl
 typedef struct clq_model clq_model;
 
 /** Loads and packs the weights of a LLaMA-family model. Errors name the file and what to do.
- *  CLQ_IO_ERROR, CLQ_BAD_FILE, CLQ_UNSUPPORTED (architecture, tensor type), CLQ_OUT_OF_*. */
+ *  CLQ_IO_ERROR, CLQ_BAD_FILE, CLQ_UNSUPPORTED (architecture, tensor type). */
 CLQ_API CLQ_NODISCARD clq_status clq_model_load(clq_context *context, const char *path,
                                                 clq_model **model);
 /** Its sessions must be gone. */
@@ -124,7 +124,8 @@ typedef struct clq_session_desc {
   int64_t context; /**< most tokens in the sequence; 0: what the model was trained for */
 } clq_session_desc;
 
-/** @p desc and @p stream may be NULL (an own stream then). */
+/** @p desc and @p stream may be NULL (an own stream then). CLQ_INVALID_ARGUMENT for a context
+ * longer than the model's. */
 CLQ_API CLQ_NODISCARD clq_status clq_session_create(clq_model *model, clq_stream *stream,
                                                     const clq_session_desc *desc,
                                                     clq_session **session);
@@ -179,7 +180,8 @@ typedef struct clq_batch clq_batch;
 
 /** Of @p count different sessions of one model with the same activations; they must outlive the
  *  batch. It works on the stream of the first, and into that one's trace. One thread at a time uses
- *  a batch and its sessions. */
+ *  a batch and its sessions. CLQ_INVALID_ARGUMENT for sessions that differ in model or activations,
+ *  and for one that is named twice. */
 CLQ_API CLQ_NODISCARD clq_status clq_batch_create(clq_session *const *sessions, int32_t count,
                                                   clq_batch **batch);
 CLQ_API void clq_batch_destroy(clq_batch *batch);
@@ -208,6 +210,8 @@ typedef struct clq_sampling {
 } clq_sampling;
 
 typedef struct clq_sampler clq_sampler;
+/** @p sampling NULL: greedy; @p vocabulary: the most logits that a call will have.
+ *  CLQ_INVALID_ARGUMENT for settings out of range. */
 CLQ_API CLQ_NODISCARD clq_status clq_sampler_create(const clq_sampling *sampling,
                                                     int64_t vocabulary, clq_sampler **sampler);
 CLQ_API void clq_sampler_destroy(clq_sampler *sampler);

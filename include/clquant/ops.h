@@ -186,8 +186,10 @@ typedef struct clq_rope_args {
 CLQ_API CLQ_NODISCARD clq_status clq_rope(clq_stream *stream, const clq_rope_args *args);
 
 /** Fills @p table ([positions, dims / 2, 2] floats: cosine, sine) for plain RoPE:
- *  angle = position * base^(-2 i / dims), computed in double. */
-CLQ_API void clq_rope_table(float *table, int64_t positions, int64_t dims, double base);
+ *  angle = position * base^(-2 i / dims), computed in double. CLQ_INVALID_ARGUMENT, with nothing
+ *  written, unless dims is even and base a number above 0. */
+CLQ_API CLQ_NODISCARD clq_status clq_rope_table(float *table, int64_t positions, int64_t dims,
+                                                double base);
 
 /** Causal attention over a KV cache, grouped heads allowed.
  *      out[r, h] = softmax(scale * q[r, h] . K[h / (heads / kv_heads)]) V

@@ -46,7 +46,7 @@ typedef struct clq_weights_desc {
 typedef struct clq_weights clq_weights;
 
 /** Packs into device memory; the source may be released afterwards.
- *  CLQ_INVALID_ARGUMENT, CLQ_UNSUPPORTED, CLQ_OUT_OF_DEVICE_MEMORY. */
+ *  CLQ_INVALID_ARGUMENT for extents, groups and parts that do not fit together. */
 CLQ_API CLQ_NODISCARD clq_status clq_weights_pack(clq_context *context,
                                                   const clq_weights_desc *desc,
                                                   clq_weights **weights);

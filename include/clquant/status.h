@@ -6,6 +6,13 @@
  *  thread, that names the operator or file, the argument, what was expected
  *  and what was found.
  *
+ *  Any call may answer CLQ_INVALID_ARGUMENT and CLQ_OUT_OF_HOST_MEMORY; any that works on a device
+ *  also CLQ_OUT_OF_DEVICE_MEMORY, CLQ_BUILD_FAILED, CLQ_DEVICE_ERROR and CLQ_DEVICE_LOST. What else
+ *  a call may answer stands beside it.
+ *
+ *  NULL for an object is CLQ_INVALID_ARGUMENT where a status is returned, and ignored by destroy
+ *  and free calls; calls that return something else want an object.
+ *
  *  A call that creates something sets its result to NULL first, so that after any failure it may
  *  be given to its destroy call, which ignores NULL. */
 #ifndef CLQUANT_STATUS_H
