@@ -105,8 +105,8 @@ static void check_single(command_result result, const char *op) {
 }
 
 Test(bench, row_operators) {
-  check_single(bench("layernorm", "--rows", "3", "--cols", "130", "--dtype", "bf16", "--out", "bf16",
-                     "--residual", "--reps", "2", "-o", "json"),
+  check_single(bench("layernorm", "--rows", "3", "--cols", "130", "--dtype", "bf16", "--out",
+                     "bf16", "--residual", "--reps", "2", "-o", "json"),
                "layernorm");
   check_single(bench("rmsnorm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
                "rmsnorm");

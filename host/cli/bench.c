@@ -261,7 +261,8 @@ int cli_bench(int argc, char **argv) {
   const cli_usage usage = {
       "bench", "OP [shape word]... [option]...",
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
-      "one record for every combination of the lists. OP: layernorm rmsnorm quantize dequantize gemm rope\n"
+      "one record for every combination of the lists. OP: layernorm rmsnorm quantize dequantize "
+      "gemm rope\n"
       "attention softmax silu_mul embedding add integer_norm; plan (planning and scheduling); "
       "limits\n"
       "(what the machine itself can do). Medians; times in ns in JSON and CSV. SIGINT ends it with "
