@@ -21,6 +21,7 @@
 #include "lib/rows.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
+#include "lib/types.h"
 
 #pragma OPENCL FP_CONTRACT OFF
 
@@ -28,14 +29,14 @@
 #define CLQ_HEAD_DIM 64 /* a multiple of 16 */
 #endif
 #ifndef CLQ_CACHE
-#define CLQ_CACHE 1 /* clq_dtype of the caches: 1 f32, 2 f16 */
+#define CLQ_CACHE CLQ_F32 /* of the caches: CLQ_F32, CLQ_F16 */
 #endif
 
 #define CLQ_CHUNK 256 /* keys; changing it changes results */
 #define CLQ_DIM_VECTORS (CLQ_HEAD_DIM / 16)
 #define CLQ_UNROLL(n) __attribute__((opencl_unroll_hint(n)))
 
-#if CLQ_CACHE == 2
+#if CLQ_CACHE == CLQ_F16
 typedef half cache_t;
 static inline float load_cache(const __global cache_t *p) { return clq_load_half(0, p); }
 static inline float16 load_cache16(const __global cache_t *p) { return clq_load_half16(0, p); }

@@ -24,20 +24,21 @@
 #include "lib/fold.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
+#include "lib/types.h"
 
-/* clq_dtype of the input: 4 i8, 5 u8, 6 i32; of the output: 4 i8, 5 u8. */
+/* The type of the input: CLQ_I8, CLQ_U8, CLQ_I32; of the output: CLQ_I8, CLQ_U8. */
 #ifndef CLQ_X
-#define CLQ_X 4
+#define CLQ_X CLQ_I8
 #endif
 #ifndef CLQ_OUT
-#define CLQ_OUT 4
+#define CLQ_OUT CLQ_I8
 #endif
 
-#if CLQ_X == 4
+#if CLQ_X == CLQ_I8
 typedef char x_t;
 #define ZERO_LOW -128
 #define ZERO_HIGH 127
-#elif CLQ_X == 5
+#elif CLQ_X == CLQ_U8
 typedef uchar x_t;
 #define ZERO_LOW 0
 #define ZERO_HIGH 255
@@ -47,7 +48,7 @@ typedef int x_t;
 #define ZERO_HIGH 0
 #endif
 
-#if CLQ_OUT == 4
+#if CLQ_OUT == CLQ_I8
 typedef char out_t;
 #else
 typedef uchar out_t;
@@ -125,7 +126,7 @@ static inline row_norm norm_of(long total, long squares, long n, bool is_layer, 
 
 /* --- elements --- */
 
-#if CLQ_X == 6
+#if CLQ_X == CLQ_I32
 #define SATURATED(v, INTN) clamp((v), (INTN)-WIDEST, (INTN)WIDEST)
 #else
 #define SATURATED(v, INTN) (v)

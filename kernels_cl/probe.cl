@@ -18,9 +18,6 @@
 #ifndef CLQ_PROBE_QCOM_SUBGROUPS
 #define CLQ_PROBE_QCOM_SUBGROUPS 0
 #endif
-#ifndef CLQ_PROBE_FP16
-#define CLQ_PROBE_FP16 0 // half arithmetic that rounds to half
-#endif
 #ifndef CLQ_PROBE_KHR_DOT
 #define CLQ_PROBE_KHR_DOT 0
 #endif
@@ -160,19 +157,6 @@ CLQ_PROBE_KERNEL {
     vstore8(low, i, out + 896);
   }
 #endif
-}
-
-#elif CLQ_PROBE_FP16
-
-#pragma OPENCL EXTENSION cl_khr_fp16 : enable
-
-// 2048 .. 4094, where halves are the even numbers, plus 1: always half-way.
-CLQ_PROBE_KERNEL {
-  const uint i = (uint)get_local_id(0);
-  const half x = as_half((ushort)(0x6800u + (in[i] & 1023u)));
-  const half sum = x + (half)1.0f;
-  const half product = sum * (half)0.5f;
-  out[i] = as_uint((float)product);
 }
 
 #else

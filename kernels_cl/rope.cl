@@ -11,6 +11,7 @@
 #include "lib/half.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
+#include "lib/types.h"
 
 #pragma OPENCL FP_CONTRACT OFF
 
@@ -21,10 +22,10 @@
 #define CLQ_LAYOUT 1 /* clq_rope_layout: 1 adjacent, 2 halves */
 #endif
 #ifndef CLQ_CACHE
-#define CLQ_CACHE 1 /* clq_dtype of the caches: 1 f32, 2 f16 */
+#define CLQ_CACHE CLQ_F32 /* of the caches: CLQ_F32, CLQ_F16 */
 #endif
 
-#if CLQ_CACHE == 2
+#if CLQ_CACHE == CLQ_F16
 typedef half cache_t;
 static inline void store_cache(float x, long i, __global cache_t *p) { clq_store_half(x, i, p); }
 static inline void store_cache16(float16 x, __global cache_t *p) { clq_store_half16(x, 0, p); }

@@ -15,19 +15,20 @@
 #include "lib/rows.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
+#include "lib/types.h"
 
 #pragma OPENCL FP_CONTRACT OFF
 
-/* clq_dtype of the input: 1 f32, 4 i8; of the output: 1 f32, 5 u8 (int8 input only). */
+/* The type of the input: CLQ_F32, CLQ_I8; of the output: CLQ_F32, CLQ_U8 (int8 input only). */
 #ifndef CLQ_X
-#define CLQ_X 4
+#define CLQ_X CLQ_I8
 #endif
 #ifndef CLQ_OUT
-#define CLQ_OUT 1
+#define CLQ_OUT CLQ_F32
 #endif
 #define CLQ_WORK_ITEMS 64 /* a lane each; not to be changed without the order of the sum */
 
-#if CLQ_OUT == 5
+#if CLQ_OUT == CLQ_U8
 typedef uchar out_t;
 #else
 typedef float out_t;
@@ -38,7 +39,7 @@ static inline float origin_of(float m) { return m == -CLQ_INF ? 0.0f : m; }
 
 /* What exponentials are multiplied by; 0 for a row of -inf, whose m that is. */
 static inline float factor_of(float m, float sum) {
-  const float factor = clq_div(CLQ_OUT == 5 ? 256.0f : 1.0f, sum);
+  const float factor = clq_div(CLQ_OUT == CLQ_U8 ? 256.0f : 1.0f, sum);
   return m == -CLQ_INF && sum == 0.0f ? 0.0f : factor;
 }
 
@@ -77,7 +78,7 @@ static inline float group_sum(float x, int lid, __local float *scratch) {
   return a + b;
 }
 
-#if CLQ_X == 1
+#if CLQ_X == CLQ_F32
 
 __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softmax_f32_groups(
     SOFTMAX_F32_ARGS) {
@@ -142,7 +143,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softma
   const float factor = factor_of(0.0f, group_sum(sum, lid, scratch));
   for (long i = lid; i < cols; i += CLQ_WORK_ITEMS) {
     const float p = table[top - x[i]] * factor;
-#if CLQ_OUT == 5
+#if CLQ_OUT == CLQ_U8
     out[i] = (uchar)clq_round_sat(p, 0.0f, 255.0f);
 #else
     out[i] = p;
@@ -168,7 +169,7 @@ static inline float sum_of(const float16 *lanes) {
          (clq_fold_add16(lanes[2]) + clq_fold_add16(lanes[3]));
 }
 
-#if CLQ_X == 1
+#if CLQ_X == CLQ_F32
 
 static inline float largest_of(const __global float *x, long cols) {
   const long whole = cols & ~63L;
@@ -282,7 +283,7 @@ static inline float16 exp_codes(const exp_table *t, char16 codes, int top) {
 }
 
 /* p as it is stored; a u8 from the low bits of p + 1.5 * 2^23, for p in [0, 256]. */
-#if CLQ_OUT == 5
+#if CLQ_OUT == CLQ_U8
 typedef uchar16 out16;
 static inline out16 output(float16 p) {
   p = p > (float16)255.0f ? (float16)255.0f : p;
@@ -329,7 +330,7 @@ static inline void softmax_i8_row(const __global char *x, __global out_t *out, l
   }
   const float sum = sum_of(lanes);
   const float factor = factor_of(0.0f, sum);
-#if CLQ_OUT == 5
+#if CLQ_OUT == CLQ_U8
   if (sum != sum) {
     for (long i = 0; i < cols; i++) {
       out[i] = 0;

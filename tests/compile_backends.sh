@@ -47,7 +47,6 @@ probe|gfx906|-DCLQ_PROBE_AMD_DOT=1|v_dot4_i32_i8|
 probe|spirv|-DCLQ_PROBE_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
 probe|spirv|-DCLQ_PROBE_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
 probe|spirv|-DCLQ_PROBE_KHR_DOT=1 -cl-std=CL3.0|OpSDot OpSUDot|
-probe|spirv|-DCLQ_PROBE_FP16=1|OpFAdd|
 probe|ir|-DCLQ_PROBE_QCOM_SUBGROUPS=1 -cl-std=CL2.0|qcom_sub_group_shuffle_xor|
 rmsnorm|sm_90|-DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 bar.sync st.shared|
 rmsnorm|sm_90|-DCLQ_X=2 -DCLQ_OUT=2|cvt.rn.f16.f32 bar.sync|

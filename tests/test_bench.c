@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "command.h"
+#include "ops/table.h"
 
 enum { MOST_WORDS = 24 };
 
@@ -315,4 +316,18 @@ Test(bench, interrupt) {
   cJSON *json = expect_json(command_wait(&c));
   cr_assert(cJSON_IsArray(item(json, "benchmarks")));
   cJSON_Delete(json);
+}
+
+Test(bench, every_operator_is_offered_and_named_in_the_help) {
+  command_result help = bench("--help");
+  cr_assert_eq(help.code, 0);
+  for (size_t i = 0; i < clqi_op_count; ++i) {
+    if (clqi_op_table[i] != NULL) {
+      const char *name = clqi_op_table[i]->name;
+      cr_expect_not_null(strstr(help.out, name), "clq bench --help does not name %s", name);
+      /* Known words only come to light behind a known operator. */
+      expect_refusal(bench(name, "--device", "no such device"), 1, "no such device");
+    }
+  }
+  command_free(&help);
 }

@@ -22,7 +22,6 @@ static const probe_case cases[] = {
      "cl_intel_subgroups"},
     {CLQI_TRAIT_QCOM_SUBGROUPS, "-cl-std=CL1.2 -DCLQ_PROBE_QCOM_SUBGROUPS=1",
      "cl_qcom_subgroup_shuffle"},
-    {CLQI_TRAIT_FP16, "-cl-std=CL1.2 -DCLQ_PROBE_FP16=1", "cl_khr_fp16"},
     {CLQI_TRAIT_KHR_INT_DOT, "-cl-std=CL3.0 -DCLQ_PROBE_KHR_DOT=1", "cl_khr_integer_dot_product"},
     {CLQI_TRAIT_NVIDIA_PTX, "-cl-std=CL1.2 -DCLQ_PROBE_NVIDIA=1", "cl_nv_device_attribute_query"},
     {CLQI_TRAIT_AMD_DOT, "-cl-std=CL1.2 -DCLQ_PROBE_AMD_DOT=1", "cl_amd_device_attribute_query"},

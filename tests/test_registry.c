@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "ops/table.h"
+#include "ops/variant.h"
 
 /* Kernels that no operator launches. */
 static const char *const helpers[] = {"probe", "selftest"};
@@ -91,6 +92,59 @@ Test(registry, every_device_file_is_registered) {
   }
   (void)closedir(dir);
   cr_assert_gt(seen, 0);
+}
+
+Test(registry, operators_keep_their_limits) {
+  for (size_t i = 0; i < clqi_op_count; ++i) {
+    const clqi_op *op = clqi_op_table[i];
+    cr_expect(op == NULL || op->args_bytes <= CLQI_MAX_ARGS_BYTES, "%s: %zu bytes of arguments",
+              op == NULL ? "" : op->name, op == NULL ? 0 : op->args_bytes);
+  }
+}
+
+/* An emitter that keeps what it is asked for. */
+typedef struct listener {
+  clqi_emitter emitter;
+  clqi_kernel_id id;
+  char options[512];
+} listener;
+
+static clq_status listen(clqi_emitter *self, clqi_kernel_id id, const char *options,
+                         cl_kernel *kernel) {
+  listener *l = (listener *)self;
+  l->id = id;
+  (void)snprintf(l->options, sizeof l->options, "%s", options);
+  *kernel = NULL;
+  return CLQ_OK;
+}
+
+Test(registry, a_variant_adds_its_own_options) {
+  listener l = {.emitter = {.kernel = listen}};
+  clqi_variant v = {.name = "some", .kernel = CLQI_KERNEL_gemm_q8_lane, .options = "-DCLQ_ROWS=4"};
+  clqi_launch launch;
+  clqi_begin(&launch, &l.emitter, &v, "-DCLQ_OUT=%d", 2);
+  cr_expect_eq(launch.status, CLQ_OK);
+  cr_expect_eq(l.id, CLQI_KERNEL_gemm_q8_lane);
+  cr_expect_str_eq(l.options, "-DCLQ_OUT=2 -DCLQ_ROWS=4");
+  clqi_begin(&launch, &l.emitter, &v, "%s", "");
+  cr_expect_str_eq(l.options, "-DCLQ_ROWS=4");
+  v.options = NULL;
+  clqi_begin(&launch, &l.emitter, &v, "-DCLQ_OUT=%d", 1);
+  cr_expect_str_eq(l.options, "-DCLQ_OUT=1");
+}
+
+Test(registry, options_that_are_too_long_build_nothing) {
+  listener l = {.emitter = {.kernel = listen}};
+  clqi_variant v = {.name = "some", .kernel = CLQI_KERNEL_gemm_q8_lane, .options = "-DCLQ_ROWS=4"};
+  for (int length = 230; length < 300; ++length) {
+    clqi_launch launch;
+    l.options[0] = '\0';
+    clqi_begin(&launch, &l.emitter, &v, "%*d", length, 0);
+    const bool fits = length + 1 + (int)strlen(v.options) < 256;
+    cr_expect_eq(launch.status, fits ? CLQ_OK : CLQ_BUILD_FAILED, "%d", length);
+    cr_expect_eq(strlen(l.options), fits ? (size_t)length + 1 + strlen(v.options) : 0);
+    cr_expect(fits || strstr(clq_last_error(), "some: the build options") != NULL);
+  }
 }
 
 Test(registry, operators_are_found_by_what_their_files_are_called) {

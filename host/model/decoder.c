@@ -1,8 +1,7 @@
 #include "model/decoder.h"
 
+#include "ops/op.h"
 #include "runtime/status.h"
-
-enum { GROUP = 32 };
 
 typedef struct recorder {
   clq_graph *graph;
@@ -25,7 +24,7 @@ static clq_tensor edge_acts(const recorder *r, int64_t rows, int64_t cols) {
   }
   clq_tensor t = clq_graph_edge(r->graph, CLQ_I8, 2, (int64_t[]){rows, cols});
   t.quant.per = r->pass->acts == CLQ_ACTS_Q8 ? CLQ_PER_TOKEN : CLQ_PER_GROUP;
-  t.quant.group = r->pass->acts == CLQ_ACTS_Q8 ? 0 : GROUP;
+  t.quant.group = r->pass->acts == CLQ_ACTS_Q8 ? 0 : CLQI_ACTS_GROUP;
   return t;
 }
 
@@ -145,7 +144,7 @@ static clq_status attend(const recorder *r, int64_t index, clq_tensor q, clq_ten
   const int64_t rows = r->pass->rows;
   const int64_t skipped = rows - r->kept;
   const clq_acts acts = r->pass->acts;
-  const bool fused = acts == CLQ_ACTS_Q8G32 && info->head_dim % GROUP == 0;
+  const bool fused = acts == CLQ_ACTS_Q8G32 && info->head_dim % CLQI_ACTS_GROUP == 0;
   const bool plain = acts == CLQ_ACTS_F32;
   clq_tensor mixed =
       fused || plain ? edge_acts(r, all_rows(r), q_cols) : edge_f32(r, all_rows(r), q_cols);

@@ -1,5 +1,4 @@
 #include "ops/emit.h"
-#include "ops/variant.h"
 
 static const char NAME[] = "add";
 

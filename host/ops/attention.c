@@ -3,12 +3,9 @@
 #include "ops/emit.h"
 #include "ops/kv_cache.h"
 #include "ops/op.h"
-#include "ops/variant.h"
 #include "runtime/checked.h"
 
 static const char NAME[] = "attention";
-
-enum { OUT_GROUP = 32 };
 
 static const clqi_field fields[] = {
     CLQI_FIELD(clq_attention_args, q, CLQI_IN, false),
@@ -34,12 +31,12 @@ static clq_status check_out(const clq_attention_args *a) {
   CLQI_TRY(clqi_check_extent(NAME, "out", out, 0, a->q.shape[0], "rows of q"));
   CLQI_TRY(
       clqi_check_extent(NAME, "out", out, 1, a->q.shape[1] * a->q.shape[2], "heads * head_dim"));
-  CLQI_TRY(clqi_check_quant(NAME, "out", out, CLQI_GR(CLQ_PER_GROUP), OUT_GROUP));
+  CLQI_TRY(clqi_check_quant(NAME, "out", out, CLQI_GR(CLQ_PER_GROUP), CLQI_ACTS_GROUP));
   CLQI_REQUIRE(out->quant.zero == NULL,
                "attention: out is symmetric; its zero plane must be absent");
-  CLQI_REQUIRE(out->dtype != CLQ_I8 || a->q.shape[2] % OUT_GROUP == 0,
+  CLQI_REQUIRE(out->dtype != CLQ_I8 || a->q.shape[2] % CLQI_ACTS_GROUP == 0,
                "attention: out is i8 in groups of %d; head_dim is %lld, expected a multiple",
-               (int)OUT_GROUP, (long long)a->q.shape[2]);
+               (int)CLQI_ACTS_GROUP, (long long)a->q.shape[2]);
   return CLQ_OK;
 }
 

@@ -55,10 +55,8 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   int64_t row_step = 0;
   int64_t group = cols;
   plane_walk(&a->x, cols, &row_step, &group);
-  char options[CLQI_OPTIONS_BYTES];
-  clqi_options(options, "-DCLQ_X=%d %s", (int)a->x.dtype, clqi_emit_option(&a->out));
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  clqi_begin(&l, emitter, v, "-DCLQ_X=%d %s", (int)a->x.dtype, clqi_emit_option(&a->out));
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_scale(&l, &a->x);
   clqi_arg_zero(&l, &a->x);

@@ -1,5 +1,4 @@
 #include "ops/emit.h"
-#include "ops/variant.h"
 #include "ops/weights_args.h"
 
 static const char NAME[] = "embedding";

@@ -1,8 +1,5 @@
 #include "ops/emit.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "runtime/checked.h"
 
 /* Device code names types by the numbers of clq_dtype. */
@@ -16,13 +13,6 @@ enum {
   QUAD = 4,    /* elements of one of them */
   LINE = 64    /* work-items of a group that take an element each */
 };
-
-void clqi_options(char options[CLQI_OPTIONS_BYTES], const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  (void)vsnprintf(options, CLQI_OPTIONS_BYTES, format, args);
-  va_end(args);
-}
 
 void clqi_infer_shape(clq_tensor *out, const clq_tensor *like) {
   for (int d = 0; d < CLQ_MAX_DIMS; ++d) {

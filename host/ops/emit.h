@@ -4,12 +4,7 @@
 #define CLQI_OPS_EMIT_H
 
 #include "ops/op.h"
-
-enum { CLQI_OPTIONS_BYTES = 256 };
-
-/* Build options from a format; cut at CLQI_OPTIONS_BYTES. */
-void clqi_options(char options[CLQI_OPTIONS_BYTES], const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+#include "ops/variant.h"
 
 /* An output whose shape is all zero takes that of the input. */
 void clqi_infer_shape(clq_tensor *out, const clq_tensor *like);

@@ -2,7 +2,6 @@
 
 #include "ops/emit.h"
 #include "ops/op.h"
-#include "ops/variant.h"
 #include "ops/weights_args.h"
 #include "quant/weights.h"
 #include "runtime/checked.h"
@@ -11,7 +10,6 @@ static const char NAME[] = "gemm";
 
 enum {
   MORE_BYTES = 96,    /* of build options: two of them, each a name and a number */
-  X_GROUP = 32,       /* the one group of activations that is offered */
   MAX_GROUP = 32768,  /* codes of 8 bits times codes of 8 bits, summed in int32 */
   CHUNK = 2048,       /* elements of K that a CPU form holds; more if a group is longer */
   FLOAT_CHUNK = 512,  /* the same of the float form */
@@ -54,11 +52,11 @@ static clq_status check_integer(const clq_gemm_args *a) {
     return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has zero points, only symmetric codes are offered");
   }
   if (x_is_grouped(a)) {
-    if (w->groups > 1 && w->group % X_GROUP != 0) {
+    if (w->groups > 1 && w->group % CLQI_ACTS_GROUP != 0) {
       return clqi_fail(CLQ_UNSUPPORTED,
                        "gemm: the group of the weights is %lld, which with x per group of %d must "
                        "be a multiple of %d; x per token goes with any",
-                       (long long)w->group, X_GROUP, X_GROUP);
+                       (long long)w->group, CLQI_ACTS_GROUP, CLQI_ACTS_GROUP);
     }
   } else if (w->group > MAX_GROUP) {
     return clqi_fail(CLQ_UNSUPPORTED,
@@ -75,8 +73,8 @@ static clq_status check(const clq_context *context, const void *args) {
   CLQI_REQUIRE(a->weights->context == context, "gemm: the weights belong to another context");
   CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_I8)));
   CLQI_TRY(clqi_check_extent(NAME, "x", &a->x, 1, a->weights->cols, "K of the weights"));
-  CLQI_TRY(
-      clqi_check_quant(NAME, "x", &a->x, CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP), X_GROUP));
+  CLQI_TRY(clqi_check_quant(NAME, "x", &a->x, CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP),
+                            CLQI_ACTS_GROUP));
   if (is_integer(a)) {
     CLQI_TRY(check_integer(a));
   }
@@ -109,7 +107,8 @@ static const char *one_row(const clq_context *context, const void *args) {
 /* The lane forms leave a GPU idle when there are few rows; slicing K helps where it has groups. */
 static const char *many_groups(const clq_context *context, const void *args) {
   const clq_gemm_args *a = args;
-  const int64_t groups = x_is_grouped(a) ? clqi_div_up(a->x.shape[1], X_GROUP) : a->weights->groups;
+  const int64_t groups =
+      x_is_grouped(a) ? clqi_div_up(a->x.shape[1], CLQI_ACTS_GROUP) : a->weights->groups;
   return groups >= 8 ? few_rows(context, args) : "8 groups";
 }
 
@@ -267,7 +266,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const bool grouped = x_is_grouped(a);
   /* A single group ends with the padding, so that kernels may step in words. */
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
-  const int64_t group = grouped ? X_GROUP : w_group;
+  const int64_t group = grouped ? CLQI_ACTS_GROUP : w_group;
   const int64_t ratio = clqi_div_up(w_group, group);
   const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
   const int64_t chunk = chunk_of(is_half(a) ? whole : group, CHUNK);
@@ -276,7 +275,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
     (void)snprintf(more, sizeof more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
   } else {
     (void)snprintf(more, sizeof more, "-DCLQ_SUM_GROUP=%d -DCLQ_CHUNK=%lld",
-                   group == X_GROUP ? X_GROUP : 0, (long long)chunk);
+                   group == CLQI_ACTS_GROUP ? CLQI_ACTS_GROUP : 0, (long long)chunk);
   }
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);

@@ -1,12 +1,8 @@
 #include <string.h>
 
 #include "ops/emit.h"
-#include "ops/variant.h"
 
 static const char NAME[] = "integer_norm";
-
-/* integer_norm.cl knows these types by number. */
-_Static_assert(CLQ_I8 == 4 && CLQ_U8 == 5 && CLQ_I32 == 6, "CLQ_X and CLQ_OUT of integer_norm.cl");
 
 /* The bounds within which integer_norm.cl proves that nothing overflows. */
 enum { MOST_COLS_I32 = 1 << 17, MOST_COLS = 1 << 23, LEAST_SHIFT = 16, MOST_SHIFT = 46 };

@@ -224,36 +224,42 @@ static clq_status launch_warps(clqi_launch *l, const clqi_norm *n, double bytes,
   return clqi_launch_end(l, 1, (size_t[]){groups * local}, (size_t[]){local}, bytes, ops);
 }
 
+static void begin(clqi_launch *l, clqi_emitter *emitter, const clqi_norm *n,
+                  const clqi_variant *v) {
+  const int64_t cols = n->x->shape[1];
+  const bool warp = v == &n->variants[1];
+  const bool group = v == &n->variants[2];
+  const int x_float = is_integer(n->x) ? CLQ_F32 : (int)n->x->dtype;
+  char shape[48] = "";
+  if (warp) {
+    (void)snprintf(shape, sizeof shape, " -DCLQ_LANES=%d -DCLQ_QUADS=%d", lanes_of(cols),
+                   quads_of(cols));
+  }
+  clqi_begin(l, emitter, v,
+             "-DCLQ_X=%d -DCLQ_RESIDUAL=%d -DCLQ_BIAS=%d -DCLQ_GAMMA=%d -DCLQ_BETA=%d "
+             "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s%s",
+             (int)n->x->dtype, type_of(n->residual), type_of(n->bias), type_of(n->gamma),
+             type_of(n->beta), cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32,
+             n->x_scale != 0.0f && n->x_scale != 1.0f, clqi_emit_option(n->out),
+             clqi_stream_option(emitter->context, v, n->out),
+             (warp || group) && has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "", shape);
+}
+
 clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n) {
   const int64_t rows = n->x->shape[0];
   const int64_t cols = n->x->shape[1];
   const clqi_variant *v = clqi_choose(emitter->context, n->name, n->variants, n->variant_count, n);
   const clqi_variant *warp = &n->variants[1];
   const clqi_variant *group = &n->variants[2];
-  char options[CLQI_OPTIONS_BYTES];
-  char shape[48] = "";
-  if (v == warp) {
-    (void)snprintf(shape, sizeof shape, " -DCLQ_LANES=%d -DCLQ_QUADS=%d", lanes_of(cols),
-                   quads_of(cols));
-  }
-  const int x_float = is_integer(n->x) ? CLQ_F32 : (int)n->x->dtype;
-  clqi_options(
-      options,
-      "-DCLQ_X=%d -DCLQ_RESIDUAL=%d -DCLQ_BIAS=%d -DCLQ_GAMMA=%d -DCLQ_BETA=%d "
-      "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s%s",
-      (int)n->x->dtype, type_of(n->residual), type_of(n->bias), type_of(n->gamma), type_of(n->beta),
-      cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32, n->x_scale != 0.0f && n->x_scale != 1.0f,
-      clqi_emit_option(n->out), clqi_stream_option(emitter->context, v, n->out),
-      (v == warp || v == group) && has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "", shape);
   clqi_launch l;
-  clqi_launch_begin(&l, emitter, v->kernel, options);
+  begin(&l, emitter, n, v);
   const bool in_registers = v == warp || v == group;
   const size_t items = v == group ? group_items(n) : WARP_ITEMS;
   if (in_registers && ((v == group && kernel_limit(&l) < items) || !has_wide_warps(&l, items))) {
     clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: its kernel has no warps of 32", n->name, v->name);
     v = &n->variants[n->variant_count - 1];
     clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", n->name, v->name);
-    clqi_launch_begin(&l, emitter, v->kernel, options);
+    begin(&l, emitter, n, v);
   }
   set_arguments(&l, n);
   const double bytes = bytes_of(n);

@@ -9,8 +9,6 @@
 #include "runtime/checked.h"
 #include "runtime/stream.h"
 
-enum { MAX_ARGS_BYTES = 2048 };
-
 const clqi_op *clqi_op_find(clq_op op) {
   const size_t i = (size_t)op;
   return i < clqi_op_count ? clqi_op_table[i] : NULL;
@@ -280,9 +278,7 @@ clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *
 clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) {
   CLQI_REQUIRE(stream != NULL && args != NULL, "%s: stream and arguments must not be NULL",
                op->name);
-  CLQI_REQUIRE(op->args_bytes <= MAX_ARGS_BYTES, "%s: its arguments take %zu bytes", op->name,
-               op->args_bytes);
-  _Alignas(16) char copy[MAX_ARGS_BYTES];
+  _Alignas(16) char copy[CLQI_MAX_ARGS_BYTES];
   memcpy(copy, args, op->args_bytes);
   clqi_emitter *emitter = clqi_stream_emitter(stream);
   CLQI_TRY(clqi_context_usable(emitter->context));
@@ -298,33 +294,4 @@ clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) 
   CLQI_TRY(clqi_op_check_buffers(emitter->context, op, copy));
   CLQI_TRY(clqi_op_check_overlap(op, copy));
   return op->launch(emitter, copy);
-}
-
-/* NULL if the variant may be taken, else why not. */
-static const char *refusal(const clq_context *context, const clqi_variant *v, const void *args) {
-  for (int t = 0; t < CLQI_TRAIT_COUNT; ++t) {
-    if (((v->needs >> t) & 1U) != 0 && !clqi_has(context, (clqi_trait)t)) {
-      return clqi_trait_name((clqi_trait)t);
-    }
-  }
-  return v->fits == NULL ? NULL : v->fits(context, args);
-}
-
-const clqi_variant *clqi_choose(const clq_context *context, const char *op,
-                                const clqi_variant *table, size_t count, const void *args) {
-  const clqi_variant *chosen = &table[count - 1];
-  for (size_t i = 0; i < count; ++i) {
-    const char *why = refusal(context, &table[i], args);
-    if (why == NULL) {
-      chosen = &table[i];
-      break;
-    }
-    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: needs %s", op, table[i].name, why);
-  }
-  clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", op, chosen->name);
-  if (chosen->tile[0] != 0) {
-    clqi_log(CLQ_LOG_DISPATCH, "%s: tile %d x %d", op, (int)chosen->tile[0],
-             (int)(chosen->tile[1] == 0 ? 1 : chosen->tile[1]));
-  }
-  return chosen;
 }

@@ -21,9 +21,12 @@ typedef struct clqi_field {
   bool optional;
 } clqi_field;
 
+/* Of every argument struct; a test holds the table to it. */
+enum { CLQI_MAX_ARGS_BYTES = 2048 };
+
 typedef struct clqi_op {
   const char *name;
-  size_t args_bytes;
+  size_t args_bytes; /* at most CLQI_MAX_ARGS_BYTES */
   const clqi_field *fields;
   size_t field_count;
   /* Names of the inputs upon which the field `out` may lie exactly, "a b"; NULL: none. */
@@ -87,6 +90,8 @@ clq_status clqi_check_extent(const char *op, const char *arg, const clq_tensor *
 /* A float tensor is not quantized; an i8 output has scale (per token or group) etc.
  * allowed: or-ed CLQI_GR bits of granularities; group_fixed: 0 for any group, else the only one. */
 #define CLQI_GR(per) (1U << (per))
+/* Of activations per group: what GEMM reads, and attention and a model's decoder write. */
+enum { CLQI_ACTS_GROUP = 32 };
 clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
                             int32_t group_fixed);
 /* Scales and zero points that rows share are inputs, of an output too. */
@@ -96,20 +101,5 @@ static inline bool clqi_scales_given(const clq_tensor *t) {
 /* Number of scales (and zero points), or of sums, of the tensor seen as [rows, cols]. */
 int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols);
 int64_t clqi_sum_count(const clq_tensor *t, int64_t rows, int64_t cols);
-
-/* One row of an operator's selection table: the first whose traits are there and whose `fits`
- * agrees is taken; the last must always fit. */
-typedef struct clqi_variant {
-  const char *name; /* as the bench and CLQ_VERBOSE=dispatch print it */
-  clqi_kernel_id kernel;
-  const char *options; /* build options, or NULL */
-  uint32_t needs;      /* or-ed CLQI_BIT */
-  /* NULL: any shape. Returns NULL if it fits, else why not. */
-  const char *(*fits)(const clq_context *context, const void *args);
-  int32_t tile[4]; /* rows, columns, ... as the operator reads them */
-} clqi_variant;
-
-const clqi_variant *clqi_choose(const clq_context *context, const char *op,
-                                const clqi_variant *table, size_t count, const void *args);
 
 #endif

@@ -4,7 +4,6 @@
 #include "ops/kv_cache.h"
 #include "ops/op.h"
 #include "ops/rope_table.h"
-#include "ops/variant.h"
 
 static const char NAME[] = "rope";
 

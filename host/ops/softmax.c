@@ -1,12 +1,8 @@
 #include "ops/emit.h"
 #include "ops/op.h"
-#include "ops/variant.h"
 #include "runtime/checked.h"
 
 static const char NAME[] = "softmax";
-
-/* softmax.cl knows these types by number. */
-_Static_assert(CLQ_F32 == 1 && CLQ_I8 == 4 && CLQ_U8 == 5, "CLQ_X and CLQ_OUT of softmax.cl");
 
 enum {
   GROUP = 64,           /* work-items, and lanes of the sum */

@@ -5,6 +5,35 @@
 
 enum { OPTIONS_BYTES = 256 };
 
+/* NULL if the variant may be taken, else why not. */
+static const char *refusal(const clq_context *context, const clqi_variant *v, const void *args) {
+  for (int t = 0; t < CLQI_TRAIT_COUNT; ++t) {
+    if (((v->needs >> t) & 1U) != 0 && !clqi_has(context, (clqi_trait)t)) {
+      return clqi_trait_name((clqi_trait)t);
+    }
+  }
+  return v->fits == NULL ? NULL : v->fits(context, args);
+}
+
+const clqi_variant *clqi_choose(const clq_context *context, const char *op,
+                                const clqi_variant *table, size_t count, const void *args) {
+  const clqi_variant *chosen = &table[count - 1];
+  for (size_t i = 0; i < count; ++i) {
+    const char *why = refusal(context, &table[i], args);
+    if (why == NULL) {
+      chosen = &table[i];
+      break;
+    }
+    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: needs %s", op, table[i].name, why);
+  }
+  clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", op, chosen->name);
+  if (chosen->tile[0] != 0) {
+    clqi_log(CLQ_LOG_DISPATCH, "%s: tile %d x %d", op, (int)chosen->tile[0],
+             (int)(chosen->tile[1] == 0 ? 1 : chosen->tile[1]));
+  }
+  return chosen;
+}
+
 void clqi_begin(clqi_launch *launch, clqi_emitter *emitter, const clqi_variant *variant,
                 const char *format, ...) {
   char options[OPTIONS_BYTES];

@@ -36,9 +36,6 @@ static bool has_intel_subgroups(const clq_context *context) {
 static bool has_qcom_subgroups(const clq_context *context) {
   return clqi_device_has_extension(context->device, "cl_qcom_subgroup_shuffle");
 }
-static bool has_fp16(const clq_context *context) {
-  return clqi_device_has_extension(context->device, "cl_khr_fp16");
-}
 static bool has_int_dot(const clq_context *context) {
   return clqi_device_has_extension(context->device, "cl_khr_integer_dot_product");
 }
@@ -62,7 +59,6 @@ static const struct {
     {CLQI_TRAIT_KHR_SUBGROUPS, has_subgroups, "-DCLQ_PROBE_KHR_SUBGROUPS=1 -cl-std=CL3.0"},
     {CLQI_TRAIT_INTEL_SUBGROUPS, has_intel_subgroups, "-DCLQ_PROBE_INTEL_SUBGROUPS=1"},
     {CLQI_TRAIT_QCOM_SUBGROUPS, has_qcom_subgroups, "-DCLQ_PROBE_QCOM_SUBGROUPS=1 -cl-std=CL2.0"},
-    {CLQI_TRAIT_FP16, has_fp16, "-DCLQ_PROBE_FP16=1"},
     {CLQI_TRAIT_KHR_INT_DOT, has_int_dot, "-DCLQ_PROBE_KHR_DOT=1 -cl-std=CL3.0"},
     {CLQI_TRAIT_NVIDIA_PTX, is_nvidia, "-DCLQ_PROBE_NVIDIA=1"},
     {CLQI_TRAIT_AMD_DOT, is_amd, "-DCLQ_PROBE_AMD_DOT=1"},

@@ -166,14 +166,6 @@ static void expect_avx512(const uint32_t *in, uint32_t *out) {
   }
 }
 
-/* 2048 + 2k + 1 rounded to a multiple of four, since k and k + 1 tie; then halved. */
-static void expect_fp16(const uint32_t *in, uint32_t *out) {
-  for (size_t i = 0; i < ITEMS; ++i) {
-    const uint32_t k = in[i] & 1023U;
-    out[i] = bits_of((float)(1024U + k + (k & 1U)));
-  }
-}
-
 void clqi_probe_expected(clqi_trait trait, const uint32_t in[CLQI_PROBE_WORDS],
                          uint32_t out[CLQI_PROBE_WORDS]) {
   memset(out, 0, WORDS * sizeof out[0]);
@@ -192,7 +184,6 @@ void clqi_probe_expected(clqi_trait trait, const uint32_t in[CLQI_PROBE_WORDS],
     case CLQI_TRAIT_X86_VNNI: expect_dot4x16(in, out); return;
     case CLQI_TRAIT_X86_F16C: expect_half(in, out); return;
     case CLQI_TRAIT_X86_AVX512: expect_avx512(in, out); return;
-    case CLQI_TRAIT_FP16: expect_fp16(in, out); return;
     case CLQI_TRAIT_CPU:
     case CLQI_TRAIT_COUNT: break;
   }

@@ -18,7 +18,7 @@ typedef float clq_float16_at __attribute__((ext_vector_type(16), aligned(4)));
  * host then has all of K in one chunk. */
 static inline float16 clq_load_columns(__global const clq_out *p, int left) {
   float16 c = 0.0f;
-#if CLQ_OUT == 1
+#if CLQ_OUT == CLQ_F32
   if (left >= 16) {
     return *(__global const clq_float16_at *)p;
   }
@@ -31,7 +31,7 @@ static inline float16 clq_load_columns(__global const clq_out *p, int left) {
 
 static inline void clq_store_columns(float16 c, __global clq_out *p, int left) {
   if (left >= 16) {
-#if CLQ_OUT == 1
+#if CLQ_OUT == CLQ_F32
     *(__global clq_float16_at *)p = c;
 #else
     clq_store_half16(c, 0, p);

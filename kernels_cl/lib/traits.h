@@ -19,9 +19,6 @@
 #ifndef CLQ_HAS_QCOM_SUBGROUPS
 #define CLQ_HAS_QCOM_SUBGROUPS 0
 #endif
-#ifndef CLQ_HAS_FP16
-#define CLQ_HAS_FP16 0
-#endif
 #ifndef CLQ_HAS_KHR_INT_DOT
 #define CLQ_HAS_KHR_INT_DOT 0
 #endif
