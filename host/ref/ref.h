@@ -1,5 +1,6 @@
 /* Plain C references, one for every operator: slow, obvious, and the same
- * result as the device to the bit where the operator's contract says so. They
+ * result as the device to the bit where the operator's contract says so. Those
+ * of operators with structs of their own have headers beside this one. They
  * take dense host arrays; quantities are named as in clquant/ops.h. Built with
  * -ffp-contract=off. */
 #ifndef CLQI_REF_REF_H
