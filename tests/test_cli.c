@@ -674,3 +674,133 @@ Test(cli, an_interrupt_keeps_what_was_produced) {
   cr_assert(result.out_length > 1 && result.out[result.out_length - 1] == '\n');
   command_free(&result);
 }
+
+/* --- Memory. -------------------------------------------------------------------- */
+
+/* Drivers that give out more than there is must not be found out by an assertion of theirs, and the
+ * caches of all answers together may exceed what each of them does not. */
+Test(cli, too_little_memory_is_said_with_what_to_do) {
+  const char *model = test_model();
+  const char *const limited[] = {
+      "/bin/sh",
+      "-c",
+      "ulimit -v 3000000; exec \"$0\" run -m \"$1\" -p hi -n 2 --parallel 64 --ctx 8192",
+      CLQ_TEST_CLI,
+      model,
+      NULL};
+  expect_refusal(command_run(limited, NULL, NULL), 1,
+                 "; use a smaller --ctx or --parallel, or free memory\n");
+  const char *const floats[] = {
+      "/bin/sh",
+      "-c",
+      "ulimit -v 3000000; exec \"$0\" run -m \"$1\" -p hi -n 2 --parallel 64 --ctx 8192 --kv f32",
+      CLQ_TEST_CLI,
+      model,
+      NULL};
+  expect_refusal(command_run(floats, NULL, NULL), 1, "--parallel, --kv f16, or free memory\n");
+}
+
+/* --- Signals. ------------------------------------------------------------------- */
+
+/* Starts argv with a pipe as stdin that nobody writes to; *end is to be closed. */
+static command start_waiting(const char *const *argv, int *end) {
+  int ends[2];
+  cr_assert_eq(pipe(ends), 0);
+  char path[32];
+  (void)snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+  const char *words[MOST_WORDS] = {"/bin/sh", "-c", "exec \"$@\" < \"$0\"", path};
+  for (size_t i = 0; argv[i] != NULL; ++i) {
+    words[4 + i] = argv[i];
+  }
+  command running = command_start(words, NULL, NULL);
+  (void)close(ends[0]);
+  *end = ends[1];
+  return running;
+}
+
+Test(cli, an_interrupt_ends_the_wait_for_stdin) {
+  const char *model = test_model();
+  static const char *const commands[] = {"tokenize", "run", "perplexity"};
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; ++i) {
+    int end = -1;
+    const char *const argv[] = {CLQ_TEST_CLI, commands[i], "-m", model, "-", NULL};
+    command running = start_waiting(argv, &end);
+    (void)sleep(3); /* the model is loaded and the wait has begun, or soon will */
+    cr_assert_eq(kill(running.process, SIGINT), 0);
+    command_result result = command_wait(&running);
+    cr_assert_eq(result.code, 0, "%s: %d: %s", commands[i], result.code, result.err);
+    cr_assert_str_empty(result.out);
+    cr_assert(clq_is_silent(result.err), "%s", result.err);
+    command_free(&result);
+    (void)close(end);
+  }
+}
+
+/* What would be half a file goes with the process. */
+Test(cli, a_kill_leaves_no_temporary_file) {
+  const char *model = test_model();
+  static const int signals[] = {SIGTERM, SIGHUP};
+  for (size_t i = 0; i < sizeof signals / sizeof signals[0]; ++i) {
+    scratch s = scratch_new("out.npy");
+    int end = -1;
+    const char *const argv[] = {CLQ_TEST_CLI, "logits", "-m", model, "-", "--out", s.file, NULL};
+    command running = start_waiting(argv, &end);
+    for (int t = 0; t < 3000 && for_files(s.folder, leave_file) == 0; ++t) {
+      (void)usleep(10000);
+    }
+    cr_assert_eq(for_files(s.folder, leave_file), 1, "the temporary file did not appear");
+    cr_assert_eq(kill(running.process, signals[i]), 0);
+    command_result result = command_wait(&running);
+    cr_assert_eq(result.code, 128 + signals[i]);
+    cr_assert_eq(for_files(s.folder, leave_file), 0);
+    command_free(&result);
+    (void)close(end);
+    scratch_free(&s);
+  }
+}
+
+/* --- What cannot be right. ------------------------------------------------------- */
+
+Test(cli, a_trace_that_cannot_be_written_is_said_first) {
+  scratch s = scratch_new("no.gguf");
+  /* Said before the model is opened, which is not there. */
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a", "--trace", "/nonexistent/t.json"), 1,
+                 "trace: /nonexistent/t.json cannot be written");
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a", "--trace", s.folder), 1,
+                 "it is a folder");
+  scratch_free(&s);
+}
+
+/* A copy of the model whose weights are 0xFF: scales that are NaN. */
+static void damage(const char *model, const char *to) {
+  enum { KEPT = 4 << 20 }; /* names and numbers lie before it */
+  FILE *in = fopen(model, "rb");
+  FILE *out = fopen(to, "wb");
+  cr_assert(in != NULL && out != NULL);
+  static char piece[1 << 16];
+  long at = 0;
+  for (size_t got; (got = fread(piece, 1, sizeof piece, in)) > 0; at += (long)got) {
+    if (at >= KEPT) {
+      memset(piece, 0xFF, got);
+    }
+    cr_assert_eq(fwrite(piece, 1, got, out), got);
+  }
+  (void)fclose(in);
+  cr_assert_eq(fclose(out), 0);
+}
+
+Test(cli, logits_that_are_nan_are_a_failure) {
+  const char *model = test_model();
+  scratch s = scratch_new("nan.gguf");
+  char out[128];
+  (void)snprintf(out, sizeof out, "%s/out.npy", s.folder);
+  damage(model, s.file);
+  expect_refusal(clq(NULL, "perplexity", "-m", s.file, "-p", "Once upon a time", "-o", "json"), 1,
+                 "try --acts f32 --kv f32");
+  expect_refusal(clq(NULL, "logits", "-m", s.file, "-p", "Once upon", "--out", out), 1,
+                 "NaN or infinite, nothing is written");
+  cr_assert_neq(access(out, F_OK), 0);
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "Once", "--acts", "f32", "--kv", "f32"), 1,
+                 "; the file may be damaged");
+  scratch_free(&s);
+}

@@ -13,6 +13,7 @@
 #include "counting.h"
 #include "device.h"
 #include "opencl.h"
+#include "runtime/buffer.h"
 #include "runtime/context.h"
 #include "runtime/cpu.h"
 #include "runtime/program_cache.h"
@@ -569,4 +570,20 @@ Test(runtime, out_of_host_memory_is_reported_and_leaks_nothing) {
   clq_context_destroy(fresh);
   clq_context_destroy(c);
   remove_folder(dir);
+}
+
+/* What a context's weights and caches take in sum is bounded by its device. */
+Test(runtime, memory_is_claimed_up_to_the_devices) {
+  test_device d = test_device_open(NULL);
+  d.context->info.global_bytes = 1000;
+  test_ok(clqi_memory_claim(d.context, 600, "weights"));
+  test_fails(clqi_memory_claim(d.context, 401, "cache"), CLQ_OUT_OF_DEVICE_MEMORY,
+             "cache: out of device memory");
+  test_ok(clqi_memory_claim(d.context, 400, "cache"));
+  test_fails(clqi_memory_claim(d.context, 1, "cache"), CLQ_OUT_OF_DEVICE_MEMORY, "");
+  clqi_memory_unclaim(d.context, 600);
+  test_ok(clqi_memory_claim(d.context, 600, "weights"));
+  clqi_memory_unclaim(d.context, 1000);
+  cr_assert_eq(atomic_load(&d.context->claimed_bytes), 0);
+  test_device_close(&d);
 }

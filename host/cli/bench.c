@@ -280,7 +280,7 @@ int cli_bench(int argc, char **argv) {
       code = open_peer(op, o.peer, &usage);
     }
     if (code == CLI_DONE) {
-      cli_catch_interrupt();
+      cli_catch_signals();
       code = run(op, &o);
     }
   }

@@ -6,8 +6,10 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <clquant/status.h>
 
@@ -48,26 +50,66 @@ double cli_seconds(void) {
 
 static atomic_bool interrupted;
 
-static void *wait_for_interrupts(void *set) {
+static char temporary[4096]; /* "": there is none */
+static pthread_mutex_t temporary_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int cli_temporary_open(char *template) {
+  (void)pthread_mutex_lock(&temporary_lock);
+  const int descriptor = mkstemp(template);
+  if (descriptor >= 0) {
+    (void)snprintf(temporary, sizeof temporary, "%s", template);
+  }
+  (void)pthread_mutex_unlock(&temporary_lock);
+  return descriptor;
+}
+
+void cli_temporary_done(void) {
+  (void)pthread_mutex_lock(&temporary_lock);
+  temporary[0] = '\0';
+  (void)pthread_mutex_unlock(&temporary_lock);
+}
+
+/* As if the signal had not been caught, but for the file. */
+static void die(const sigset_t *set, int number) {
+  (void)pthread_mutex_lock(&temporary_lock);
+  if (temporary[0] != '\0') {
+    (void)unlink(temporary);
+  }
+  (void)signal(number, SIG_DFL);
+  (void)pthread_sigmask(SIG_UNBLOCK, set, NULL);
+  (void)raise(number);
+}
+
+static void *wait_for_signals(void *set) {
   int number = 0;
   (void)sigwait(set, &number);
-  interrupted = true;
-  (void)sigwait(set, &number);
-  (void)signal(SIGINT, SIG_DFL);
-  (void)pthread_sigmask(SIG_UNBLOCK, set, NULL);
-  (void)raise(SIGINT);
+  if (number == SIGINT) {
+    interrupted = true;
+    (void)sigwait(set, &number);
+  }
+  die(set, number);
   return NULL;
+}
+
+/* Whoever made us ignore it (nohup) wants that. */
+static void add_unless_ignored(sigset_t *set, int number) {
+  struct sigaction before;
+  if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+    (void)sigaddset(set, number);
+  }
 }
 
 /* Blocked in all threads but one and in the compilers that drivers start, because LLVM handles
  * SIGINT, too: it removes the files of the compilation at hand, which then fails. */
-void cli_catch_interrupt(void) {
+void cli_catch_signals(void) {
   static sigset_t set;
   pthread_t waiter;
   (void)sigemptyset(&set);
   (void)sigaddset(&set, SIGINT);
+  add_unless_ignored(&set, SIGTERM);
+  add_unless_ignored(&set, SIGHUP);
   (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
-  if (pthread_create(&waiter, NULL, wait_for_interrupts, &set) == 0) {
+  if (pthread_create(&waiter, NULL, wait_for_signals, &set) == 0) {
     (void)pthread_detach(waiter);
   } else {
     (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);

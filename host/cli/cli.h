@@ -9,6 +9,10 @@
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_MISUSED = 2 };
 
+/* Ends a command like a failure, without a sentence and with exit code 0: SIGINT came before there
+ * was anything to print. */
+enum { CLI_CANCELLED = 3 };
+
 /* One per sub-command, each in its own file; argv[0] is the sub-command's name. */
 int cli_bench(int argc, char **argv);
 int cli_cache(int argc, char **argv);
@@ -33,8 +37,12 @@ int cli_flush(int code);
 double cli_seconds(void);
 
 /* From the call on, the first SIGINT only makes cli_interrupted() true; a second one ends the
- * process. To be called before the first context is created, once. */
-void cli_catch_interrupt(void);
+ * process, as do SIGTERM and SIGHUP at once, after the temporary file was removed. To be called
+ * before the first context is created, once. */
+void cli_catch_signals(void);
+/* mkstemp of a file that those signals remove, until done. One at a time. */
+int cli_temporary_open(char *template);
+void cli_temporary_done(void);
 bool cli_interrupted(void);
 
 #endif

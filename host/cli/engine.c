@@ -20,6 +20,20 @@ int cli_engine_check(const cli_engine *engine, const cli_usage *usage) {
   return engine->path != NULL ? CLI_DONE : cli_misuse(usage, "name the model with -m FILE");
 }
 
+int cli_engine_fail(const cli_engine *engine, clq_status status) {
+  const bool memory = status == CLQ_OUT_OF_HOST_MEMORY || status == CLQ_OUT_OF_DEVICE_MEMORY;
+  const bool halves = all_kv[engine->kv].dtype == CLQ_F16;
+  return memory ? cli_fail("%s; %s%s, or free memory", clq_last_error(), engine->thrift,
+                           halves ? "" : ", --kv f16")
+                : cli_fail_library();
+}
+
+const char *cli_engine_nan_advice(const cli_engine *engine) {
+  const bool floats =
+      all_acts[engine->acts].acts == CLQ_ACTS_F32 && all_kv[engine->kv].dtype == CLQ_F32;
+  return floats ? "the file may be damaged" : "try --acts f32 --kv f32, or the file may be damaged";
+}
+
 int cli_engine_load(cli_engine *engine) {
   if (all_kv[engine->kv].dtype == 0) {
     return cli_fail("a KV cache of %s is not offered yet; use --kv f16 or f32",
@@ -33,7 +47,11 @@ int cli_engine_load(cli_engine *engine) {
   clq_cache_stats after;
   clq_context_cache_stats(engine->context, &before);
   engine->opened_at = cli_seconds();
-  if (clq_model_load(engine->context, engine->path, &engine->model) != CLQ_OK) {
+  const clq_status status = clq_model_load(engine->context, engine->path, &engine->model);
+  if (status == CLQ_OUT_OF_HOST_MEMORY || status == CLQ_OUT_OF_DEVICE_MEMORY) {
+    return cli_fail_library_advice("use a smaller model, or free memory");
+  }
+  if (status != CLQ_OK) {
     return cli_fail_library();
   }
   clq_context_cache_stats(engine->context, &after);
@@ -45,8 +63,8 @@ int cli_engine_load(cli_engine *engine) {
 int cli_engine_session(const cli_engine *engine, int64_t context, clq_session **session) {
   const clq_session_desc desc = {
       .acts = all_acts[engine->acts].acts, .kv = all_kv[engine->kv].dtype, .context = context};
-  return clq_session_create(engine->model, NULL, &desc, session) == CLQ_OK ? CLI_DONE
-                                                                           : cli_fail_library();
+  const clq_status status = clq_session_create(engine->model, NULL, &desc, session);
+  return status == CLQ_OK ? CLI_DONE : cli_engine_fail(engine, status);
 }
 
 int cli_engine_start(cli_engine *engine, int64_t context) {
@@ -84,8 +102,9 @@ int cli_engine_feed(cli_engine *engine, const int32_t *ids, int64_t count, float
     const int64_t piece = count - *fed < PIECE ? count - *fed : PIECE;
     const clq_logits_wanted wanted =
         logits != NULL && *fed + piece == count ? CLQ_LOGITS_LAST : CLQ_LOGITS_NONE;
-    if (clq_session_eval(engine->session, ids + *fed, piece, wanted, logits) != CLQ_OK) {
-      return cli_fail_library();
+    const clq_status status = clq_session_eval(engine->session, ids + *fed, piece, wanted, logits);
+    if (status != CLQ_OK) {
+      return cli_engine_fail(engine, status);
     }
     *fed += piece;
   }

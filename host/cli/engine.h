@@ -12,6 +12,7 @@
 typedef struct cli_engine {
   const char *path;   /* --model */
   const char *device; /* --device */
+  const char *thrift; /* how the command's user may take less memory: "use ..." */
   int acts;           /* places in CLI_ACTS and CLI_KV */
   int kv;
   clq_context *context;
@@ -53,6 +54,10 @@ int cli_engine_load(cli_engine *engine);
 int cli_engine_start(cli_engine *engine, int64_t context);
 /* Another one with the same activations and cache; clq_session_destroy releases it. */
 int cli_engine_session(const cli_engine *engine, int64_t context, clq_session **session);
+/* A failed call's sentence, with what to do if it ran out of memory. Returns CLI_FAILED. */
+int cli_engine_fail(const cli_engine *engine, clq_status status);
+/* What to do about logits that are NaN or infinite. */
+const char *cli_engine_nan_advice(const cli_engine *engine);
 void cli_engine_close(cli_engine *engine);
 
 /* Wall seconds spent on compiling kernels and plans so far. */

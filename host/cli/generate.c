@@ -70,7 +70,7 @@ static int draw(generation *g, int32_t i, const float *logits) {
       clq_sampler_sample(g->voices[i].sampler, logits, run->engine.info.vocabulary, &id);
   if (status != CLQ_OK) {
     return status == CLQ_INVALID_ARGUMENT
-               ? cli_fail_library_advice("try them in f32: --acts f32 --kv f32")
+               ? cli_fail_library_advice(cli_engine_nan_advice(&run->engine))
                : cli_fail_library();
   }
   if (clq_tokenizer_is_end(tokenizer, id) != 0) {

@@ -1,10 +1,12 @@
 #include "input.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -29,7 +31,28 @@ int cli_input_check(cli_input *input, const cli_usage *usage, const cli_words *w
   return CLI_DONE;
 }
 
-static int read_all(FILE *file, const char *name, char **data, size_t *length) {
+/* As read, but SIGINT ends the wait: CLI_CANCELLED. */
+static int read_some(int descriptor, const char *name, char *to, size_t room, size_t *got) {
+  enum { PATIENCE_MS = 50 };
+  struct pollfd input = {.fd = descriptor, .events = POLLIN};
+  *got = 0;
+  while (!cli_interrupted()) {
+    if (poll(&input, 1, PATIENCE_MS) == 0) {
+      continue;
+    }
+    const ssize_t count = read(descriptor, to, room);
+    if (count >= 0) {
+      *got = (size_t)count;
+      return CLI_DONE;
+    }
+    if (errno != EINTR && errno != EAGAIN) {
+      return cli_fail("%s: cannot be read: %s", name, strerror(errno));
+    }
+  }
+  return CLI_CANCELLED;
+}
+
+static int read_all(int descriptor, const char *name, char **data, size_t *length) {
   size_t capacity = 0;
   for (;;) {
     if (*length + 1 >= capacity) {
@@ -40,11 +63,12 @@ static int read_all(FILE *file, const char *name, char **data, size_t *length) {
       }
       *data = grown;
     }
-    const size_t got = fread(*data + *length, 1, capacity - 1 - *length, file);
+    size_t got = 0;
+    const int code = read_some(descriptor, name, *data + *length, capacity - 1 - *length, &got);
     *length += got;
     (*data)[*length] = '\0';
-    if (got == 0) {
-      return ferror(file) ? cli_fail("%s: cannot be read: %s", name, strerror(errno)) : CLI_DONE;
+    if (code != CLI_DONE || got == 0) {
+      return code;
     }
   }
 }
@@ -59,17 +83,18 @@ int cli_input_read(const cli_input *input, char **data, size_t *length) {
   }
   const bool is_stdin = strcmp(input->file, "-") == 0;
   const char *name = is_stdin ? "standard input" : input->file;
-  FILE *file = is_stdin ? stdin : fopen(input->file, "rb");
-  if (file == NULL) {
+  const int descriptor = is_stdin ? STDIN_FILENO : open(input->file, O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) {
     return cli_fail("%s: cannot be opened: %s", name, strerror(errno));
   }
-  const int code = read_all(file, name, data, length);
+  const int code = read_all(descriptor, name, data, length);
   if (!is_stdin) {
-    (void)fclose(file);
+    (void)close(descriptor);
   }
   if (code != CLI_DONE) {
     free(*data);
     *data = NULL;
+    *length = 0;
   }
   return code;
 }

@@ -1,4 +1,5 @@
 /* clq logits: a model's prediction after every token, as a NumPy file. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,14 @@ static int encode(logits *l) {
   return code;
 }
 
+static bool all_finite(const float *values, int64_t count) {
+  bool finite = true;
+  for (int64_t i = 0; i < count; ++i) {
+    finite &= isfinite(values[i]) != 0;
+  }
+  return finite;
+}
+
 /* Some rows at a time: all of them may be larger than memory. */
 static int write_rows(logits *l) {
   enum { ROWS = 32 };
@@ -50,11 +59,17 @@ static int write_rows(logits *l) {
     const int64_t count = l->tokens.count - at < ROWS ? l->tokens.count - at : ROWS;
     if (cli_interrupted()) {
       code = cli_fail("%s: interrupted, nothing is written", l->out);
-    } else if (clq_session_eval(l->engine.session, l->tokens.ids + at, count, CLQ_LOGITS_ALL,
-                                rows) != CLQ_OK) {
-      code = cli_fail_library();
     } else {
-      code = cli_npy_write(&l->npy, rows, (size_t)(count * vocabulary));
+      const clq_status status =
+          clq_session_eval(l->engine.session, l->tokens.ids + at, count, CLQ_LOGITS_ALL, rows);
+      code =
+          status != CLQ_OK ? cli_engine_fail(&l->engine, status)
+          : !all_finite(rows, count * vocabulary)
+              ? cli_fail(
+                    "the logits of rows %lld to %lld are NaN or infinite, nothing is "
+                    "written; %s",
+                    (long long)at, (long long)(at + count - 1), cli_engine_nan_advice(&l->engine))
+              : cli_npy_write(&l->npy, rows, (size_t)(count * vocabulary));
     }
     at += count;
   }
@@ -96,7 +111,7 @@ static int check(logits *l, const cli_usage *usage, const cli_words *words) {
 }
 
 int cli_logits(int argc, char **argv) {
-  logits l = {.out = NULL};
+  logits l = {.engine.thrift = "use a shorter text"};
   const cli_option options[] = {
       CLI_ENGINE_MODEL(l.engine),
       CLI_INPUT_TEXT(l.input),
@@ -116,7 +131,7 @@ int cli_logits(int argc, char **argv) {
   if (cli_parse(&usage, argc, argv, &words, &code)) {
     code = check(&l, &usage, &words);
     if (code == CLI_DONE) {
-      cli_catch_interrupt();
+      cli_catch_signals();
       code = write_logits(&l);
     }
   }

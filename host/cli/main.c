@@ -70,7 +70,8 @@ int main(int argc, char **argv) {
   }
   for (size_t i = 0; i < COMMAND_COUNT; ++i) {
     if (strcmp(argv[1], commands[i].name) == 0) {
-      return cli_flush(commands[i].run(argc - 1, argv + 1));
+      const int code = commands[i].run(argc - 1, argv + 1);
+      return cli_flush(code == CLI_CANCELLED ? CLI_DONE : code);
     }
   }
   return unknown_command(argv[1]);

@@ -32,7 +32,7 @@ int cli_npy_create(const char *path, cli_npy *npy) {
     return cli_fail_memory();
   }
   (void)snprintf(npy->temporary, size, "%s.XXXXXX", path);
-  const int descriptor = mkstemp(npy->temporary);
+  const int descriptor = cli_temporary_open(npy->temporary);
   if (descriptor < 0) {
     const int code = cannot_write(npy);
     free(npy->temporary);
@@ -74,6 +74,7 @@ int cli_npy_commit(cli_npy *npy) {
   if (closed != 0 || rename(npy->temporary, npy->path) != 0) {
     return cannot_write(npy);
   }
+  cli_temporary_done();
   free(npy->temporary);
   npy->temporary = NULL;
   return CLI_DONE;
@@ -85,6 +86,7 @@ void cli_npy_close(cli_npy *npy) {
   }
   if (npy->temporary != NULL) {
     (void)unlink(npy->temporary);
+    cli_temporary_done();
     free(npy->temporary);
   }
   *npy = (cli_npy){0};

@@ -11,6 +11,7 @@ int cli_parallel_start(cli_parallel *parallel, const cli_engine *engine, int32_t
     return cli_fail_memory();
   }
   parallel->count = count;
+  parallel->engine = engine;
   parallel->sessions[0] = engine->session;
   for (int32_t i = 1; i < count; ++i) {
     const int code = cli_engine_session(engine, context, &parallel->sessions[i]);
@@ -18,10 +19,9 @@ int cli_parallel_start(cli_parallel *parallel, const cli_engine *engine, int32_t
       return code;
     }
   }
-  if (count > 1 && clq_batch_create(parallel->sessions, count, &parallel->batch) != CLQ_OK) {
-    return cli_fail_library();
-  }
-  return CLI_DONE;
+  const clq_status status =
+      count > 1 ? clq_batch_create(parallel->sessions, count, &parallel->batch) : CLQ_OK;
+  return status == CLQ_OK ? CLI_DONE : cli_engine_fail(engine, status);
 }
 
 int cli_parallel_fork(const cli_parallel *parallel) {
@@ -39,7 +39,7 @@ int cli_parallel_step(const cli_parallel *parallel, const int32_t *members, cons
       parallel->batch == NULL
           ? clq_session_eval(parallel->sessions[0], ids, 1, CLQ_LOGITS_LAST, logits)
           : clq_batch_eval(parallel->batch, members, ids, count, logits);
-  return status == CLQ_OK ? CLI_DONE : cli_fail_library();
+  return status == CLQ_OK ? CLI_DONE : cli_engine_fail(parallel->engine, status);
 }
 
 void cli_parallel_close(cli_parallel *parallel) {

@@ -11,6 +11,7 @@ typedef struct cli_parallel {
   int32_t count;
   clq_session **sessions; /* the first is the engine's */
   clq_batch *batch;       /* NULL for one sequence */
+  const cli_engine *engine;
 } cli_parallel;
 
 /* Each but the last gives an exit code and has said its sentence; close is due in any case, before

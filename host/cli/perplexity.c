@@ -42,13 +42,18 @@ static int score(perplexity *p, int64_t at, int64_t end) {
   const int64_t vocabulary = p->engine.info.vocabulary;
   while (at < end && !cli_interrupted()) {
     const int64_t count = end - at < LOGIT_ROWS ? end - at : LOGIT_ROWS;
-    if (clq_session_eval(p->engine.session, p->tokens.ids + at, count, CLQ_LOGITS_ALL, p->logits) !=
-        CLQ_OK) {
-      return cli_fail_library();
+    const clq_status status =
+        clq_session_eval(p->engine.session, p->tokens.ids + at, count, CLQ_LOGITS_ALL, p->logits);
+    if (status != CLQ_OK) {
+      return cli_engine_fail(&p->engine, status);
     }
     for (int64_t i = 0; i < count; ++i) {
       p->nll += negative_log_likelihood(p->logits + i * vocabulary, vocabulary,
                                         p->tokens.ids[at + i + 1]);
+    }
+    if (!isfinite(p->nll)) {
+      return cli_fail("the logits behind tokens %" PRId64 " to %" PRId64 " are NaN or infinite; %s",
+                      at, at + count - 1, cli_engine_nan_advice(&p->engine));
     }
     p->scored += count;
     at += count;
@@ -153,7 +158,7 @@ static int check(perplexity *p, const cli_usage *usage, const cli_words *words) 
 }
 
 int cli_perplexity(int argc, char **argv) {
-  perplexity p = {.ctx = 512, .stride = 256};
+  perplexity p = {.ctx = 512, .stride = 256, .engine.thrift = "use a smaller --ctx"};
   const cli_option options[] = {
       CLI_ENGINE_MODEL(p.engine),
       CLI_INPUT_TEXT(p.input),
@@ -173,7 +178,7 @@ int cli_perplexity(int argc, char **argv) {
   if (cli_parse(&usage, argc, argv, &words, &code)) {
     code = check(&p, &usage, &words);
     if (code == CLI_DONE) {
-      cli_catch_interrupt();
+      cli_catch_signals();
       code = measure(&p);
     }
   }

@@ -1,7 +1,12 @@
 /* clq run: continues a text, or answers it, with a language model. */
 #include "run.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -62,8 +67,28 @@ static int choose_context(cli_run_state *run) {
   return CLI_DONE;
 }
 
+/* Before the work, not after it. */
+static int check_trace_file(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char folder[4096] = ".";
+  struct stat found;
+  if (stat(path, &found) == 0) {
+    return S_ISDIR(found.st_mode) ? cli_fail("trace: %s cannot be written: it is a folder", path)
+           : access(path, W_OK) == 0
+               ? CLI_DONE
+               : cli_fail("trace: %s cannot be written: %s", path, strerror(errno));
+  }
+  if (slash != NULL) {
+    (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
+  }
+  return access(folder, W_OK | X_OK) == 0
+             ? CLI_DONE
+             : cli_fail("trace: %s cannot be written: %s", path, strerror(errno));
+}
+
 static int start(cli_run_state *run) {
-  int code = cli_engine_load(&run->engine);
+  int code = run->trace_file == NULL ? CLI_DONE : check_trace_file(run->trace_file);
+  code = code != CLI_DONE ? code : cli_engine_load(&run->engine);
   code = code != CLI_DONE ? code : encode_prompt(run);
   code = code != CLI_DONE ? code : choose_context(run);
   code = code != CLI_DONE ? code : cli_engine_start(&run->engine, run->context);
@@ -121,7 +146,8 @@ static void release(cli_run_state *run) {
 }
 
 int cli_run(int argc, char **argv) {
-  cli_run_state run = {.limit = 128, .parallel = 1};
+  cli_run_state run = {
+      .limit = 128, .parallel = 1, .engine.thrift = "use a smaller --ctx or --parallel"};
   sampling_options sampling = {.temperature = 1};
   int output = 0;
   const cli_option options[] = {
@@ -168,7 +194,7 @@ int cli_run(int argc, char **argv) {
     run.sampling = to_sampling(&sampling);
     code = check(&run, &sampling, &usage, &words);
     if (code == CLI_DONE) {
-      cli_catch_interrupt();
+      cli_catch_signals();
       code = start(&run);
       code = code != CLI_DONE ? code : cli_generate(&run);
       code = code != CLI_DONE ? code : report(&run);

@@ -160,6 +160,7 @@ int cli_tokenize(int argc, char **argv) {
     code = cli_misuse(&usage, "--pieces and --decode exclude each other");
   }
   if (code == CLI_DONE) {
+    cli_catch_signals();
     code = tokenize_input(&t);
   }
   clq_tokens_free(&t.tokens);

@@ -43,6 +43,12 @@ static clq_status create_caches(clq_session *s) {
       !clqi_mul_size(bytes, (size_t)s->sequence.capacity, &bytes)) {
     return out_of_memory();
   }
+  const size_t layer_bytes = bytes;
+  if (!clqi_mul_size(layer_bytes, 2 * layers, &bytes)) {
+    return out_of_memory();
+  }
+  CLQI_TRY(clqi_memory_claim(s->model->context, bytes, "session: the KV cache"));
+  s->kv_bytes = bytes;
   s->caches = clqi_calloc(2 * layers, sizeof *s->caches);
   if (s->caches == NULL) {
     return out_of_memory();
@@ -50,8 +56,7 @@ static clq_status create_caches(clq_session *s) {
   s->sequence.k = s->caches;
   s->sequence.v = s->caches + layers;
   for (size_t i = 0; i < 2 * layers; ++i) {
-    CLQI_TRY(clqi_buffer_create(s->model->context, bytes, &s->caches[i]));
-    s->kv_bytes += bytes;
+    CLQI_TRY(clqi_buffer_create(s->model->context, layer_bytes, &s->caches[i]));
   }
   return CLQ_OK;
 }
@@ -211,6 +216,7 @@ void clq_session_destroy(clq_session *session) {
   for (int64_t i = 0; session->caches != NULL && i < 2 * session->model->info.layers; ++i) {
     clqi_buffer_release(session->caches[i]);
   }
+  clqi_memory_unclaim(session->model->context, session->kv_bytes);
   clqi_buffer_release(session->sequence.table);
   clqi_buffer_release(session->inputs);
   clqi_buffer_release(session->logits);

@@ -127,6 +127,8 @@ clq_status clq_weights_pack(clq_context *context, const clq_weights_desc *desc,
   }
   w->context = context;
   CLQI_TRY_CLEAN(lay_out(w, desc));
+  CLQI_TRY_CLEAN(clqi_memory_claim(context, w->bytes, "weights_pack"));
+  w->claimed = true;
   CLQI_TRY_CLEAN(clqi_buffer_create_mappable(context, w->bytes, &w->mem));
   CLQI_TRY_CLEAN(clqi_buffer_map(context, w->mem, CL_MAP_WRITE_INVALIDATE_REGION, &m));
   clqi_pack(w, desc, m.base);
@@ -143,6 +145,9 @@ void clq_weights_destroy(clq_weights *weights) {
     return;
   }
   clqi_buffer_release(weights->mem);
+  if (weights->claimed) {
+    clqi_memory_unclaim(weights->context, weights->bytes);
+  }
   clqi_free(weights);
 }
 

@@ -48,6 +48,7 @@ struct clq_weights {
   uint64_t min_offset;
   uint64_t zero_offset;
   uint64_t bytes;
+  bool claimed; /* bytes: see clqi_memory_claim */
 };
 
 /* Bytes of one element of the scale plane. */

@@ -1,6 +1,7 @@
 #include "runtime/buffer.h"
 
 #include "runtime/event.h"
+#include "runtime/host_memory.h"
 #include "runtime/queue.h"
 
 static clq_status create(clq_context *context, cl_mem_flags flags, const void *data, uint64_t bytes,
@@ -17,11 +18,32 @@ static clq_status create(clq_context *context, cl_mem_flags flags, const void *d
   }
   cl_int code = CL_SUCCESS;
   *buffer = clCreateBuffer(context->cl, flags, (size_t)bytes, (void *)(uintptr_t)data, &code);
-  return clqi_context_cl(context, code, "clCreateBuffer");
+  const clq_status status = clqi_context_cl(context, code, "clCreateBuffer");
+  return status == CLQ_OK
+             ? CLQ_OK
+             : clqi_fail_prefix(status, "a buffer of %llu bytes", (unsigned long long)bytes);
+}
+
+static clq_status shares_host_memory(const clq_context *context, bool *shared) {
+  cl_bool unified = CL_FALSE;
+  CLQI_TRY(clqi_cl(clGetDeviceInfo(context->device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified,
+                                   &unified, NULL),
+                   "clGetDeviceInfo"));
+  *shared = unified != CL_FALSE;
+  return CLQ_OK;
+}
+
+/* Memory of the host is asked for as such: a driver then takes it now, where it may refuse, and not
+ * when the first command finds none (pocl asserts there). */
+static clq_status create_where_it_lies(clq_context *context, cl_mem_flags flags, uint64_t bytes,
+                                       cl_mem *buffer) {
+  bool shared = false;
+  CLQI_TRY(shares_host_memory(context, &shared));
+  return create(context, flags | (shared ? CL_MEM_ALLOC_HOST_PTR : 0U), NULL, bytes, buffer);
 }
 
 clq_status clqi_buffer_create(clq_context *context, uint64_t bytes, cl_mem *buffer) {
-  return create(context, CL_MEM_READ_WRITE, NULL, bytes, buffer);
+  return create_where_it_lies(context, CL_MEM_READ_WRITE, bytes, buffer);
 }
 
 clq_status clqi_buffer_create_from(clq_context *context, const void *data, uint64_t bytes,
@@ -30,12 +52,35 @@ clq_status clqi_buffer_create_from(clq_context *context, const void *data, uint6
 }
 
 clq_status clqi_buffer_create_mappable(clq_context *context, uint64_t bytes, cl_mem *buffer) {
-  cl_bool shared = CL_FALSE;
-  CLQI_TRY(clqi_cl(
-      clGetDeviceInfo(context->device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof shared, &shared, NULL),
-      "clGetDeviceInfo"));
-  const cl_mem_flags where = shared != CL_FALSE ? CL_MEM_ALLOC_HOST_PTR : 0U;
-  return create(context, CL_MEM_READ_ONLY | where, NULL, bytes, buffer);
+  return create_where_it_lies(context, CL_MEM_READ_ONLY, bytes, buffer);
+}
+
+/* What the system has free is asked only for what could matter to it. */
+static uint64_t free_bytes(bool shared, uint64_t bytes) {
+  enum { LARGE = 64 << 20 };
+  return shared && bytes > LARGE ? clqi_host_available_bytes() : UINT64_MAX;
+}
+
+clq_status clqi_memory_claim(clq_context *context, uint64_t bytes, const char *what) {
+  const uint64_t all = context->info.global_bytes;
+  bool shared = false;
+  CLQI_TRY(shares_host_memory(context, &shared));
+  const uint64_t before = atomic_fetch_add(&context->claimed_bytes, bytes);
+  uint64_t left = before < all ? all - before : 0;
+  const uint64_t available = free_bytes(shared, bytes);
+  left = available < left ? available : left;
+  if (bytes > left) {
+    clqi_memory_unclaim(context, bytes);
+    return clqi_fail(CLQ_OUT_OF_DEVICE_MEMORY,
+                     "%s: out of device memory: %.1f MiB are needed, %.1f of its %.1f MiB are left",
+                     what, (double)bytes / (1 << 20), (double)left / (1 << 20),
+                     (double)all / (1 << 20));
+  }
+  return CLQ_OK;
+}
+
+void clqi_memory_unclaim(clq_context *context, uint64_t bytes) {
+  (void)atomic_fetch_sub(&context->claimed_bytes, bytes);
 }
 
 clq_status clqi_buffer_map(clq_context *context, cl_mem buffer, cl_map_flags flags,

@@ -13,6 +13,12 @@ clq_status clqi_buffer_create_from(clq_context *context, const void *data, uint6
 /* A buffer that kernels only read and the host fills through a mapping; where the two share memory
  * the mapping is the buffer and nothing is copied. */
 clq_status clqi_buffer_create_mappable(clq_context *context, uint64_t bytes, cl_mem *buffer);
+/* Counts memory that is about to be asked for, so that what exceeds the device in sum is refused at
+ * once, by drivers that give out more than there is as well. CLQ_OUT_OF_DEVICE_MEMORY, with `what`
+ * in the sentence; else to be taken back with unclaim. Claimed are weights and KV caches;
+ * activations and small buffers are not. */
+clq_status clqi_memory_claim(clq_context *context, uint64_t bytes, const char *what);
+void clqi_memory_unclaim(clq_context *context, uint64_t bytes);
 clq_status clqi_buffer_retain(cl_mem buffer);
 void clqi_buffer_release(cl_mem buffer); /* NULL is ignored */
 /* Size of a buffer; CLQ_INVALID_ARGUMENT unless it is one of this context. */

@@ -41,8 +41,9 @@ struct clq_context {
   clq_device_info info;
   uint32_t traits;
   uint64_t cache_bytes; /* of the device's last cache, or what is common where it does not say */
-  bool rounded_division_option; /* -cl-fp32-correctly-rounded-divide-sqrt is taken */
-  atomic_bool lost;             /* sticky: see clqi_context_usable */
+  bool rounded_division_option;        /* -cl-fp32-correctly-rounded-divide-sqrt is taken */
+  atomic_bool lost;                    /* sticky: see clqi_context_usable */
+  atomic_uint_least64_t claimed_bytes; /* see clqi_memory_claim */
   clqi_program_cache *programs;
 };
 
