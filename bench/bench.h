@@ -134,6 +134,9 @@ struct bench_case {
   void *blocks[BENCH_MAX_BLOCKS]; /* host memory of this case */
   cl_mem buffers[BENCH_MAX_BLOCKS];
   int block_count, buffer_count;
+  uint64_t device_bytes, host_bytes; /* asked for so far */
+  uint64_t device_room, host_room;   /* nine tenths of the machine; on a device that is the
+                                        host, both take from host_room */
   clq_weights *weights;
 };
 
@@ -159,6 +162,9 @@ struct bench_op {
 const bench_op *bench_find(const char *name);
 const bench_op *bench_at(size_t i);
 
+/* Notes how much memory there is for a case. */
+void bench_memory_begin(bench_case *c);
+
 /* Measures one combination of words and emits its record. Returns an exit code. */
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values);
 
@@ -179,6 +185,8 @@ bool bench_ok(bench_case *c, clq_status status);
 void *bench_host(bench_case *c, int64_t count, size_t element_bytes);
 /* A device buffer until the case ends, with `data` or zeros; NULL after a failure. */
 cl_mem bench_buffer(bench_case *c, const void *data, int64_t count, size_t element_bytes);
+/* Device memory that somebody else takes for the case is counted; false if it does not fit. */
+bool bench_count_device(bench_case *c, double bytes);
 void bench_write(bench_case *c, cl_mem mem, const void *data, int64_t count, size_t element_bytes);
 /* Host copy of a whole buffer; NULL after a failure. */
 void *bench_read(bench_case *c, cl_mem mem, int64_t count, size_t element_bytes);

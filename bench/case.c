@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include "cli.h"
@@ -62,24 +63,53 @@ bool bench_over(const bench_case *c) { return c->code != CLI_DONE || cli_interru
 
 /* --- memory --- */
 
-/* Nothing is empty, so that a shape of zero still has buffers. */
-static bool size_of(bench_case *c, int64_t count, size_t element_bytes, size_t *bytes) {
-  if (count < 0 || (uint64_t)count > (SIZE_MAX / 2) / element_bytes) {
+void bench_memory_begin(bench_case *c) {
+  c->device_room = c->session->device->global_bytes;
+  const long pages = sysconf(_SC_PHYS_PAGES);
+  const long page_bytes = sysconf(_SC_PAGESIZE);
+  const bool known = pages > 0 && page_bytes > 0;
+  c->host_room = known ? (uint64_t)pages / 10 * 9 * (uint64_t)page_bytes : UINT64_MAX;
+}
+
+/* Sums stay below 2^63: what is larger is refused, or saturates while only sizes are taken. */
+static uint64_t sum(uint64_t a, uint64_t b) {
+  return a > INT64_MAX - b ? (uint64_t)INT64_MAX : a + b;
+}
+
+static bool fits(bench_case *c) {
+  const bool shared = c->session->limits.on_cpu;
+  const uint64_t host = shared ? sum(c->host_bytes, c->device_bytes) : c->host_bytes;
+  if (c->device_bytes > c->device_room || host > c->host_room) {
+    const bool device = c->device_bytes > c->device_room;
+    bench_fail(c, "%s: the shape needs %llu MiB, copies to check with included, there are %llu MiB",
+               c->op->name, (unsigned long long)((device ? c->device_bytes : host) >> 20),
+               (unsigned long long)((device ? c->device_room : c->host_room) >> 20));
+  }
+  return c->code == CLI_DONE;
+}
+
+bool bench_count_device(bench_case *c, double bytes) {
+  c->device_bytes = sum(c->device_bytes, bytes < 0x1p62 ? (uint64_t)bytes : UINT64_C(1) << 62);
+  return fits(c);
+}
+
+/* Nothing is empty, so that a shape of zero still has buffers. Adds to *total. */
+static bool size_of(bench_case *c, int64_t count, size_t element_bytes, uint64_t *total,
+                    size_t *bytes) {
+  if (count < 0 || (uint64_t)count > (SIZE_MAX / 4) / element_bytes) {
+    *total = INT64_MAX;
     bench_fail(c, "%s: the shape is too large", c->op->name);
     return false;
   }
   *bytes = (size_t)count * element_bytes;
   *bytes += *bytes == 0 ? element_bytes : 0;
-  if (*bytes > c->session->device->global_bytes) {
-    bench_fail(c, "%s: the shape needs an array of %zu MiB, the device has %llu MiB", c->op->name,
-               *bytes >> 20, (unsigned long long)(c->session->device->global_bytes >> 20));
-  }
-  return c->code == CLI_DONE;
+  *total = sum(*total, *bytes);
+  return fits(c);
 }
 
 void *bench_host(bench_case *c, int64_t count, size_t element_bytes) {
   size_t bytes = 0;
-  if (!size_of(c, count, element_bytes, &bytes)) {
+  if (!size_of(c, count, element_bytes, &c->host_bytes, &bytes)) {
     return NULL;
   }
   void *block = c->block_count < BENCH_MAX_BLOCKS ? calloc(bytes, 1) : NULL;
@@ -99,7 +129,7 @@ static void transfer(bench_case *c, cl_int code, const char *call) {
 
 cl_mem bench_buffer(bench_case *c, const void *data, int64_t count, size_t element_bytes) {
   size_t bytes = 0;
-  if (!size_of(c, count, element_bytes, &bytes)) {
+  if (!size_of(c, count, element_bytes, &c->device_bytes, &bytes)) {
     return NULL;
   }
   cl_int code = CL_OUT_OF_HOST_MEMORY;

@@ -255,15 +255,35 @@ static void release(bench_case *c) {
   }
 }
 
+/* Sets the case up as if something had failed: nothing is made, only counted, so that what does not
+ * fit in sum is refused before the first array. What a set-up leaves out then is counted later. */
+static void refuse_too_large(bench_case *c) {
+  bench_case trial = {.session = c->session, .op = c->op, .calls = 1, .code = CLI_FAILED};
+  memcpy(trial.values, c->values, sizeof trial.values);
+  trial.state = calloc(1, c->op->state_bytes + 1);
+  if (trial.state == NULL) {
+    bench_fail(c, "%s: out of memory", c->op->name);
+    return;
+  }
+  c->op->prepare(&trial);
+  free(trial.state);
+  c->host_bytes = trial.host_bytes;
+  (void)bench_count_device(c, (double)trial.device_bytes);
+  c->host_bytes = 0;
+  c->device_bytes = 0;
+}
+
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values) {
   bench_case c = {.session = session, .op = op, .calls = 1};
   memcpy(c.values, values, sizeof c.values);
   clq_set_log(hear, &c, CLQ_LOG_DISPATCH | CLQ_LOG_BUILD | CLQ_LOG_EXEC | CLQ_LOG_CACHE);
+  bench_memory_begin(&c);
   if (op->run != NULL) {
     op->run(&c);
     release(&c);
     return c.code;
   }
+  refuse_too_large(&c);
   c.state = bench_host(&c, 1, op->state_bytes);
   if (c.state != NULL) {
     op->prepare(&c);

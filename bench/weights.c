@@ -151,7 +151,7 @@ clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, in
       break;
     default: w.data = random_blocks(c, type.format, rows * cols / 32, &seed);
   }
-  if (c->code == 0) {
+  if (bench_count_device(c, bench_weights_bytes(&w, (double)rows))) {
     pack(c, &w, type.group);
   }
   return w;

@@ -295,7 +295,11 @@ Test(bench, what_is_not_offered_fails_with_the_reason) {
   expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--acts", "f16", "-o", "json"), 1,
                  "clq: gemm: dtype of x is f16");
   expect_refusal(bench("add", "--rows", "1000000000", "--cols", "100000", "-o", "json"), 1,
-                 "the shape needs an array of");
+                 "the shape needs ");
+  expect_refusal(bench("add", "--rows", "100000", "--cols", "40000", "-o", "json"), 1,
+                 "the shape needs ");
+  expect_refusal(bench("gemm", "--m", "1", "--n", "1073741824", "--k", "32", "--weights", "w4"), 1,
+                 "the shape needs ");
   expect_refusal(bench("plan", "--nodes", "1000001", "-o", "json"), 1, "at most 1000000 nodes");
   expect_refusal(bench("gemm", "--n", "8", "--k", "33", "--weights", "q4_0", "-o", "json"), 1,
                  "multiple of 32");
