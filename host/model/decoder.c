@@ -1,5 +1,7 @@
 #include "model/decoder.h"
 
+#include <clquant/block.h>
+
 #include "ops/op.h"
 #include "runtime/status.h"
 
@@ -17,14 +19,21 @@ static clq_tensor edge_f32(const recorder *r, int64_t rows, int64_t cols) {
   return clq_graph_edge(r->graph, CLQ_F32, 2, (int64_t[]){rows, cols});
 }
 
-/* An edge of the type in which activations go into a GEMM. */
-static clq_tensor edge_acts(const recorder *r, int64_t rows, int64_t cols) {
-  if (r->pass->acts == CLQ_ACTS_F32) {
-    return edge_f32(r, rows, cols);
+/* The type in which activations go into a GEMM. */
+static clq_tensor acts_type(const recorder *r) {
+  switch (r->pass->acts) {
+    case CLQ_ACTS_Q8: return (clq_tensor){.dtype = CLQ_I8, .quant = {.per = CLQ_PER_TOKEN}};
+    case CLQ_ACTS_Q8G32:
+      return (clq_tensor){.dtype = CLQ_I8,
+                          .quant = {.per = CLQ_PER_GROUP, .group = CLQI_ACTS_GROUP}};
+    default: return (clq_tensor){.dtype = CLQ_F32};
   }
-  clq_tensor t = clq_graph_edge(r->graph, CLQ_I8, 2, (int64_t[]){rows, cols});
-  t.quant.per = r->pass->acts == CLQ_ACTS_Q8 ? CLQ_PER_TOKEN : CLQ_PER_GROUP;
-  t.quant.group = r->pass->acts == CLQ_ACTS_Q8 ? 0 : CLQI_ACTS_GROUP;
+}
+
+static clq_tensor edge_acts(const recorder *r, int64_t rows, int64_t cols) {
+  const clq_tensor type = acts_type(r);
+  clq_tensor t = clq_graph_edge(r->graph, type.dtype, 2, (int64_t[]){rows, cols});
+  t.quant = type.quant;
   return t;
 }
 
@@ -81,15 +90,9 @@ static clq_status linear(const recorder *r, const clqi_linear *layer, clq_tensor
   return CLQ_OK;
 }
 
-/* out = norm(x [+ residual]); residual may be an absent tensor. */
-static clq_status norm(const recorder *r, clq_tensor x, clq_tensor residual, cl_mem gamma,
-                       clq_tensor out) {
-  return clq_graph_add(r->graph, CLQ_OP_RMSNORM,
-                       &(clq_rmsnorm_args){.x = x,
-                                           .residual = residual,
-                                           .gamma = {gamma, CLQ_F32, {r->model->info.width}},
-                                           .out = out,
-                                           .eps = r->model->eps > 0.0f ? r->model->eps : -1.0f});
+/* A norm's gamma. */
+static clq_block_norm gamma_of(const recorder *r, cl_mem gamma) {
+  return (clq_block_norm){.gamma = {gamma, CLQ_F32, {r->model->info.width}}};
 }
 
 static clq_tensor cache(const recorder *r, const clqi_decoder_sequence *s, cl_mem mem) {
@@ -183,13 +186,12 @@ static clq_status feed_forward(const recorder *r, int64_t index, clq_tensor x, c
   return linear(r, &layer->down, gated, *out);
 }
 
-/* x is what the last layer adds to the residual stream h. */
-static clq_status head(const recorder *r, clq_tensor x, clq_tensor h) {
-  const clq_model_info *info = &r->model->info;
-  const clq_tensor normed = edge_acts(r, x.shape[0], info->width);
-  const clq_tensor logits = {r->pass->logits, CLQ_F32, {x.shape[0], info->vocabulary}};
-  CLQI_TRY(norm(r, x, h, r->model->output_gamma, normed));
-  return linear(r, &r->model->head, normed, logits);
+static clq_status head(const recorder *r, clq_block *block) {
+  const clq_block_norm norm = gamma_of(r, r->model->output_gamma);
+  clq_tensor x;
+  CLQI_TRY(clq_block_read(block, &norm, &x));
+  return linear(r, &r->model->head, x,
+                (clq_tensor){r->pass->logits, CLQ_F32, {x.shape[0], r->model->info.vocabulary}});
 }
 
 static clq_status embed(const recorder *r, clq_tensor out) {
@@ -207,30 +209,34 @@ static clq_status embed(const recorder *r, clq_tensor out) {
 clq_status clqi_decoder_record(clq_graph *graph, const clq_model *model,
                                const clqi_decoder_pass *pass) {
   recorder r = {graph, model, pass, .kept = pass->rows};
-  const int64_t width = model->info.width;
-  clq_tensor h = edge_f32(&r, all_rows(&r), width); /* the residual stream */
-  clq_tensor x = h;                                 /* what is to be added to it */
-  clq_tensor residual = {0};                        /* h, once x is something else */
-  CLQI_TRY(embed(&r, h));
+  clq_block block = {.graph = graph,
+                     .kind = CLQ_BLOCK_PRE_LN,
+                     .norm = CLQ_NORM_RMS,
+                     .eps = model->eps > 0.0f ? model->eps : -1.0f,
+                     .acts = acts_type(&r),
+                     .stream = edge_f32(&r, all_rows(&r), model->info.width)};
+  CLQI_TRY(embed(&r, block.stream));
   for (int64_t i = 0; i < model->info.layers; ++i) {
-    const clqi_llama_layer *layer = &model->layers[i];
+    const clq_block_norm attention_norm = gamma_of(&r, model->layers[i].attention_gamma);
+    const clq_block_norm feed_forward_norm = gamma_of(&r, model->layers[i].feed_forward_gamma);
     const bool last = i + 1 == model->info.layers;
-    clq_tensor normed = edge_acts(&r, all_rows(&r), width);
+    clq_tensor x;
     clq_tensor q;
-    CLQI_TRY(norm(&r, x, residual, layer->attention_gamma, normed));
-    CLQI_TRY(project(&r, i, normed, &q));
+    clq_tensor y;
+    CLQI_TRY(clq_block_read(&block, &attention_norm, &x));
+    CLQI_TRY(project(&r, i, x, &q));
     if (last && pass->wanted == CLQ_LOGITS_NONE) {
       return CLQ_OK;
     }
     if (last && pass->wanted == CLQ_LOGITS_LAST && pass->rows > 1) {
       r.kept = 1;
-      h = last_rows(&r, h);
+      block.stream = last_rows(&r, block.stream);
     }
-    residual = h;
-    CLQI_TRY(attend(&r, i, q, &x));
-    normed = edge_acts(&r, all_rows(&r), width);
-    CLQI_TRY(norm(&r, x, residual, layer->feed_forward_gamma, normed));
-    CLQI_TRY(feed_forward(&r, i, normed, &x));
+    CLQI_TRY(attend(&r, i, q, &y));
+    CLQI_TRY(clq_block_add(&block, y, NULL));
+    CLQI_TRY(clq_block_read(&block, &feed_forward_norm, &x));
+    CLQI_TRY(feed_forward(&r, i, x, &y));
+    CLQI_TRY(clq_block_add(&block, y, NULL));
   }
-  return head(&r, x, h);
+  return head(&r, &block);
 }

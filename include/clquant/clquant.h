@@ -1,6 +1,7 @@
 /** @file clquant.h  Everything. */
 #ifndef CLQUANT_CLQUANT_H
 #define CLQUANT_CLQUANT_H
+#include <clquant/block.h>
 #include <clquant/context.h>
 #include <clquant/graph.h>
 #include <clquant/model.h>
