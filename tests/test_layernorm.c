@@ -251,3 +251,154 @@ Test(layernorm, variance_holds_to_a_mean_of_1e7_deviations) {
     }
   }
 }
+
+/* ---------------------------------------------------------------- rows out of the ordinary */
+
+enum {
+  ORDINARY,
+  ZEROS,
+  CONSTANT,
+  TENTHS,
+  HUGE_ELEMENT,
+  OVERFLOWING,
+  NOT_A_NUMBER,
+  INFINITE,
+  AGAIN
+};
+enum { SPECIAL_ROWS = AGAIN + 1, MOST_COLS = 1100 };
+
+static void make_special(float *x, int cols) {
+  for (int i = 0; i < cols; ++i) {
+    x[ORDINARY * cols + i] = x[AGAIN * cols + i] = (float)((i * 37) % 101 - 20);
+    x[ZEROS * cols + i] = 0.0f;
+    x[CONSTANT * cols + i] = -3.0f;
+    x[TENTHS * cols + i] = 0.1f;
+    for (int r = HUGE_ELEMENT; r <= INFINITE; ++r) {
+      x[r * cols + i] = (float)(i % 7) - 3.0f;
+    }
+  }
+  x[HUGE_ELEMENT * cols + cols / 2] = 1e15f;
+  x[OVERFLOWING * cols + cols / 2] = 1e30f;
+  x[NOT_A_NUMBER * cols + cols / 3] = NAN;
+  x[INFINITE * cols + cols / 3] = -INFINITY;
+}
+
+/* Every element of the row is within `error` of `value`. */
+static void expect_row(const float *y, int row, int cols, float value, float error) {
+  for (int i = 0; i < cols; ++i) {
+    cr_assert(fabsf(y[row * cols + i] - value) <= error, "row %d of %d columns: %g, expected %g",
+              row, cols, (double)y[row * cols + i], (double)value);
+  }
+}
+
+/* One element stands out, and the others are alike next to it. */
+static void expect_one_out(const float *y, int row, int cols, double beta) {
+  const double off = 1.0 / (double)cols;
+  for (int i = 0; i < cols; ++i) {
+    const double root = sqrt((double)cols);
+    const double out = i == cols / 2 ? root * sqrt(1.0 - off) : -off * root / sqrt(1.0 - off);
+    const double exact = cols == 1 ? beta : beta + out;
+    const double got = (double)y[row * cols + i];
+    cr_assert(fabs(got - exact) <= 1e-6 * (1.0 + fabs(exact)),
+              "row %d, element %d of %d: %g, expected %g", row, i, cols, got, exact);
+  }
+}
+
+static void expect_special(const float *y, int cols) {
+  const float beta = 0.5f;
+  cr_assert_arr_eq(y, y + AGAIN * cols, (size_t)cols * sizeof *y);
+  expect_row(y, ZEROS, cols, beta, 0.0f);
+  expect_row(y, CONSTANT, cols, beta, 0.0f);
+  expect_row(y, TENTHS, cols, beta, 0x1p-20f * beta);
+  expect_one_out(y, HUGE_ELEMENT, cols, (double)beta);
+  for (int i = 0; i < cols; ++i) {
+    cr_assert(isnan(y[NOT_A_NUMBER * cols + i]) && isnan(y[INFINITE * cols + i]));
+  }
+}
+
+static void check_special_rows(const test_device *d, int cols) {
+  static float x[SPECIAL_ROWS * MOST_COLS];
+  static float y[SPECIAL_ROWS * MOST_COLS];
+  static float ones[MOST_COLS];
+  static float halves[MOST_COLS];
+  make_special(x, cols);
+  for (int i = 0; i < cols; ++i) {
+    ones[i] = 1.0f;
+    halves[i] = 0.5f;
+  }
+  const size_t bytes = (size_t)(SPECIAL_ROWS * cols) * sizeof *x;
+  test_buffer xb = test_buffer_new(d, x, bytes);
+  test_buffer yb = test_buffer_new(d, NULL, bytes);
+  test_buffer gb = test_buffer_new(d, ones, (size_t)cols * 4);
+  test_buffer bb = test_buffer_new(d, halves, (size_t)cols * 4);
+  test_ok(clq_layernorm(d->stream,
+                        &(clq_layernorm_args){.x = {xb.mem, CLQ_F32, {SPECIAL_ROWS, cols}},
+                                              .gamma = {gb.mem, CLQ_F32, {cols}},
+                                              .beta = {bb.mem, CLQ_F32, {cols}},
+                                              .out = {yb.mem, CLQ_F32, {SPECIAL_ROWS, cols}}}));
+  test_buffer_read(d, &yb, y);
+  expect_special(y, cols);
+  /* Squares that overflow do not if x_scale makes them smaller. */
+  test_ok(clq_layernorm(d->stream,
+                        &(clq_layernorm_args){.x = {xb.mem, CLQ_F32, {SPECIAL_ROWS, cols}},
+                                              .x_scale = 0x1p-40f,
+                                              .out = {yb.mem, CLQ_F32, {SPECIAL_ROWS, cols}}}));
+  test_buffer_read(d, &yb, y);
+  expect_one_out(y, HUGE_ELEMENT, cols, 0.0);
+  expect_one_out(y, OVERFLOWING, cols, 0.0);
+  test_buffer *all[] = {&xb, &yb, &gb, &bb};
+  for (int i = 0; i < 4; ++i) {
+    test_buffer_free(all[i]);
+  }
+}
+
+/* Codes: of zeros, of NaN; neighbours as if alone. */
+static void check_special_codes(const test_device *d, int cols) {
+  static float x[SPECIAL_ROWS * MOST_COLS];
+  static signed char codes[SPECIAL_ROWS * MOST_COLS];
+  float scales[SPECIAL_ROWS];
+  int32_t sums[SPECIAL_ROWS];
+  make_special(x, cols);
+  const size_t count = (size_t)(SPECIAL_ROWS * cols);
+  test_buffer xb = test_buffer_new(d, x, count * sizeof *x);
+  test_buffer qb = test_buffer_new(d, NULL, count);
+  test_buffer sb = test_buffer_new(d, NULL, sizeof scales);
+  test_buffer ub = test_buffer_new(d, NULL, sizeof sums);
+  clq_layernorm_args a = {.x = {xb.mem, CLQ_F32, {SPECIAL_ROWS, cols}},
+                          .out = {qb.mem,
+                                  CLQ_I8,
+                                  {SPECIAL_ROWS, cols},
+                                  .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem, .sum = ub.mem}}};
+  test_ok(clq_layernorm(d->stream, &a));
+  a.x.shape[0] = a.out.shape[0] = 0;
+  test_ok(clq_layernorm(d->stream, &a));
+  test_buffer_read(d, &qb, codes);
+  test_buffer_read(d, &sb, scales);
+  test_buffer_read(d, &ub, sums);
+  cr_assert_arr_eq(codes, codes + AGAIN * cols, (size_t)cols);
+  cr_assert(scales[ORDINARY] == scales[AGAIN] && sums[ORDINARY] == sums[AGAIN]);
+  cr_assert(scales[ZEROS] == 0.0f && scales[CONSTANT] == 0.0f);
+  cr_assert(isnan(scales[NOT_A_NUMBER]) && isnan(scales[INFINITE]));
+  cr_assert(cols == 1 || codes[HUGE_ELEMENT * cols + cols / 2] == 127);
+  static const int quiet[] = {ZEROS, CONSTANT, NOT_A_NUMBER, INFINITE};
+  for (size_t r = 0; r < sizeof quiet / sizeof quiet[0]; ++r) {
+    cr_assert_eq(sums[quiet[r]], 0);
+    for (int i = 0; i < cols; ++i) {
+      cr_assert_eq(codes[quiet[r] * cols + i], 0);
+    }
+  }
+  test_buffer *all[] = {&xb, &qb, &sb, &ub};
+  for (int i = 0; i < 4; ++i) {
+    test_buffer_free(all[i]);
+  }
+}
+
+Test(layernorm, special_rows) {
+  static const int some[] = {1, 48, 128, 769, MOST_COLS};
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (size_t w = 0; w < sizeof some / sizeof some[0]; ++w) {
+      check_special_rows(&f.device, some[w]);
+      check_special_codes(&f.device, some[w]);
+    }
+  }
+}
