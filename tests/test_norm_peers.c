@@ -1,5 +1,5 @@
 /* The shapes of other projects' own tests of their norms, bit for bit with the reference:
- * f32 layernorm in every form of the device, the others in its own. Widths are all of theirs; rows
+ * f32 layernorm in two forms of the device, the others in its own. Widths are all of theirs; rows
  * are as many as a CPU does in a moment, the odd counts kept. The types are those of test_layernorm
  * and test_rmsnorm, whose programs serve here too. */
 #include <criterion/criterion.h>
@@ -32,7 +32,7 @@ static void sweep(int forms, const norm_case *type, const int64_t *rows, size_t 
     --forms;
   }
 }
-enum { OWN_FORM = 1, EVERY_FORM = 99 };
+enum { OWN_FORM = 1, TWO_FORMS = 2 };
 #define SWEEP(forms, type, rows, cols)                                      \
   sweep((forms), &(type), (rows), sizeof(rows) / sizeof((rows)[0]), (cols), \
         sizeof(cols) / sizeof((cols)[0]))
@@ -83,7 +83,7 @@ Test(norm_peers, apex_layernorm) {
                                  20480, 24576, 25600, 30720, 32768, 40960, 49152, 65536};
   const norm_case type = {
       .centered = true, .gamma = CLQ_F32, .beta = CLQ_F32, .mean = true, .rstd = true};
-  SWEEP(EVERY_FORM, type, rows, cols);
+  SWEEP(TWO_FORMS, type, rows, cols);
   static const int64_t some[] = {768, 1536, 5120, 18432};
   const norm_case mixed = {.centered = true,
                            .x = CLQ_F16,
@@ -127,7 +127,7 @@ Test(norm_peers, every_offset_at_odd_widths) {
   const norm_case half = {.x = CLQ_F16, .gamma = CLQ_F16, .cast = CLQ_CAST_LLAMA, .out = CLQ_F16};
   const norm_case *const types[] = {&layer, &codes, &half};
   size_t some = sizeof types / sizeof types[0];
-  for (test_forms f = {0}; test_forms_next(&f); some = 1) {
+  for (test_forms f = {0}; test_forms_next(&f); some = some > 1 ? 1 : 0) {
     for (int64_t lead = 1; lead <= 15; ++lead) {
       for (size_t t = 0; t < some; ++t) {
         norm_case c = *types[t];
