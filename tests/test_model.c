@@ -17,16 +17,19 @@ TestSuite(model, .fini = opencl_none_live);
 /* Largest error of f32 logits, and the margin above which the argmax must agree. */
 #define MAX_ERROR 5e-3
 
-/* llama.cpp's rms error on the same prompts and file, each prompt as one batch
- * (bench/peers/llama_cpp.py): one_token to long_english in the file's order. */
+/* llama.cpp's rms error (llama-cpp-python 0.3.36) on the same prompts and file, over the same
+ * columns of the logits, each prompt as one batch: one_token to long_english in the file's order,
+ * then over all rows. Single prompts are luck on either side: rounding that differs by 2^-22 flips
+ * codes, and the figure of a few rows jumps. */
 static const struct {
   const char *name;
   double rms;
 } peer[] = {
-    {"one_token", 0.1002}, {"english", 0.2791},          {"code", 0.2376},
-    {"digits", 0.2167},    {"cyrillic_chinese", 0.2105}, {"emoji_mixed", 0.1846},
-    {"chat", 0.2321},      {"long_english", 0.1702},
+    {"one_token", 0.1022}, {"english", 0.2731},          {"code", 0.2343},
+    {"digits", 0.2130},    {"cyrillic_chinese", 0.2055}, {"emoji_mixed", 0.1827},
+    {"chat", 0.2265},      {"long_english", 0.1668},
 };
+#define PEER_RMS 0.1916
 
 typedef struct fixture {
   clq_context *context;
@@ -141,7 +144,7 @@ Test(model, q8g32_logits_over_all_prompts_are_no_further_off_than_the_peer) {
     squares += e.squares;
     count += e.count;
   }
-  cr_assert(sqrt(squares / (double)count) <= 0.1952, "rms %g over all prompts",
+  cr_assert(sqrt(squares / (double)count) <= PEER_RMS, "rms %g over all prompts",
             sqrt(squares / (double)count));
   close_fixture(&f);
 }

@@ -186,7 +186,10 @@ static clq_status feed_forward(const recorder *r, int64_t index, clq_tensor x, c
   return linear(r, &layer->down, gated, *out);
 }
 
+/* Logits take the last norm as floats: one row as a rule, so that this costs little, and a share of
+ * all that int8 activations lose in accuracy is lost here. */
 static clq_status head(const recorder *r, clq_block *block) {
+  block->acts = (clq_tensor){.dtype = CLQ_F32};
   const clq_block_norm norm = gamma_of(r, r->model->output_gamma);
   clq_tensor x;
   CLQI_TRY(clq_block_read(block, &norm, &x));
