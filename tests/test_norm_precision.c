@@ -142,10 +142,8 @@ Test(norm_precision, variance_over_the_width) {
       double e[METHODS];
       measure(widths[i], ratios[r], 0.0, 0, e);
       print((double)widths[i], e);
-      /* A sum over the blocks of 1024 adds rounding errors of its own in the widest rows. */
-      const double bound = widths[i] > 16384 ? 1e-6 : 5e-7;
-      cr_assert_leq(e[OURS], bound, "%lld columns, mean/std %g: %g", (long long)widths[i],
-                    ratios[r], e[OURS]);
+      cr_assert_leq(e[OURS], 5e-7, "%lld columns, mean/std %g: %g", (long long)widths[i], ratios[r],
+                    e[OURS]);
     }
   }
 }

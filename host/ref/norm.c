@@ -57,42 +57,62 @@ static clqi_ref_welford rest_of(const float *t, int64_t n, float pivot) {
   return (clqi_ref_welford){(float)n, mean, clqi_ref_fold_add(d, CHUNK)};
 }
 
-static clqi_ref_welford centered_sum(const float *t, int64_t cols, float pivot) {
-  clqi_ref_welford total = {0};
+/* The blocks so far: m2 with what its additions rounded off. */
+typedef struct total {
+  clqi_ref_welford w;
+  float low;
+} total;
+
+static void add_m2(total *t, float x) {
+  const float a = t->w.m2;
+  const float s = a + x;
+  const float b = s - a;
+  t->low += (a - (s - b)) + (x - b);
+  t->w.m2 = s;
+}
+
+static void join(total *t, clqi_ref_welford block) {
+  const float n = t->w.n + block.n;
+  const float share = clqi_ref_div(block.n, n);
+  const float delta = block.mean - t->w.mean;
+  add_m2(t, block.m2);
+  add_m2(t, (delta * delta) * (t->w.n * share));
+  t->w.mean = fmaf(delta, share, t->w.mean);
+  t->w.n = n;
+}
+
+static total centered_sum(const float *t, int64_t cols, float pivot) {
+  total all = {{0}, 0.0f};
   const int64_t whole = cols / CHUNK * CHUNK;
   for (int64_t b = 0; b < whole; b += BLOCK) {
     const int64_t chunks = (whole - b < BLOCK ? whole - b : BLOCK) / CHUNK;
-    total = clqi_ref_welford_merge(total, block_of(t + b, chunks, pivot));
+    join(&all, block_of(t + b, chunks, pivot));
   }
-  return whole == cols ? total
-                       : clqi_ref_welford_merge(total, rest_of(t + whole, cols - whole, pivot));
+  if (whole < cols) {
+    join(&all, rest_of(t + whole, cols - whole, pivot));
+  }
+  return all;
 }
 
-static float sum_of_squares(const float *t, int64_t cols) {
-  float total = 0.0f;
+static total sum_of_squares(const float *t, int64_t cols) {
+  total all = {{0}, 0.0f};
   for (int64_t b = 0; b < cols; b += BLOCK) {
     float lanes[CHUNK] = {0};
     for (int64_t i = b; i < cols && i < b + BLOCK; ++i) {
       lanes[i % CHUNK] = fmaf(t[i], t[i], lanes[i % CHUNK]);
     }
-    total += clqi_ref_fold_add(lanes, CHUNK);
+    add_m2(&all, clqi_ref_fold_add(lanes, CHUNK));
   }
-  return total;
+  return all;
 }
 
 clqi_ref_norm_stats clqi_ref_norm_row_stats(const float *t, int64_t cols, bool centered,
                                             float eps) {
   clqi_ref_norm_stats s = {0};
-  float sum;
-  if (centered) {
-    s.pivot = pivot_of(t, cols);
-    const clqi_ref_welford total = centered_sum(t, cols, s.pivot);
-    s.mean = total.mean;
-    sum = total.m2;
-  } else {
-    sum = sum_of_squares(t, cols);
-  }
-  s.variance = clqi_ref_div(sum, (float)cols);
+  s.pivot = centered ? pivot_of(t, cols) : 0.0f;
+  const total all = centered ? centered_sum(t, cols, s.pivot) : sum_of_squares(t, cols);
+  s.mean = all.w.mean;
+  s.variance = clqi_ref_div(all.w.m2 + (isnan(all.low) ? 0.0f : all.low), (float)cols);
   s.rstd = clqi_ref_rsqrt(s.variance + eps);
   return s;
 }

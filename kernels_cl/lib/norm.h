@@ -6,7 +6,7 @@
  *
  * Statistics. 128 lanes (element i in lane i mod 128) run over blocks of 1024
  * elements, 8 to a lane; the lanes of a block fold neighbours first, and blocks
- * merge in ascending order. LayerNorm: Welford on t - pivot, with the mean of the
+ * merge in ascending order, their sum compensated. LayerNorm: Welford on t - pivot, with the mean of the
  * row's first 128 elements as the pivot, merged by Chan's formula; what is left
  * of the row after whole 128s comes last, in two passes. RMSNorm: sums of squares.
  * Every form below does just this, so all give the same bits.
@@ -257,13 +257,53 @@ static inline clq_v clq_norm_y_inside(const clq_norm_row *r, clq_norm_stats n, c
 __constant float clq_norm_reciprocal[8] = {1.0f,        1.0f / 2.0f, 1.0f / 3.0f, 1.0f / 4.0f,
                                            1.0f / 5.0f, 1.0f / 6.0f, 1.0f / 7.0f, 1.0f / 8.0f};
 
-/* Of a row of n elements. `total`: LayerNorm: of t - pivot; RMSNorm: m2 is the sum of squares.
- * eps is that of t: the caller's times factor^2. */
-static inline clq_norm_stats clq_norm_finish(clq_welford total, float pivot, long n, float eps) {
+/* The blocks so far. LayerNorm: of t - pivot; RMSNorm: m2 is the sum of squares. */
+typedef struct {
+  clq_welford w;
+  float low; /* what w.m2 lost to rounding */
+} clq_norm_total;
+
+static inline clq_norm_total clq_norm_nothing(void) {
+  clq_norm_total total;
+  total.w = clq_welford_empty();
+  total.low = 0.0f;
+  return total;
+}
+
+/* m2 with x added: a sum of many blocks keeps what each addition rounds off (Knuth's two-sum). */
+static inline void clq_norm_add_m2(clq_norm_total *total, float x) {
+  const float a = total->w.m2;
+  const float s = a + x;
+  const float b = s - a;
+  total->low += (a - (s - b)) + (x - b);
+  total->w.m2 = s;
+}
+
+/* A block after those before it, LayerNorm's by Chan's formula; one of nothing changes nothing. */
+static inline clq_norm_total clq_norm_join(clq_norm_total total, clq_welford block) {
+#if CLQ_CENTERED
+  if (block.n > 0.0f) {
+    const float n = total.w.n + block.n;
+    const float share = clq_div(block.n, n);
+    const float delta = block.mean - total.w.mean;
+    clq_norm_add_m2(&total, block.m2);
+    clq_norm_add_m2(&total, (delta * delta) * (total.w.n * share));
+    total.w.mean = fma(delta, share, total.w.mean);
+    total.w.n = n;
+  }
+#else
+  clq_norm_add_m2(&total, block.m2);
+#endif
+  return total;
+}
+
+/* Of a row of n elements. eps is that of t: the caller's times factor^2. */
+static inline clq_norm_stats clq_norm_finish(clq_norm_total total, float pivot, long n, float eps) {
   clq_norm_stats s;
   s.pivot = pivot;
-  s.mean = total.mean;
-  s.rstd = clq_rsqrt(clq_div(total.m2, (float)n) + eps);
+  const float m2 = total.w.m2 + (total.low == total.low ? total.low : 0.0f); /* NaN: of an Inf */
+  s.mean = total.w.mean;
+  s.rstd = clq_rsqrt(clq_div(m2, (float)n) + eps);
   return s;
 }
 

@@ -52,23 +52,13 @@ static inline clq_welford clq_norm_block_lane(clq_norm_block b, int steps) {
 #endif
 }
 
-/* A block after those before it; one of nothing changes nothing. */
-static inline clq_welford clq_norm_join(clq_welford total, clq_welford block) {
-#if CLQ_CENTERED
-  return block.n > 0.0f ? clq_welford_merge(total, block) : total;
-#else
-  total.m2 += block.m2;
-  return total;
-#endif
-}
-
 /* Chunks of a block of `chunks` that statistics take one by one: LayerNorm leaves a rest. */
 static inline long clq_norm_chunks(long cols) {
   return CLQ_CENTERED ? cols / CLQ_CHUNK : (cols + CLQ_CHUNK - 1) / CLQ_CHUNK;
 }
 
 /* Blocks of a round, whose folds lie in local memory, after those before them. */
-static inline clq_welford clq_norm_join_all(clq_welford total, __local const float *means,
+static inline clq_norm_total clq_norm_join_all(clq_norm_total total, __local const float *means,
                                             __local const float *m2s, long first, long segments,
                                             long chunks) {
   for (long j = 0, c = first; j < segments && c < chunks; ++j, c += CLQ_STEPS) {

@@ -64,7 +64,7 @@ static inline clq_welford clq_norm_rest(const clq_norm_row *r, float pivot, long
 static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
   const float pivot = clq_norm_pivot(r);
   const long whole = r->cols & -(long)CLQ_CHUNK;
-  clq_welford total = clq_welford_empty();
+  clq_norm_total total = clq_norm_nothing();
   for (long b = 0; b < whole; b += CLQ_BLOCK) {
     const int steps = (int)min((long)CLQ_STEPS, (whole - b) / CLQ_CHUNK);
     float16 mean[CLQ_PARTS], m2[CLQ_PARTS];
@@ -81,10 +81,10 @@ static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps
         m2[j] = fma(delta, d - mean[j], m2[j]);
       }
     }
-    total = clq_welford_merge(total, clq_merge_chunk((float)steps, mean, m2));
+    total = clq_norm_join(total, clq_merge_chunk((float)steps, mean, m2));
   }
   if (whole < r->cols) {
-    total = clq_welford_merge(total, clq_norm_rest(r, pivot, whole));
+    total = clq_norm_join(total, clq_norm_rest(r, pivot, whole));
   }
   return clq_norm_finish(total, pivot, r->cols, eps);
 }
@@ -92,7 +92,7 @@ static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps
 #else
 
 static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
-  clq_welford total = clq_welford_empty();
+  clq_norm_total total = clq_norm_nothing();
   for (long b = 0; b < r->cols; b += CLQ_BLOCK) {
     const long end = min(b + CLQ_BLOCK, r->cols);
     float16 squares[CLQ_PARTS];
@@ -106,7 +106,7 @@ static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps
         squares[j] = fma(t, t, squares[j]);
       }
     }
-    total.m2 += clq_fold_add128(squares);
+    clq_norm_add_m2(&total, clq_fold_add128(squares));
   }
   return clq_norm_finish(total, 0.0f, r->cols, eps);
 }

@@ -38,7 +38,7 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
   }
 #endif
 #endif
-  clq_welford total = clq_welford_empty();
+  clq_norm_total total = clq_norm_nothing();
   int turn = 0;
   long first = 0;
   do {

@@ -47,7 +47,7 @@ static inline float clq_norm_pivot(float4 t, long cols, uint lanes) {
 }
 
 /* After the blocks what is left behind the last whole chunk: t at i, the lane's quad of it. */
-static inline clq_welford clq_norm_join_rest(clq_welford total, float4 t, float pivot, long i,
+static inline clq_norm_total clq_norm_join_rest(clq_norm_total total, float4 t, float pivot, long i,
                                              long cols, uint lanes) {
 #if CLQ_CENTERED
   const float n = (float)(cols & (CLQ_CHUNK - 1));
@@ -151,7 +151,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
     }
     rest = k == chunks ? t : rest;
   }
-  clq_welford total = clq_norm_join(clq_welford_empty(),
+  clq_norm_total total = clq_norm_join(clq_norm_nothing(),
                                     clq_norm_block_fold(block, chunks, CLQ_LANES));
   const long behind = begin + (long)CLQ_CHUNK * chunks;
   total = clq_norm_join_rest(total, rest, pivot, behind, cols, CLQ_LANES);
@@ -206,8 +206,8 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
     m2s[segment] = mine.m2;
   }
   barrier(CLK_LOCAL_MEM_FENCE);
-  clq_welford total =
-      clq_norm_join_all(clq_welford_empty(), means, m2s, 0, CLQ_SEGMENTS, chunks);
+  clq_norm_total total =
+      clq_norm_join_all(clq_norm_nothing(), means, m2s, 0, CLQ_SEGMENTS, chunks);
   total = clq_norm_join_rest(total, rest, pivot, behind, cols, 32);
   const clq_norm_stats n = clq_norm_finish(total, pivot, cols, eps);
   if (get_local_id(0) == 0) {
