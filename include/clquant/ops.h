@@ -68,7 +68,7 @@ typedef enum clq_op {
  *
  *  The mean and the variance come from Welford's method on t less a pivot, the mean of the row's
  *  first 128 elements, merged by Chan's formula: the variance's relative error stays below 5e-7
- *  (1e-6 in rows wider than 16384) for a mean of up to 1e7 standard deviations, and y is within
+ *  for a mean of up to 1e7 standard deviations, and y is within
  *      2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd * 2^-2)
  *  of exact arithmetic. All forms give the same bits, on every device.
  *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
