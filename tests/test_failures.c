@@ -171,7 +171,7 @@ Test(failures, a_trace_waits_for_all) {
   for (int node = 0; node < NODES; ++node) {
     opencl_reset_called();
     opencl_fail(OPENCL_COMMAND, NODES - 1 + node); /* behind what enqueueing asks */
-    char named[32];
+    char named[48];
     (void)snprintf(named, sizeof named, "plan: node %d (embedding)", node);
     test_fails(clq_plan_run_traced(plan, f.device.stream, trace), CLQ_DEVICE_ERROR, named);
     cr_assert_geq(opencl_called(OPENCL_COMMAND), 2 * NODES - 1, "node %d", node);

@@ -180,8 +180,9 @@ static int end_text(generation *g) {
   return cli_flush(CLI_DONE);
 }
 
-/* An answer has no more tokens than there is room for, and one that follows the last position. */
-static int reserve(generation *g) {
+/* An answer has no more tokens than there is room for, and one that follows the last position.
+ * False: the failure has been told. */
+static bool reserve(generation *g) {
   cli_run_state *run = g->run;
   const size_t count = (size_t)run->parallel;
   const int64_t room = run->context - run->prompt.count + 1;
@@ -193,28 +194,30 @@ static int reserve(generation *g) {
   g->logits = calloc(count * (size_t)run->engine.info.vocabulary, sizeof *g->logits);
   if (run->answers == NULL || g->voices == NULL || g->members == NULL || g->ids == NULL ||
       g->logits == NULL) {
-    return cli_fail_memory();
+    (void)cli_fail_memory();
+    return false;
   }
   for (size_t i = 0; i < count; ++i) {
     clq_sampling sampling = run->sampling;
     sampling.seed += i;
     run->answers[i].tokens = calloc(most + 1, sizeof *run->answers[i].tokens);
     if (run->answers[i].tokens == NULL) {
-      return cli_fail_memory();
+      (void)cli_fail_memory();
+      return false;
     }
     if (clq_sampler_create(&sampling, run->engine.info.vocabulary, &g->voices[i].sampler) !=
         CLQ_OK) {
-      return cli_fail_library();
+      (void)cli_fail_library();
+      return false;
     }
   }
-  return CLI_DONE;
+  return true;
 }
 
 int cli_generate(cli_run_state *run) {
   generation g = {.run = run};
   run->first_token_seconds = NAN;
-  int code = reserve(&g);
-  code = code != CLI_DONE ? code : prefill_and_decode(&g);
+  int code = reserve(&g) ? prefill_and_decode(&g) : CLI_FAILED;
   code = code != CLI_DONE ? code : end_text(&g);
   for (int64_t i = 0; g.voices != NULL && i < run->parallel; ++i) {
     clq_sampler_destroy(g.voices[i].sampler);

@@ -54,7 +54,10 @@ static int write_rows(logits *l) {
   enum { ROWS = 32 };
   const int64_t vocabulary = l->engine.info.vocabulary;
   float *rows = malloc((size_t)vocabulary * ROWS * sizeof *rows);
-  int code = rows == NULL ? cli_fail_memory() : CLI_DONE;
+  if (rows == NULL) {
+    return cli_fail_memory();
+  }
+  int code = CLI_DONE;
   for (int64_t at = 0; code == CLI_DONE && at < l->tokens.count;) {
     const int64_t count = l->tokens.count - at < ROWS ? l->tokens.count - at : ROWS;
     if (cli_interrupted()) {
