@@ -94,6 +94,7 @@ static int draw(generation *g, int32_t i, const float *logits) {
 static int draw_first(generation *g) {
   int code = CLI_DONE;
   for (int32_t i = 0; code == CLI_DONE && i < (int32_t)g->run->parallel; ++i) {
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): cli_generate frees the logits */
     code = draw(g, i, g->logits);
   }
   return code;
