@@ -680,6 +680,9 @@ Test(cli, an_interrupt_keeps_what_was_produced) {
 /* Drivers that give out more than there is must not be found out by an assertion of theirs, and the
  * caches of all answers together may exceed what each of them does not. */
 Test(cli, too_little_memory_is_said_with_what_to_do) {
+#ifdef __SANITIZE_ADDRESS__
+  cr_skip_test("the address sanitizer reserves more address space than the limit allows");
+#endif
   const char *model = test_model();
   const char *const limited[] = {
       "/bin/sh",
