@@ -116,7 +116,7 @@ static inline void store_group(float16 x0, float16 x1, float inverse, int g,
 
 /* The portable form: one work-group a line; scores are computed key by work-item, values
  * dimension by work-item, sums in the lanes of a tile's vectors. */
-__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void attention_rows(
+__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void attention_group(
     ATTENTION_ARGS) {
   ATTENTION_AT
   const int lid = (int)get_local_id(0);

@@ -80,7 +80,7 @@ static inline float group_sum(float x, int lid, __local float *scratch) {
 
 #if CLQ_X == CLQ_F32
 
-__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softmax_f32_groups(
+__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softmax_f32_group(
     SOFTMAX_F32_ARGS) {
   CLQ_AT(const float, x);
   CLQ_AT(float, out);
@@ -115,7 +115,7 @@ static inline float table_entry(int difference, float step) {
          clq_exp((float)-(difference & 15) * step);
 }
 
-__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softmax_i8_groups(
+__kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softmax_i8_group(
     SOFTMAX_I8_ARGS) {
   CLQ_AT(const char, x);
   CLQ_AT(const float, x_scale);

@@ -490,7 +490,7 @@ Test(attention, forms_are_chosen_by_trait_and_size) {
       free(run(&d, &s, 0, s.length));
       cr_assert(test_dispatch_saw("attention", wide  ? cases[i].wide
                                                : cpu ? cases[i].narrow
-                                                     : "attention_rows"));
+                                                     : "attention_group"));
       test_dispatch_stop();
       sequence_free(&s);
     }

@@ -302,8 +302,8 @@ Test(softmax, forms_are_chosen_by_trait) {
     test_dispatch_start();
     check_f32(&d, (shape){.rows = 1, .cols = 20}, forms[f]);
     check_i8(&d, (codes){.shape = {.rows = 1, .cols = 20}});
-    cr_assert(test_dispatch_saw("softmax", rows ? "softmax_f32_rows" : "softmax_f32_groups"));
-    cr_assert(test_dispatch_saw("softmax", rows ? "softmax_i8_rows" : "softmax_i8_groups"));
+    cr_assert(test_dispatch_saw("softmax", rows ? "softmax_f32_rows" : "softmax_f32_group"));
+    cr_assert(test_dispatch_saw("softmax", rows ? "softmax_i8_rows" : "softmax_i8_group"));
     test_dispatch_stop();
     test_device_close(&d);
   }

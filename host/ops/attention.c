@@ -97,8 +97,8 @@ static const clqi_variant variants[] = {
     CLQI_TILE(1, 4, CLQI_BIT(CPU), at_most_1_lines),
     CLQI_TILE(3, 2, CLQI_BIT(CPU), at_most_3_lines),
     CLQI_TILE(6, 1, CLQI_BIT(CPU), NULL),
-    {.name = "attention_rows",
-     .kernel = CLQI_KERNEL_attention_rows,
+    {.name = "attention_group",
+     .kernel = CLQI_KERNEL_attention_group,
      .options = "-DCLQ_WORK_ITEMS=64",
      .tile = {64}},
 };

@@ -211,12 +211,12 @@ static clq_status check_part(const argument *a, const part *p) {
   if (status != CLQ_OK) {
     return clqi_fail_prefix(status, "%s: %s%s", a->op, a->name, p->name);
   }
-  cl_mem_flags flags = 0;
-  CLQI_TRY(clqi_cl(clGetMemObjectInfo(p->mem, CL_MEM_FLAGS, sizeof flags, &flags, NULL),
-                   "clGetMemObjectInfo"));
-  CLQI_REQUIRE(p->role == CLQI_IN || (flags & CL_MEM_READ_ONLY) == 0,
+  bool readable = false;
+  bool writable = false;
+  CLQI_TRY(clqi_buffer_access(p->mem, &readable, &writable));
+  CLQI_REQUIRE(p->role == CLQI_IN || writable,
                "%s: the buffer of %s%s was created read-only", a->op, a->name, p->name);
-  CLQI_REQUIRE(p->role == CLQI_OUT || (flags & CL_MEM_WRITE_ONLY) == 0,
+  CLQI_REQUIRE(p->role == CLQI_OUT || readable,
                "%s: the buffer of %s%s was created write-only", a->op, a->name, p->name);
   CLQI_REQUIRE(p->offset <= size && p->bytes <= size - p->offset,
                "%s: the buffer of %s%s has %llu bytes, needed: %llu from offset %llu", a->op,

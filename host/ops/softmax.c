@@ -52,12 +52,12 @@ static bool empty(const void *args) {
 
 static const clqi_variant f32_variants[] = {
     {.name = "softmax_f32_rows", .kernel = CLQI_KERNEL_softmax_f32_rows, .needs = CLQI_BIT(CPU)},
-    {.name = "softmax_f32_groups", .kernel = CLQI_KERNEL_softmax_f32_groups},
+    {.name = "softmax_f32_group", .kernel = CLQI_KERNEL_softmax_f32_group},
 };
 
 static const clqi_variant i8_variants[] = {
     {.name = "softmax_i8_rows", .kernel = CLQI_KERNEL_softmax_i8_rows, .needs = CLQI_BIT(CPU)},
-    {.name = "softmax_i8_groups", .kernel = CLQI_KERNEL_softmax_i8_groups},
+    {.name = "softmax_i8_group", .kernel = CLQI_KERNEL_softmax_i8_group},
 };
 
 /* Rows for one work-item on a CPU: enough to pay for it, few enough to keep all cores busy. */

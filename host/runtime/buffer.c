@@ -141,6 +141,15 @@ clq_status clqi_buffer_bytes(const clq_context *context, cl_mem buffer, uint64_t
   return CLQ_OK;
 }
 
+clq_status clqi_buffer_access(cl_mem buffer, bool *readable, bool *writable) {
+  cl_mem_flags flags = 0;
+  CLQI_TRY(clqi_cl(clGetMemObjectInfo(buffer, CL_MEM_FLAGS, sizeof flags, &flags, NULL),
+                   "clGetMemObjectInfo"));
+  *readable = (flags & CL_MEM_WRITE_ONLY) == 0;
+  *writable = (flags & CL_MEM_READ_ONLY) == 0;
+  return CLQ_OK;
+}
+
 clq_status clqi_buffer_whole(cl_mem buffer, cl_mem *whole, uint64_t *origin) {
   cl_mem parent = NULL;
   size_t offset = 0;

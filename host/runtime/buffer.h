@@ -23,6 +23,8 @@ clq_status clqi_buffer_retain(cl_mem buffer);
 void clqi_buffer_release(cl_mem buffer); /* NULL is ignored */
 /* Size of a buffer; CLQ_INVALID_ARGUMENT unless it is one of this context. */
 clq_status clqi_buffer_bytes(const clq_context *context, cl_mem buffer, uint64_t *bytes);
+/* What kernels may do with it. */
+clq_status clqi_buffer_access(cl_mem buffer, bool *readable, bool *writable);
 /* A whole buffer in the host's memory; all zero: none. */
 typedef struct clqi_mapping {
   clq_context *context;
