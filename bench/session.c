@@ -69,6 +69,7 @@ int bench_open(bench_session *session, const char *device) {
       clq_stream_create(session->context, NULL, &session->stream) != CLQ_OK) {
     return cli_fail_library();
   }
+  cli_tell_cache(session->context);
   session->device = clq_context_info(session->context);
   return bench_limits_measure(session->context, session->stream, &session->limits);
 }

@@ -209,6 +209,19 @@ Test(cli, an_unknown_device_is_named) {
   scratch_free(&s);
 }
 
+/* Registered, and of no use. */
+Test(cli, a_driver_without_a_device_is_not_to_be_installed) {
+  scratch s = scratch_new("broken.icd");
+  put_file(s.file, "/nonexistent/libOpenCL.so\n", 26);
+  (void)snprintf(s.variable, sizeof s.variable, "OCL_ICD_VENDORS=%s", s.folder);
+  command_result result = clq(s.variable, "devices");
+  cr_assert_null(strstr(result.err, "install"), "%s", result.err);
+  expect_refusal(result, 1,
+                 "drivers are registered (broken.icd), but none of them offers a device; for pocl "
+                 "set POCL_CACHE_DIR (or HOME) to a folder that can be written to");
+  scratch_free(&s);
+}
+
 Test(cli, no_platform_says_what_to_install) {
   scratch s = scratch_new("model.gguf");
   (void)snprintf(s.variable, sizeof s.variable, "OCL_ICD_VENDORS=%s", s.folder);
@@ -216,6 +229,23 @@ Test(cli, no_platform_says_what_to_install) {
   expect_refusal(clq(s.variable, "devices", "-o", "json"), 1, "install");
   expect_refusal(clq(s.variable, "run", "-m", s.file, "-p", "a"), 1, "install");
   scratch_free(&s);
+}
+
+/* One line on stderr, the command done all the same. */
+static void expect_cache_warning(command_result result, const char *reason) {
+  cr_assert_eq(result.code, 0, "%s", result.err);
+  const char *warning = strstr(result.err, "clq: warning: ");
+  cr_assert_not_null(warning, "%s", result.err);
+  cr_assert_not_null(strstr(warning, reason), "'%s' is not in: %s", reason, warning);
+  cr_assert_not_null(strstr(warning, "; kernels are compiled again each time: set CLQ_CACHE_DIR"));
+  cr_assert_null(strstr(warning + 1, "clq: warning"), "%s", result.err);
+  command_free(&result);
+}
+
+static void expect_unused(const char *variable, const char *reason) {
+  expect_ok(clq(variable, "cache"), reason);
+  expect_refusal(clq(variable, "cache", "--clear"), 1, reason);
+  expect_cache_warning(clq(variable, "devices"), reason);
 }
 
 /* Folders that nobody can write to, root included. */
@@ -230,7 +260,10 @@ Test(cli, a_cache_folder_that_cannot_be_used_is_done_without) {
     expect_ok(clq(variables[i], "cache"), string(json, "why"));
     cJSON_Delete(json);
   }
-  expect_ok(clq(variables[0], "devices"), "traits");
+  expect_unused(variables[0], "/proc/clq cannot be created (");
+  expect_unused(variables[1], "/dev/null is not a folder");
+  expect_ok(clq(variables[2], "devices"), "traits");
+  expect_ok(clq(variables[2], "cache", "--clear"), "off: turned off");
   const char *const argv[] = {"/usr/bin/env", variables[0], CLQ_TEST_CLI, "devices", NULL};
   command_result told = command_run(argv, "CLQ_VERBOSE=cache", NULL);
   cr_assert(told.code == 0 && strstr(told.out, "traits") != NULL);
@@ -245,9 +278,42 @@ Test(cli, a_folder_without_permission_is_done_without) {
   scratch s = scratch_new("x");
   (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s/below", s.folder);
   cr_assert_eq(chmod(s.folder, 0500), 0);
-  expect_ok(clq(s.variable, "devices"), "traits");
+  expect_unused(s.variable, "/below cannot be created (Permission denied)");
+  (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.folder);
+  cr_assert_eq(chmod(s.folder, 0555), 0);
+  expect_unused(s.variable, "is not writable");
   cr_assert_eq(chmod(s.folder, 0700), 0);
   scratch_free(&s);
+}
+
+/* Read by others, it is used. */
+Test(cli, a_folder_that_others_can_change_is_refused) {
+  scratch s = scratch_new("link");
+  (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.file);
+  cr_assert_eq(symlink(s.folder, s.file), 0);
+  expect_unused(s.variable, "/link is a symbolic link, which is refused");
+  cr_assert_eq(unlink(s.file), 0);
+  (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.folder);
+  cr_assert_eq(chmod(s.folder, 0770), 0);
+  expect_unused(s.variable, "can be written to by others (chmod go-w it)");
+  cr_assert_eq(chmod(s.folder, 0755), 0);
+  expect_ok(clq(s.variable, "cache", "--clear"), "removed 0 files");
+  cr_assert_eq(chmod(s.folder, 0700), 0);
+  scratch_free(&s);
+}
+
+Test(cli, what_is_no_word_of_a_variable_is_named) {
+  command_result result = clq("CLQ_VERBOSE=cache,foo", "devices");
+  cr_assert_eq(result.code, 0);
+  cr_assert_not_null(strstr(result.err,
+                            "CLQ_VERBOSE has no topic 'foo', expected some of "
+                            "dispatch,build,exec,cache\n"),
+                     "%s", result.err);
+  cr_assert_not_null(strstr(result.err, "clquant cache: "), "%s", result.err);
+  cr_assert_null(strstr(result.err, "'cache'"), "%s", result.err);
+  command_free(&result);
+  expect_refusal(clq("CLQ_DISABLE=cpu,foo", "bench", "limits"), 1,
+                 "no trait 'foo' to ignore (CLQ_DISABLE); expected some of cpu,exact_divide,");
 }
 
 static void spoil_file(const char *path) {

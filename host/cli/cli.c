@@ -31,6 +31,20 @@ int cli_fail_library_advice(const char *advice) {
 
 int cli_fail_memory(void) { return cli_fail("out of memory"); }
 
+void cli_tell_cache(const clq_context *context) {
+  static bool told;
+  const char *chosen = getenv("CLQ_CACHE_DIR");
+  const char *why = "";
+  const bool wanted = chosen == NULL || strcmp(chosen, "off") != 0;
+  if (!told && wanted && clq_context_cache_dir(context, &why) == NULL) {
+    (void)fprintf(stderr,
+                  "clq: warning: %s; kernels are compiled again each time: set CLQ_CACHE_DIR to a "
+                  "folder of your own, or to off\n",
+                  why);
+    told = true;
+  }
+}
+
 int cli_flush(int code) {
   errno = 0;
   if (fflush(stdout) != 0 || ferror(stdout)) {

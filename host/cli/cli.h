@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include <clquant/context.h>
+
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_MISUSED = 2 };
 
 /* Ends a command like a failure, without a sentence and with exit code 0: SIGINT came before there
@@ -29,6 +31,10 @@ int cli_fail_library(void);
 /* The same, and what to try. */
 int cli_fail_library_advice(const char *advice);
 int cli_fail_memory(void);
+
+/* Warns, once, where the context has no folder for its compiled kernels though nobody turned that
+ * off. To be called after a context was created. */
+void cli_tell_cache(const clq_context *context);
 
 /* Waits for stdout to take everything; CLI_FAILED if it did not, else code. */
 int cli_flush(int code);

@@ -15,7 +15,11 @@ static clq_context *open_device(const clq_device_info *info) {
   (void)snprintf(index, sizeof index, "%" PRId32, info->index);
   clq_context *context = NULL;
   const clq_context_desc desc = {.device_name = index};
-  return clq_context_create(&desc, &context) == CLQ_OK ? context : NULL;
+  if (clq_context_create(&desc, &context) != CLQ_OK) {
+    return NULL;
+  }
+  cli_tell_cache(context);
+  return context;
 }
 
 static void print_text(const clq_device_info *info, const clq_context *context) {

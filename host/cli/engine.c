@@ -43,6 +43,7 @@ int cli_engine_load(cli_engine *engine) {
   if (clq_context_create(&desc, &engine->context) != CLQ_OK) {
     return cli_fail_library();
   }
+  cli_tell_cache(engine->context);
   clq_cache_stats before;
   clq_cache_stats after;
   clq_context_cache_stats(engine->context, &before);

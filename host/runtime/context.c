@@ -90,6 +90,18 @@ static uint64_t cache_bytes(cl_device_id device) {
   return said && bytes > common ? bytes : common;
 }
 
+static clq_status unknown_trait(const char *name, size_t length) {
+  char known[512];
+  size_t at = 0;
+  for (int t = 0; t < CLQI_TRAIT_COUNT && at < sizeof known; ++t) {
+    at +=
+        (size_t)snprintf(known + at, sizeof known - at, "%s%s", t == 0 ? "" : ",", traits[t].name);
+  }
+  return clqi_fail(CLQ_INVALID_ARGUMENT,
+                   "there is no trait '%.*s' to ignore (CLQ_DISABLE); expected some of %s",
+                   (int)length, name, known);
+}
+
 static clq_status disable_traits(clq_context *context, const char *list) {
   if (list == NULL) {
     list = getenv("CLQ_DISABLE");
@@ -101,8 +113,9 @@ static clq_status disable_traits(clq_context *context, const char *list) {
            (strlen(traits[t].name) != n || strncmp(traits[t].name, list, n) != 0)) {
       ++t;
     }
-    CLQI_REQUIRE(t < CLQI_TRAIT_COUNT || n == 0, "context: no trait '%.*s' to disable", (int)n,
-                 list);
+    if (t == CLQI_TRAIT_COUNT && n > 0) {
+      return unknown_trait(list, n);
+    }
     if (n > 0) {
       context->traits &= ~(1U << t);
     }

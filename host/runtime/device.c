@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/device_missing.h"
+
 enum { MAX_PLATFORMS = 16 };
 
 const char *clqi_cl_name(cl_int code) {
@@ -138,15 +140,12 @@ clq_status clqi_device_describe(cl_device_id device, clq_device_info *info) {
 clq_status clq_devices(clq_device_info *infos, int32_t capacity, int32_t *count) {
   CLQI_REQUIRE(count != NULL && (infos != NULL || capacity == 0),
                "devices: infos and count must not be NULL");
-  static const char nothing[] =
-      "no OpenCL device: install a driver for your GPU, or pocl for the CPU "
-      "(Debian: apt-get install pocl-opencl-icd)";
   cl_platform_id platforms[MAX_PLATFORMS];
   cl_uint platform_count = 0;
   *count = 0;
   const cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &platform_count);
   if (code != CL_SUCCESS || platform_count == 0) {
-    return clqi_fail(CLQ_NO_DEVICE, "%s", nothing);
+    return clqi_device_missing();
   }
   for (cl_uint p = 0; p < platform_count && p < MAX_PLATFORMS; ++p) {
     cl_device_id ids[CLQI_MAX_DEVICES];
@@ -163,7 +162,7 @@ clq_status clq_devices(clq_device_info *infos, int32_t capacity, int32_t *count)
       ++*count;
     }
   }
-  return *count > 0 ? CLQ_OK : clqi_fail(CLQ_NO_DEVICE, "%s", nothing);
+  return *count > 0 ? CLQ_OK : clqi_device_missing();
 }
 
 static bool contains_ignoring_case(const char *text, const char *part) {

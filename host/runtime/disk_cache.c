@@ -29,11 +29,19 @@ typedef struct blob_header {
 struct clqi_disk_cache {
   char dir[MAX_PATH];
   char why[MAX_PATH + 128]; /* nonempty: off */
+  bool wanted;              /* off, but nobody asked for that */
 };
 
-static void turn_off(clqi_disk_cache *cache, const char *reason, const char *detail) {
-  (void)snprintf(cache->why, sizeof cache->why, "%s%s%s", reason, detail[0] ? ": " : "", detail);
+static void turn_off(clqi_disk_cache *cache, const char *reason) {
+  (void)snprintf(cache->why, sizeof cache->why, "%s", reason);
   clqi_log(CLQ_LOG_CACHE, "disk cache off: %s", cache->why);
+}
+
+/* "the cache folder DIR REASON" */
+static void refuse_folder(clqi_disk_cache *cache, const char *reason) {
+  char text[sizeof cache->why];
+  (void)snprintf(text, sizeof text, "the cache folder %s %s", cache->dir, reason);
+  turn_off(cache, text);
 }
 
 static bool make_folders(const char *dir) {
@@ -51,21 +59,26 @@ static bool make_folders(const char *dir) {
   return mkdir(path, 0700) == 0 || errno == EEXIST;
 }
 
-/* Only a folder that nobody else can write to may hold what we execute. */
+/* Only a folder that nobody else can write to may hold what we execute. Not even a link to one: who
+ * may change the link chooses the folder. */
 static void check_folder(clqi_disk_cache *cache) {
-  if (!make_folders(cache->dir)) {
-    turn_off(cache, "cannot create the cache folder", cache->dir);
-    return;
-  }
   struct stat info;
-  if (lstat(cache->dir, &info) != 0 || !S_ISDIR(info.st_mode)) {
-    turn_off(cache, "the cache path is not a folder", cache->dir);
+  if (!make_folders(cache->dir)) {
+    char reason[96];
+    (void)snprintf(reason, sizeof reason, "cannot be created (%s)", strerror(errno));
+    refuse_folder(cache, reason);
+  } else if (lstat(cache->dir, &info) != 0) {
+    refuse_folder(cache, "cannot be examined");
+  } else if (S_ISLNK(info.st_mode)) {
+    refuse_folder(cache, "is a symbolic link, which is refused (name what it points to)");
+  } else if (!S_ISDIR(info.st_mode)) {
+    refuse_folder(cache, "is not a folder");
   } else if (info.st_uid != geteuid()) {
-    turn_off(cache, "the cache folder belongs to another user", cache->dir);
-  } else if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    turn_off(cache, "the cache folder is open to others (chmod 700 it)", cache->dir);
+    refuse_folder(cache, "belongs to another user");
+  } else if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    refuse_folder(cache, "can be written to by others (chmod go-w it)");
   } else if (access(cache->dir, R_OK | W_OK | X_OK) != 0) {
-    turn_off(cache, "the cache folder is not writable", cache->dir);
+    refuse_folder(cache, "is not writable");
   }
 }
 
@@ -88,15 +101,16 @@ clq_status clqi_disk_cache_open(const char *dir, clqi_disk_cache **cache) {
     dir = getenv("CLQ_CACHE_DIR");
   }
   if (dir != NULL && strcmp(dir, "off") == 0) {
-    turn_off(c, "turned off", "");
+    turn_off(c, "turned off");
     return CLQ_OK;
   }
+  c->wanted = true;
   const int n = dir != NULL && dir[0] != '\0' ? snprintf(c->dir, sizeof c->dir, "%s", dir)
                                               : default_dir(c->dir);
   if (n < 0) {
-    turn_off(c, "neither CLQ_CACHE_DIR nor HOME is set", "");
+    turn_off(c, "neither CLQ_CACHE_DIR nor HOME is set");
   } else if (n >= MAX_PATH) {
-    turn_off(c, "the cache path is too long", "");
+    turn_off(c, "the cache path is too long");
   } else {
     check_folder(c);
   }
@@ -234,7 +248,8 @@ clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *fi
   *files = 0;
   *bytes = 0;
   if (cache->why[0] != '\0') {
-    return CLQ_OK;
+    return clear && cache->wanted ? clqi_fail(CLQ_IO_ERROR, "nothing was removed: %s", cache->why)
+                                  : CLQ_OK;
   }
   DIR *dir = opendir(cache->dir);
   if (dir == NULL) {

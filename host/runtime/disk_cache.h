@@ -30,7 +30,8 @@ bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob,
 void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
                          size_t length);
 
-/* Counts the cache's files and their bytes; removes them if `clear`. */
+/* Counts the cache's files and their bytes; removes them if `clear`, which fails where the folder
+ * is refused, but not where the cache was turned off. */
 clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *files,
                                 uint64_t *bytes);
 

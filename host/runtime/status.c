@@ -94,17 +94,36 @@ static void log_to_stderr(void *user, clq_log_topic topic, const char *text) {
   (void)fprintf(stderr, "clquant %s: %s\n", topic_name(topic), text);
 }
 
-static void read_verbose_variable(void) {
-  const char *wanted = getenv("CLQ_VERBOSE");
-  if (wanted == NULL || log_sink != NULL) {
-    return;
-  }
+/* 0: there is none of that name. */
+static unsigned topic_of(const char *name, size_t length) {
   for (unsigned topic = CLQ_LOG_DISPATCH; topic <= CLQ_LOG_CACHE; topic <<= 1) {
-    if (strstr(wanted, topic_name((clq_log_topic)topic)) != NULL) {
-      log_topics |= topic;
+    const char *known = topic_name((clq_log_topic)topic);
+    if (strlen(known) == length && strncmp(known, name, length) == 0) {
+      return topic;
     }
   }
+  return 0;
+}
+
+/* Who sets the variable asks for lines on stderr; one more says which of its words are none. */
+static void read_verbose_variable(void) {
+  const char *at = getenv("CLQ_VERBOSE");
+  if (at == NULL || log_sink != NULL) {
+    return;
+  }
   log_sink = log_to_stderr;
+  while (*at != '\0') {
+    const size_t length = strcspn(at, ", ");
+    const unsigned topic = topic_of(at, length);
+    log_topics |= topic;
+    if (topic == 0 && length > 0) {
+      (void)fprintf(stderr,
+                    "clquant: CLQ_VERBOSE has no topic '%.*s', expected some of "
+                    "dispatch,build,exec,cache\n",
+                    (int)length, at);
+    }
+    at += length + (at[length] != '\0');
+  }
 }
 
 void clq_set_log(clq_log_fn log, void *user, unsigned topics) {
