@@ -2,6 +2,7 @@
  * published templates (ImmutableSandboxedEnvironment, trim_blocks,
  * lstrip_blocks, add_generation_prompt). */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,15 +195,42 @@ Test(chat, bos_stands_first_if_the_template_has_it) {
   clqi_tokenizer *t = NULL;
   cr_assert_eq(clqi_tokenizer_create(&tiny->desc, &t), CLQ_OK);
   const clqi_chat_message hi = message(CLQI_CHAT_USER, "Hi");
-  const char *const templates[2] = {chatml_plain, llama3};
+  char with_bos[sizeof chatml_plain + 32];
+  (void)snprintf(with_bos, sizeof with_bos, "{{ bos_token }}%s", chatml_plain);
+  const char *const templates[2] = {chatml_plain, with_bos};
   for (size_t i = 0; i < 2; ++i) {
     clqi_chat chat = {0};
     clq_tokens ids = {0};
     cr_assert_eq(clqi_chat_format(clqi_text_of(templates[i]), &hi, 1, &chat), CLQ_OK);
     cr_assert_eq(clqi_chat_encode(&chat, t, &ids), CLQ_OK);
-    cr_assert_eq(count_of(&ids, TINY_START), i == 0 ? 2 : 1);
+    cr_assert_eq(count_of(&ids, TINY_START), i == 0 ? 2 : 3);
     cr_assert_eq(ids.ids[0], TINY_START);
-    cr_assert_neq(ids.ids[1], TINY_START);
+    cr_assert_eq(ids.ids[1] == TINY_START, i == 1);
+    clq_tokens_free(&ids);
+    clqi_chat_free(&chat);
+  }
+  clqi_tokenizer_destroy(t);
+  tiny_destroy(tiny);
+}
+
+/* Else the model would read the markers as plain text, and answer nonsense. */
+Test(chat, a_marker_that_is_no_token_is_refused) {
+  tiny_vocabulary *tiny = tiny_create(NULL);
+  const clqi_chat_message hi = message(CLQI_CHAT_USER, "Hi");
+  static const struct {
+    const char *text, *missing;
+  } cases[] = {{chatml_plain, "<|im_end|>"}, {llama3, "<|start_header_id|>"}};
+  tiny->tokens[TINY_END] = clqi_text_of("<|im_gone|>");
+  clqi_tokenizer *t = NULL;
+  cr_assert_eq(clqi_tokenizer_create(&tiny->desc, &t), CLQ_OK);
+  for (size_t i = 0; i < 2; ++i) {
+    clqi_chat chat = {0};
+    clq_tokens ids = {0};
+    cr_assert_eq(clqi_chat_format(clqi_text_of(cases[i].text), &hi, 1, &chat), CLQ_OK);
+    cr_assert_eq(clqi_chat_encode(&chat, t, &ids), CLQ_UNSUPPORTED);
+    cr_assert_not_null(strstr(clq_last_error(), cases[i].missing), "%s", clq_last_error());
+    cr_assert_not_null(strstr(clq_last_error(), "is no token of its vocabulary"));
+    cr_assert_eq(ids.count, 0);
     clq_tokens_free(&ids);
     clqi_chat_free(&chat);
   }

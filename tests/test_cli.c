@@ -146,6 +146,10 @@ Test(cli, wrong_usage_is_named) {
   expect_refusal(clq(NULL, "run", "--qqqqqq"), 2, "unknown option '--qqqqqq'; try");
   expect_refusal(clq(NULL, "run", "-x"), 2, "unknown option '-x'");
   expect_refusal(clq(NULL, "run", "-seed", "1"), 2, "did you mean '--seed'");
+  static const char *const readers[] = {"run", "logits", "perplexity", "tokenize"};
+  for (size_t i = 0; i < sizeof readers / sizeof readers[0]; ++i) {
+    expect_refusal(clq(NULL, readers[i]), 2, "name the model with -m FILE");
+  }
   expect_refusal(clq(NULL, "run", "-p", "a"), 2, "-m FILE");
   expect_refusal(clq(NULL, "run", "-m", "x"), 2, "give the text with -p");
   expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "-"), 2, "more than one of");
@@ -380,8 +384,66 @@ Test(cli, what_is_no_model_is_refused) {
   gguf_add_string(&image, "general.architecture", "mamba");
   gguf_bytes bytes = gguf_finish(&image);
   put_file(s.file, bytes.data, bytes.size);
-  expect_refusal(clq(NULL, "perplexity", "-m", s.file, "-p", "a"), 1, "architecture 'mamba'");
+  expect_refusal(
+      clq(NULL, "perplexity", "-m", s.file, "-p", "a"), 1,
+      "architecture 'mamba' (general.architecture) is not supported, only llama is; use");
   free(bytes.data);
+  scratch_free(&s);
+}
+
+/* Metadata of a small LLaMA model, one number of it odd. */
+static void put_metadata(const char *path, const char *odd, float value) {
+  static const char *const extents[] = {"llama.block_count",
+                                        "llama.embedding_length",
+                                        "llama.feed_forward_length",
+                                        "llama.attention.head_count",
+                                        "llama.context_length",
+                                        "llama.rope.dimension_count",
+                                        "llama.attention.head_count_kv"};
+  static const uint32_t usual[] = {1, 64, 64, 4, 64, 16, 2};
+  static const char *const floats[] = {"llama.attention.layer_norm_rms_epsilon",
+                                       "llama.rope.freq_base", "llama.rope.scaling.factor"};
+  gguf_image image = {0};
+  gguf_add_string(&image, "general.architecture", "llama");
+  for (size_t i = 0; i < sizeof extents / sizeof extents[0]; ++i) {
+    const bool is_odd = strcmp(extents[i], odd) == 0;
+    gguf_add_u32(&image, extents[i], is_odd ? (uint32_t)value : usual[i]);
+  }
+  for (size_t i = 0; i < sizeof floats / sizeof floats[0]; ++i) {
+    gguf_add_f32(&image, floats[i], strcmp(floats[i], odd) == 0 ? value : 2.0f);
+  }
+  gguf_bytes bytes = gguf_finish(&image);
+  put_file(path, bytes.data, bytes.size);
+  free(bytes.data);
+}
+
+/* The key, what it is, what it may be, and the way out. */
+Test(cli, metadata_that_cannot_be_right_is_named) {
+  static const struct {
+    const char *key;
+    float value;
+    const char *sentence;
+  } cases[] = {
+      {"llama.rope.freq_base", NAN, " is nan, expected a finite number above 1"},
+      {"llama.rope.scaling.factor", -1, " is -1, expected a finite number above 0"},
+      {"llama.rope.dimension_count", 7, " is 7, expected an even number"},
+      {"llama.attention.layer_norm_rms_epsilon", NAN,
+       " is nan, expected a finite number of at least 0"},
+      {"llama.attention.head_count_kv", 3,
+       " is 3, expected a divisor of llama.attention.head_count, 4,"},
+      {"llama.block_count", 0, " is 0, expected 1 to 1024"},
+      {"none", 0, "key 'tokenizer.ggml.tokens' is missing"},
+  };
+  scratch s = scratch_new("model.gguf");
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    put_metadata(s.file, cases[i].key, cases[i].value);
+    command_result result = clq(NULL, "run", "-m", s.file, "-p", "a");
+    cr_assert(strcmp(cases[i].key, "none") == 0 || strstr(result.err, cases[i].key) != NULL);
+    cr_assert_not_null(strstr(result.err, cases[i].sentence), "%s", result.err);
+    expect_refusal(result, 1,
+                   "; the file is damaged or not a model of this kind: download it again\n");
+  }
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "-p", "a"), 1, ": download it again\n");
   scratch_free(&s);
 }
 
@@ -526,7 +588,10 @@ Test(cli, run_ends_for_the_reason_it_gives) {
                  "the prompt has 3 tokens, the context holds 2");
   expect_refusal(clq(NULL, "run", "-m", model, "-p", ""), 1, "no tokens");
   expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--kv", "q4"), 1, "not offered");
-  expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--ctx", "9999999"), 1, "context");
+  expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--ctx", "9999999"), 1,
+                 "--ctx is 9999999, the model was trained for 8192; use a smaller --ctx");
+  expect_refusal(clq(NULL, "perplexity", "-m", model, "-p", "a b c", "--ctx", "9999999"), 1,
+                 "use a smaller --ctx");
 }
 
 /* Tokens of an object and of another one. */

@@ -69,7 +69,8 @@ Test(gguf_hostile, header) {
   expect_refused_bytes(NULL, 0, "the file is empty");
   expect_refused_bytes((const unsigned char *)"GG", 2, "the file ends inside the header");
   expect_refused_bytes((const unsigned char *)"PK\3\4zip", 7,
-                       "not a GGUF file: it starts with the bytes 50 4b 03 04");
+                       "not a GGUF file: it starts with the bytes 50 4b 03 04, expected 47 47 55 "
+                       "46 (GGUF); convert the model to GGUF");
 
   gguf_bytes bytes = gguf_example(3);
   expect_refused_bytes(bytes.data, 23, "the file ends inside the header");
@@ -100,13 +101,17 @@ Test(gguf_hostile, counts_that_cannot_fit) {
 Test(gguf_hostile, counts_beyond_the_limit) {
   gguf_image image = {.entry_count = CLQI_GGUF_MAX_RECORDS + 1};
   gguf_put(&image.data, NULL, (size_t)CLQI_GGUF_MAX_RECORDS * 32);
-  expect_refused(&image, "262145 metadata entries, more than the 262144 allowed");
+  expect_refused(&image,
+                 "262145 metadata entries, more than the 262144 allowed (at byte 16): the file is "
+                 "damaged, fetch it again");
 }
 
 Test(gguf_hostile, keys) {
   gguf_image image = {0};
   gguf_add_u32(&image, "", 1);
-  expect_refused(&image, "metadata entry 0 has an empty name (at byte 24)");
+  expect_refused(
+      &image,
+      "metadata entry 0 has an empty name (at byte 24): the file is damaged, fetch it again");
 
   gguf_add_u32(&image, "first", 1);
   gguf_put_u64(&image.entries, UINT64_MAX);
@@ -228,7 +233,9 @@ Test(gguf_hostile, tensor_names) {
   memset(name, 'n', sizeof name - 1);
   name[64] = '\0';
   gguf_add_tensor(&image, name, CLQI_GGML_F32, 1, (const uint64_t[]){1}, NULL, 4);
-  expect_refused(&image, "tensor 0 has a name of 64 bytes, more than the 63 allowed (at byte 24)");
+  expect_refused(&image,
+                 "tensor 0 has a name of 64 bytes, more than the 63 allowed (at byte 24): the file "
+                 "is damaged, fetch it again");
 
   gguf_add_tensor(&image, "", CLQI_GGML_F32, 1, (const uint64_t[]){1}, NULL, 4);
   expect_refused(&image, "tensor 0 has an empty name");
@@ -242,7 +249,8 @@ Test(gguf_hostile, tensor_names) {
   gguf_add_tensor(&image, "w", CLQI_GGML_F32, 1, (const uint64_t[]){1}, NULL, 4);
   gguf_add_tensor(&image, "v", CLQI_GGML_F32, 1, (const uint64_t[]){1}, NULL, 4);
   gguf_add_tensor(&image, "w", CLQI_GGML_F32, 1, (const uint64_t[]){2}, NULL, 8);
-  expect_refused(&image, "tensor 'w' occurs twice, the second time with data (at byte ");
+  expect_refused(&image,
+                 "tensor 'w' occurs twice (at byte 192): the file is damaged, fetch it again");
 
   name[63] = '\0';
   gguf_add_tensor(&image, name, CLQI_GGML_F32, 1, (const uint64_t[]){1}, NULL, 4);

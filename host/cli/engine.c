@@ -62,6 +62,10 @@ int cli_engine_load(cli_engine *engine) {
 }
 
 int cli_engine_session(const cli_engine *engine, int64_t context, clq_session **session) {
+  if (context > engine->info.context) {
+    return cli_fail("--ctx is %lld, the model was trained for %lld; use a smaller --ctx",
+                    (long long)context, (long long)engine->info.context);
+  }
   const clq_session_desc desc = {
       .acts = all_acts[engine->acts].acts, .kv = all_kv[engine->kv].dtype, .context = context};
   const clq_status status = clq_session_create(engine->model, NULL, &desc, session);

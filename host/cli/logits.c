@@ -99,7 +99,8 @@ static int write_logits(logits *l) {
 }
 
 static int check(logits *l, const cli_usage *usage, const cli_words *words) {
-  const int code = cli_input_check(&l->input, usage, words, true);
+  int code = cli_engine_check(&l->engine, usage);
+  code = code != CLI_DONE ? code : cli_input_check(&l->input, usage, words, true);
   if (code != CLI_DONE) {
     return code;
   }
@@ -110,7 +111,7 @@ static int check(logits *l, const cli_usage *usage, const cli_words *words) {
   if (l->out == NULL) {
     return cli_misuse(usage, "name the file to write with --out FILE.npy");
   }
-  return cli_engine_check(&l->engine, usage);
+  return CLI_DONE;
 }
 
 int cli_logits(int argc, char **argv) {

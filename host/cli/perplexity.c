@@ -146,15 +146,13 @@ static int measure(perplexity *p) {
 }
 
 static int check(perplexity *p, const cli_usage *usage, const cli_words *words) {
-  const int code = cli_input_check(&p->input, usage, words, false);
-  if (code != CLI_DONE) {
-    return code;
-  }
-  if (p->stride >= p->ctx) {
-    return cli_misuse(usage, "--stride is %lld, expected less than --ctx %lld",
+  int code = cli_engine_check(&p->engine, usage);
+  code = code != CLI_DONE ? code : cli_input_check(&p->input, usage, words, false);
+  if (code == CLI_DONE && p->stride >= p->ctx) {
+    code = cli_misuse(usage, "--stride is %lld, expected less than --ctx %lld",
                       (long long)p->stride, (long long)p->ctx);
   }
-  return cli_engine_check(&p->engine, usage);
+  return code;
 }
 
 int cli_perplexity(int argc, char **argv) {

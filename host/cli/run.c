@@ -120,14 +120,12 @@ static int report(cli_run_state *run) {
 
 static int check(cli_run_state *run, const sampling_options *sampling, const cli_usage *usage,
                  const cli_words *words) {
-  const int code = cli_input_check(&run->input, usage, words, false);
-  if (code != CLI_DONE) {
-    return code;
+  int code = cli_engine_check(&run->engine, usage);
+  code = code != CLI_DONE ? code : cli_input_check(&run->input, usage, words, false);
+  if (code == CLI_DONE && sampling->greedy && sampling->sampled) {
+    code = cli_misuse(usage, "--greedy excludes --temp, --top-k, --top-p, --min-p and --seed");
   }
-  if (sampling->greedy && sampling->sampled) {
-    return cli_misuse(usage, "--greedy excludes --temp, --top-k, --top-p, --min-p and --seed");
-  }
-  return cli_engine_check(&run->engine, usage);
+  return code;
 }
 
 static void release(cli_run_state *run) {

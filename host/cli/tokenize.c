@@ -151,11 +151,9 @@ int cli_tokenize(int argc, char **argv) {
   if (!cli_parse(&usage, argc, argv, &words, &code)) {
     return code;
   }
-  code = cli_input_check(&t.input, &usage, &words, false);
+  code = t.path != NULL ? cli_input_check(&t.input, &usage, &words, false)
+                        : cli_misuse(&usage, "name the model with -m FILE");
   free(words.items);
-  if (code == CLI_DONE && t.path == NULL) {
-    code = cli_misuse(&usage, "name the model with -m FILE");
-  }
   if (code == CLI_DONE && t.pieces && t.decode) {
     code = cli_misuse(&usage, "--pieces and --decode exclude each other");
   }

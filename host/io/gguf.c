@@ -26,7 +26,7 @@ static clq_status parse_magic(clqi_gguf_cursor *p) {
     return clqi_gguf_refuse(
         p, 0,
         "not a GGUF file: it starts with the bytes %02x %02x %02x %02x, expected 47 47 55 "
-        "46 (GGUF)",
+        "46 (GGUF); convert the model to GGUF, or download it so",
         magic[0], magic[1], magic[2], magic[3]);
   }
   return CLQ_OK;
@@ -63,8 +63,8 @@ static clq_status check_count(const clqi_gguf_cursor *p, uint64_t count, const c
                             count, things, clqi_gguf_remaining(p));
   }
   if (count > CLQI_GGUF_MAX_RECORDS) {
-    return clqi_gguf_refuse(p, at, "the header announces %" PRIu64 " %s, more than the %d allowed",
-                            count, things, CLQI_GGUF_MAX_RECORDS);
+    return clqi_gguf_damaged(p, at, "the header announces %" PRIu64 " %s, more than the %d allowed",
+                             count, things, CLQI_GGUF_MAX_RECORDS);
   }
   return CLQ_OK;
 }

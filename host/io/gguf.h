@@ -162,4 +162,7 @@ CLQ_NODISCARD clq_status clqi_gguf_tensor_data(const clqi_gguf *file,
  * read again. The range must lie in the file. No effect on a memory image. */
 void clqi_gguf_release_pages(const clqi_gguf *file, const void *begin, size_t bytes);
 
+/* Passes the status on. The sentence of a CLQ_BAD_FILE that came of look-ups gets what to do. */
+clq_status clqi_gguf_advise(clq_status status);
+
 #endif

@@ -30,13 +30,14 @@ clqi_gguf_quoted clqi_gguf_quote(const char *name, size_t length) {
   return quoted;
 }
 
-void clqi_gguf_set_refusal(const clqi_gguf_cursor *p, size_t offset, const char *format, ...) {
+void clqi_gguf_set_refusal(const clqi_gguf_cursor *p, const char *advice, size_t offset,
+                           const char *format, ...) {
   char text[1024];
   va_list args;
   va_start(args, format);
   (void)vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  clqi_set_error("%s: %s (at byte %zu)", p->file->name, text, offset);
+  clqi_set_error("%s: %s (at byte %zu)%s", p->file->name, text, offset, advice);
 }
 
 clq_status clqi_gguf_no_memory(const clqi_gguf_cursor *p, size_t count, const char *things) {
@@ -94,16 +95,16 @@ clq_status clqi_gguf_take_name(clqi_gguf_cursor *p, size_t limit, clqi_gguf_stri
   const unsigned char *bytes = NULL;
   CLQI_TRY(clqi_gguf_take_u64(p, &length));
   if (length == 0) {
-    return clqi_gguf_refuse(p, start, "%s has an empty name", p->what);
+    return clqi_gguf_damaged(p, start, "%s has an empty name", p->what);
   }
   if (length > limit) {
-    return clqi_gguf_refuse(p, start,
-                            "%s has a name of %" PRIu64 " bytes, more than the %zu allowed",
-                            p->what, length, limit);
+    return clqi_gguf_damaged(p, start,
+                             "%s has a name of %" PRIu64 " bytes, more than the %zu allowed",
+                             p->what, length, limit);
   }
   CLQI_TRY(clqi_gguf_take(p, (size_t)length, &bytes));
   if (memchr(bytes, 0, (size_t)length) != NULL) {
-    return clqi_gguf_refuse(p, start, "%s has a NUL byte in its name", p->what);
+    return clqi_gguf_damaged(p, start, "%s has a NUL byte in its name", p->what);
   }
   *out = (clqi_gguf_string){(const char *)bytes, (size_t)length};
   return CLQ_OK;

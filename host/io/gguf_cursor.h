@@ -10,13 +10,27 @@ typedef struct clqi_gguf_cursor {
   char what[128]; /* the part being read, for messages: "key 'a.b'" */
 } clqi_gguf_cursor;
 
-/* Stores "FILE: message (at byte OFFSET)" as the last error. */
-void clqi_gguf_set_refusal(const clqi_gguf_cursor *p, size_t offset, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Stores "FILE: message (at byte OFFSET)ADVICE" as the last error. */
+void clqi_gguf_set_refusal(const clqi_gguf_cursor *p, const char *advice, size_t offset,
+                           const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* clqi_gguf_refuse(cursor, offset, format, ...): the same, and yields CLQ_BAD_FILE. */
-#define clqi_gguf_refuse(p, offset, ...) \
-  (clqi_gguf_set_refusal((p), (offset), __VA_ARGS__), clqi_same_status(CLQ_BAD_FILE))
+/* clqi_gguf_refuse(cursor, offset, format, ...): the message ends with what to do; yields
+ * CLQ_BAD_FILE. */
+#define clqi_gguf_refuse(p, offset, ...) clqi_gguf_refuse_with(p, "", offset, __VA_ARGS__)
+
+#define clqi_gguf_refuse_with(p, advice, offset, ...) \
+  (clqi_gguf_set_refusal((p), (advice), (offset), __VA_ARGS__), clqi_same_status(CLQ_BAD_FILE))
+
+/* The same for what no program writes: says that the file is damaged and what to do. */
+#define clqi_gguf_damaged(p, offset, ...) \
+  clqi_gguf_refuse_with(p, ": the file is damaged, fetch it again", offset, __VA_ARGS__)
+
+/* For what a later version of the format may have. */
+#define clqi_gguf_unknown(p, offset, ...)                                                   \
+  clqi_gguf_refuse_with(p,                                                                  \
+                        ": the file is damaged, fetch it again, or of a later format than " \
+                        "this version of CLQuant reads",                                    \
+                        offset, __VA_ARGS__)
 
 /* Yields CLQ_OUT_OF_HOST_MEMORY. */
 clq_status clqi_gguf_no_memory(const clqi_gguf_cursor *p, size_t count, const char *things);

@@ -31,7 +31,7 @@ static clq_status take_type(clqi_gguf_cursor *p, clqi_gguf_type *out) {
   uint32_t id = 0;
   CLQI_TRY(clqi_gguf_take_u32(p, &id));
   if (id > CLQI_GGUF_F64) {
-    return clqi_gguf_refuse(p, start, "%s has the unknown value type %" PRIu32, p->what, id);
+    return clqi_gguf_unknown(p, start, "%s has the unknown value type %" PRIu32, p->what, id);
   }
   *out = (clqi_gguf_type)id;
   return CLQ_OK;
@@ -40,9 +40,9 @@ static clq_status take_type(clqi_gguf_cursor *p, clqi_gguf_type *out) {
 static clq_status check_bools(const clqi_gguf_cursor *p, const clqi_gguf_entry *entry) {
   for (size_t i = 0; i < entry->count; ++i) {
     if (entry->data[i] > 1) {
-      return clqi_gguf_refuse(p, (size_t)(entry->data - p->file->bytes) + i,
-                              "%s has a bool of value %u, expected 0 or 1", p->what,
-                              entry->data[i]);
+      return clqi_gguf_damaged(p, (size_t)(entry->data - p->file->bytes) + i,
+                               "%s has a bool of value %u, expected 0 or 1", p->what,
+                               entry->data[i]);
     }
   }
   return CLQ_OK;
@@ -73,7 +73,10 @@ static clq_status take_array(clqi_gguf_cursor *p, clqi_gguf_entry *entry) {
   uint64_t count = 0;
   CLQI_TRY(take_type(p, &entry->type));
   if (entry->type == CLQI_GGUF_ARRAY) {
-    return clqi_gguf_refuse(p, start, "%s is an array of arrays, which is not supported", p->what);
+    return clqi_gguf_refuse(p, start,
+                            "%s is an array of arrays, which is not supported: "
+                            "convert the model again",
+                            p->what);
   }
   CLQI_TRY(clqi_gguf_take_u64(p, &count));
   const size_t least = entry->type == CLQI_GGUF_STRING ? 8 : clqi_gguf_type_bytes(entry->type);
@@ -130,9 +133,9 @@ static clq_status check_keys_differ(const clqi_gguf_cursor *p) {
     const clqi_gguf_string first = file->entries[file->entry_order[i - 1]].key;
     const clqi_gguf_string second = file->entries[file->entry_order[i]].key;
     if (compare_strings(first.data, first.length, second.data, second.length) == 0) {
-      return clqi_gguf_refuse(p, (size_t)((const unsigned char *)second.data - file->bytes),
-                              "key %s occurs twice",
-                              clqi_gguf_quote(second.data, second.length).text);
+      return clqi_gguf_damaged(p, (size_t)((const unsigned char *)second.data - file->bytes),
+                               "key %s occurs twice",
+                               clqi_gguf_quote(second.data, second.length).text);
     }
   }
   return CLQ_OK;
@@ -172,17 +175,17 @@ static clq_status parse_alignment(clqi_gguf_cursor *p) {
   }
   const size_t start = (size_t)(entry->data - file->bytes);
   if (entry->is_array || entry->type != CLQI_GGUF_U32) {
-    return clqi_gguf_refuse(p, start, "key '%s' is %s%s, expected u32", key,
-                            entry->is_array ? "an array of " : "",
-                            clqi_gguf_type_name(entry->type));
+    return clqi_gguf_damaged(p, start, "key '%s' is %s%s, expected u32", key,
+                             entry->is_array ? "an array of " : "",
+                             clqi_gguf_type_name(entry->type));
   }
   uint32_t value;
   memcpy(&value, entry->data, sizeof value);
   if (value < CLQI_GGUF_MIN_ALIGNMENT || value > CLQI_GGUF_MAX_ALIGNMENT ||
       (value & (value - 1)) != 0) {
-    return clqi_gguf_refuse(p, start,
-                            "key '%s' is %" PRIu32 ", expected a power of two from %d to %d", key,
-                            value, CLQI_GGUF_MIN_ALIGNMENT, CLQI_GGUF_MAX_ALIGNMENT);
+    return clqi_gguf_damaged(p, start,
+                             "key '%s' is %" PRIu32 ", expected a power of two from %d to %d", key,
+                             value, CLQI_GGUF_MIN_ALIGNMENT, CLQI_GGUF_MAX_ALIGNMENT);
   }
   file->alignment = value;
   return CLQ_OK;

@@ -462,3 +462,11 @@ clq_status clqi_gguf_tensor_data(const clqi_gguf *file, const clqi_gguf_tensor *
   *out = file->bytes + tensor->offset;
   return CLQ_OK;
 }
+
+clq_status clqi_gguf_advise(clq_status status) {
+  return status != CLQ_BAD_FILE
+             ? status
+             : clqi_fail(CLQ_BAD_FILE,
+                         "%s; the file is damaged or not a model of this kind: download it again",
+                         clq_last_error());
+}

@@ -25,8 +25,8 @@ static clq_status take_dims(clqi_gguf_cursor *p, clqi_gguf_tensor *tensor) {
   int64_t product = 1;
   CLQI_TRY(clqi_gguf_take_u32(p, &tensor->dim_count));
   if (tensor->dim_count > CLQI_GGUF_MAX_DIMS) {
-    return clqi_gguf_refuse(p, start, "%s has %" PRIu32 " dimensions, more than %d", p->what,
-                            tensor->dim_count, CLQI_GGUF_MAX_DIMS);
+    return clqi_gguf_damaged(p, start, "%s has %" PRIu32 " dimensions, more than %d", p->what,
+                             tensor->dim_count, CLQI_GGUF_MAX_DIMS);
   }
   for (uint32_t i = 0; i < CLQI_GGUF_MAX_DIMS; ++i) {
     uint64_t dim = 1;
@@ -34,15 +34,15 @@ static clq_status take_dims(clqi_gguf_cursor *p, clqi_gguf_tensor *tensor) {
       CLQI_TRY(clqi_gguf_take_u64(p, &dim));
     }
     if (dim > INT64_MAX) {
-      return clqi_gguf_refuse(p, p->offset - sizeof dim,
-                              "%s has %" PRIu64 " elements in dimension %" PRIu32
-                              ", more than %" PRId64,
-                              p->what, dim, i, INT64_MAX);
+      return clqi_gguf_damaged(p, p->offset - sizeof dim,
+                               "%s has %" PRIu64 " elements in dimension %" PRIu32
+                               ", more than %" PRId64,
+                               p->what, dim, i, INT64_MAX);
     }
     tensor->dims[i] = (int64_t)dim;
     if (!clqi_mul_i64(product, dim == 0 ? 1 : (int64_t)dim, &product)) {
-      return clqi_gguf_refuse(p, start, "%s has dimensions whose product passes %" PRId64, p->what,
-                              INT64_MAX);
+      return clqi_gguf_damaged(p, start, "%s has dimensions whose product passes %" PRId64, p->what,
+                               INT64_MAX);
     }
   }
   return CLQ_OK;
@@ -64,16 +64,16 @@ static clq_status take_tensor_type(clqi_gguf_cursor *p, clqi_gguf_tensor *tensor
         "a current type such as q4_0",
         p->what, removed);
   }
-  return clqi_gguf_refuse(p, start, "%s has the unknown type id %" PRIu32, p->what, id);
+  return clqi_gguf_unknown(p, start, "%s has the unknown type id %" PRIu32, p->what, id);
 }
 
 static clq_status measure_tensor(clqi_gguf_cursor *p, size_t start, clqi_gguf_tensor *tensor) {
   const clqi_ggml_type_info *type = tensor->type;
   if (tensor->dims[0] % type->block_elements != 0) {
-    return clqi_gguf_refuse(p, start,
-                            "%s has rows of %" PRId64 " elements, expected a multiple of %" PRIu32
-                            ", the block of type %s",
-                            p->what, tensor->dims[0], type->block_elements, type->name);
+    return clqi_gguf_damaged(p, start,
+                             "%s has rows of %" PRId64 " elements, expected a multiple of %" PRIu32
+                             ", the block of type %s",
+                             p->what, tensor->dims[0], type->block_elements, type->name);
   }
   const int64_t blocks = tensor->dims[0] / type->block_elements;
   int64_t bytes = type->block_bytes;
@@ -82,7 +82,7 @@ static clq_status measure_tensor(clqi_gguf_cursor *p, size_t start, clqi_gguf_te
     fits = fits && clqi_mul_i64(bytes, tensor->dims[i], &bytes);
   }
   if (!fits || (uint64_t)bytes > SIZE_MAX) {
-    return clqi_gguf_refuse(p, start, "%s has more bytes than a size can count", p->what);
+    return clqi_gguf_damaged(p, start, "%s has more bytes than a size can count", p->what);
   }
   tensor->bytes = (size_t)bytes;
   return CLQ_OK;
@@ -100,10 +100,10 @@ static clq_status take_tensor(clqi_gguf_cursor *p, size_t index, clqi_gguf_tenso
   uint64_t offset = 0;
   CLQI_TRY(clqi_gguf_take_u64(p, &offset));
   if (offset % p->file->alignment != 0) {
-    return clqi_gguf_refuse(p, offset_start,
-                            "%s has the data offset %" PRIu64
-                            ", expected a multiple of the alignment %zu",
-                            p->what, offset, p->file->alignment);
+    return clqi_gguf_damaged(p, offset_start,
+                             "%s has the data offset %" PRIu64
+                             ", expected a multiple of the alignment %zu",
+                             p->what, offset, p->file->alignment);
   }
   if (offset > p->file->size) {
     return clqi_gguf_refuse(p, offset_start,
@@ -136,7 +136,7 @@ static clq_status place_tensors(clqi_gguf_cursor *p) {
   clqi_gguf *file = p->file;
   const size_t header_end = p->offset;
   if (!clqi_align_size(header_end, file->alignment, &file->data_offset)) {
-    return clqi_gguf_refuse(p, header_end, "the header is too long to be padded");
+    return clqi_gguf_damaged(p, header_end, "the header is too long to be padded");
   }
   for (size_t i = 0; i < file->tensor_count; ++i) {
     clqi_gguf_tensor *tensor = &file->tensors[i];
@@ -178,9 +178,9 @@ static clq_status check_disjoint(clqi_gguf_cursor *p, const uint32_t *order) {
       continue;
     }
     if (last != NULL && tensor->offset - last->offset < last->bytes) {
-      return clqi_gguf_refuse(p, tensor->offset, "the data of tensors %s and %s overlap",
-                              clqi_gguf_quote(last->name, strlen(last->name)).text,
-                              clqi_gguf_quote(tensor->name, strlen(tensor->name)).text);
+      return clqi_gguf_damaged(p, tensor->offset, "the data of tensors %s and %s overlap",
+                               clqi_gguf_quote(last->name, strlen(last->name)).text,
+                               clqi_gguf_quote(tensor->name, strlen(tensor->name)).text);
     }
     last = tensor;
   }
@@ -196,9 +196,8 @@ static clq_status check_tensors(clqi_gguf_cursor *p) {
   for (size_t i = 1; i < file->tensor_count; ++i) {
     const clqi_gguf_tensor *tensor = &file->tensors[file->tensor_order[i]];
     if (strcmp(file->tensors[file->tensor_order[i - 1]].name, tensor->name) == 0) {
-      return clqi_gguf_refuse(p, tensor->offset,
-                              "tensor %s occurs twice, the second time with data",
-                              clqi_gguf_quote(tensor->name, strlen(tensor->name)).text);
+      return clqi_gguf_damaged(p, tensor->offset, "tensor %s occurs twice",
+                               clqi_gguf_quote(tensor->name, strlen(tensor->name)).text);
     }
   }
   return CLQ_OK;

@@ -164,21 +164,35 @@ static clq_status format_llama3(clqi_chat *chat, clqi_text template_text,
 
 /* --- All. -------------------------------------------------------------------- */
 
+/* A conversation is made of these, and the model knows them as one token each. */
+enum { MOST_MARKERS = 3 };
+
 static const struct chat_family {
   const char *name;
-  const char *markers[2]; /* all in the template */
-  const char *excluded;   /* not in the template; NULL: nothing is excluded */
+  const char *markers[MOST_MARKERS]; /* all in the template; NULL: no more */
+  const char *excluded;              /* not in the template; NULL: nothing is excluded */
   clq_status (*format)(clqi_chat *, clqi_text, const clqi_chat_message *, size_t);
 } families[] = {
     {"chatml", {"<|im_start|>", "<|im_end|>"}, NULL, format_chatml},
-    {"llama3", {"<|start_header_id|>", "<|eot_id|>"}, "Cutting Knowledge Date", format_llama3},
+    {"llama3",
+     {"<|start_header_id|>", "<|eot_id|>", "<|end_header_id|>"},
+     "Cutting Knowledge Date",
+     format_llama3},
 };
+
+static bool has_markers(clqi_text template_text, const struct chat_family *family) {
+  for (int i = 0; i < MOST_MARKERS && family->markers[i] != NULL; ++i) {
+    if (!contains(template_text, family->markers[i])) {
+      return false;
+    }
+  }
+  return true;
+}
 
 static const struct chat_family *find_family(clqi_text template_text) {
   for (size_t i = 0; i < sizeof families / sizeof families[0]; ++i) {
     const struct chat_family *family = &families[i];
-    if (contains(template_text, family->markers[0]) &&
-        contains(template_text, family->markers[1]) &&
+    if (has_markers(template_text, family) &&
         (family->excluded == NULL || !contains(template_text, family->excluded))) {
       return family;
     }
@@ -204,6 +218,7 @@ clq_status clqi_chat_format(clqi_text template_text, const clqi_chat_message *me
                      clqi_excerpt_of(template_text).text);
   }
   out->family = family->name;
+  out->markers = family->markers;
   out->bos = contains(template_text, "bos_token");
   const clq_status status = family->format(out, template_text, messages, count);
   if (status != CLQ_OK) {
@@ -218,9 +233,22 @@ void clqi_chat_free(clqi_chat *chat) {
   *chat = (clqi_chat){0};
 }
 
+/* A marker that is none of the tokens would reach the model as plain text. */
+static clq_status check_markers(const clqi_chat *chat, const clqi_tokenizer *tokenizer) {
+  for (int i = 0; i < MOST_MARKERS && chat->markers[i] != NULL; ++i) {
+    if (clqi_tokenizer_special(tokenizer, clqi_text_of(chat->markers[i])) < 0) {
+      return clqi_fail(CLQ_UNSUPPORTED,
+                       "chat: the model's template is %s, but %s is no token of its vocabulary",
+                       chat->family, chat->markers[i]);
+    }
+  }
+  return CLQ_OK;
+}
+
 clq_status clqi_chat_encode(const clqi_chat *chat, const clqi_tokenizer *tokenizer,
                             clq_tokens *ids) {
   const int64_t count_before = ids->count;
+  CLQI_TRY(check_markers(chat, tokenizer));
   const int32_t bos = clqi_tokenizer_bos(tokenizer);
   if (chat->bos && bos >= 0) {
     CLQI_TRY(clqi_tokens_append(ids, bos));

@@ -7,7 +7,7 @@
  *   ChatML   <|im_start|> and <|im_end|>. If the first message is not the
  *            system's and the template carries a system prompt as a literal,
  *            that one comes first (SmolLM2, Qwen2.5).
- *   LLaMA 3  <|start_header_id|> and <|eot_id|>; messages are trimmed. 3.1 and
+ *   LLaMA 3  <|start_header_id|>, <|end_header_id|> and <|eot_id|>; messages are trimmed. 3.1 and
  *            later put dates into the prompt and are refused.
  *
  * The text is kept in parts: markers stand in parts that may hold special
@@ -37,8 +37,9 @@ typedef struct clqi_chat_message {
 
 /* All zero is an empty one. */
 typedef struct clqi_chat {
-  const char *family; /* "chatml" or "llama3" */
-  clqi_bytes text;    /* not NUL-terminated */
+  const char *family;         /* "chatml" or "llama3" */
+  const char *const *markers; /* the family's */
+  clqi_bytes text;            /* not NUL-terminated */
   clqi_text_part *parts;
   int64_t part_count;
   int64_t part_capacity;
@@ -53,7 +54,8 @@ CLQ_NODISCARD clq_status clqi_chat_format(clqi_text template_text,
                                           clqi_chat *out);
 void clqi_chat_free(clqi_chat *chat);
 
-/* Appends the ids. BOS comes first exactly if the template has it. */
+/* Appends the ids. BOS comes first exactly if the template has it. CLQ_UNSUPPORTED where a marker
+ * of the family is no special token of the vocabulary. */
 CLQ_NODISCARD clq_status clqi_chat_encode(const clqi_chat *chat, const clqi_tokenizer *tokenizer,
                                           clq_tokens *ids);
 

@@ -96,8 +96,8 @@ static clq_status load_gamma(loader *l, const char *name, cl_mem *gamma) {
   const void *data = NULL;
   CLQI_TRY(get_matrix(l, name, 1, l->model->info.width, &tensor));
   if (strcmp(tensor->type->name, "f32") != 0) {
-    return clqi_fail(CLQ_UNSUPPORTED, "%s: tensor %s is %s, expected f32", clqi_gguf_name(l->file),
-                     name, tensor->type->name);
+    return clqi_fail(CLQ_UNSUPPORTED, "%s: tensor %s is %s, expected f32; convert the model again",
+                     clqi_gguf_name(l->file), name, tensor->type->name);
   }
   CLQI_TRY(clqi_gguf_tensor_data(l->file, tensor, &data));
   l->model->info.weight_bytes += tensor->bytes;
@@ -164,7 +164,8 @@ static clq_status load_rope_factors(loader *l) {
   const void *data = NULL;
   CLQI_TRY(get_matrix(l, "rope_freqs.weight", 1, l->model->rope_dims / 2, &tensor));
   if (strcmp(tensor->type->name, "f32") != 0) {
-    return clqi_fail(CLQ_UNSUPPORTED, "%s: tensor rope_freqs.weight is %s, expected f32",
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "%s: tensor rope_freqs.weight is %s, expected f32; convert the model again",
                      clqi_gguf_name(l->file), tensor->type->name);
   }
   CLQI_TRY(clqi_gguf_tensor_data(l->file, tensor, &data));
@@ -203,7 +204,8 @@ static clq_status check_all_used(const loader *l) {
       found = found || strcmp(known[k], suffix) == 0;
     }
     if (!found) {
-      return clqi_fail(CLQ_UNSUPPORTED, "%s: tensor %s belongs to no part of a plain LLaMA model",
+      return clqi_fail(CLQ_UNSUPPORTED,
+                       "%s: tensor %s belongs to no part of a plain LLaMA model; use one that is",
                        clqi_gguf_name(l->file), name);
     }
   }
@@ -212,7 +214,8 @@ static clq_status check_all_used(const loader *l) {
 }
 
 static clq_status refuse(const clqi_gguf *file, const char *what) {
-  return clqi_fail(CLQ_UNSUPPORTED, "%s: %s is not supported", clqi_gguf_name(file), what);
+  return clqi_fail(CLQ_UNSUPPORTED, "%s: %s is not supported; use a plain LLaMA model",
+                   clqi_gguf_name(file), what);
 }
 
 /* One extent from the metadata, 1 .. limit. */
@@ -250,11 +253,21 @@ static clq_status read_architecture(const clqi_gguf *file, clq_model_info *info)
   CLQI_TRY(clqi_gguf_get_string_or_none(file, "general.name", &text));
   copy_string(info->name, sizeof info->name, text);
   if (strcmp(info->architecture, "llama") != 0) {
-    return clqi_fail(CLQ_UNSUPPORTED, "%s: architecture '%s' is not supported; offered: llama",
-                     clqi_gguf_name(file), info->architecture);
+    return clqi_fail(
+        CLQ_UNSUPPORTED,
+        "%s: architecture '%s' (general.architecture) is not supported, only llama is; use a "
+        "model of that kind",
+        clqi_gguf_name(file), info->architecture);
   }
   CLQI_TRY(clqi_gguf_get_i64_or(file, "split.count", 1, &split));
   return split > 1 ? refuse(file, "a model split over several files") : CLQ_OK;
+}
+
+static clq_status check_above(const clqi_gguf *file, const char *key, float value, float limit) {
+  return isfinite(value) && value > limit
+             ? CLQ_OK
+             : clqi_fail(CLQ_BAD_FILE, "%s: %s is %g, expected a finite number above %g",
+                         clqi_gguf_name(file), key, (double)value, (double)limit);
 }
 
 static clq_status read_rope(const clqi_gguf *file, clq_model *m) {
@@ -274,10 +287,12 @@ static clq_status read_rope(const clqi_gguf *file, clq_model *m) {
   if (!none && !linear) {
     return refuse(file, "this llama.rope.scaling.type (only none and linear)");
   }
-  if (!isfinite(base) || base <= 1.0f || !isfinite(factor) || factor <= 0.0f ||
-      m->rope_dims % 2 != 0) {
-    return clqi_fail(CLQ_BAD_FILE, "%s: llama.rope: base %g, factor %g, %lld dimensions",
-                     clqi_gguf_name(file), (double)base, (double)factor, (long long)m->rope_dims);
+  CLQI_TRY(check_above(file, "llama.rope.freq_base", base, 1.0f));
+  CLQI_TRY(check_above(file, "llama.rope.scaling.factor", factor, 0.0f));
+  if (m->rope_dims % 2 != 0) {
+    return clqi_fail(CLQ_BAD_FILE,
+                     "%s: llama.rope.dimension_count is %lld, expected an even number",
+                     clqi_gguf_name(file), (long long)m->rope_dims);
   }
   m->rope_base = (double)base;
   m->rope_divisor = scaled ? (double)factor : 1.0;
@@ -302,8 +317,11 @@ static clq_status read_shape(const clqi_gguf *file, clq_model *m) {
   CLQI_TRY(clqi_gguf_get_i64_or(file, "llama.expert_count", 0, &experts));
   CLQI_TRY(clqi_gguf_get_f32(file, "llama.attention.layer_norm_rms_epsilon", &m->eps));
   if (!isfinite(m->eps) || m->eps < 0.0f) {
-    return clqi_fail(CLQ_BAD_FILE, "%s: llama.attention.layer_norm_rms_epsilon is %g",
-                     clqi_gguf_name(file), (double)m->eps);
+    return clqi_fail(
+        CLQ_BAD_FILE,
+        "%s: llama.attention.layer_norm_rms_epsilon is %g, expected a finite number of "
+        "at least 0",
+        clqi_gguf_name(file), (double)m->eps);
   }
   if (experts != 0) {
     return refuse(file, "a mixture of experts");
@@ -312,8 +330,10 @@ static clq_status read_shape(const clqi_gguf *file, clq_model *m) {
     return refuse(file, "a value length that differs from the key length");
   }
   if (info->heads % info->kv_heads != 0 || info->head_dim < 1) {
-    return clqi_fail(CLQ_BAD_FILE, "%s: %lld heads do not share %lld key-value heads evenly",
-                     clqi_gguf_name(file), (long long)info->heads, (long long)info->kv_heads);
+    return clqi_fail(CLQ_BAD_FILE,
+                     "%s: llama.attention.head_count_kv is %lld, expected a divisor of "
+                     "llama.attention.head_count, %lld, and heads of at least one element",
+                     clqi_gguf_name(file), (long long)info->kv_heads, (long long)info->heads);
   }
   return CLQ_OK;
 }
@@ -355,7 +375,7 @@ clq_status clq_model_load(clq_context *context, const char *path, clq_model **mo
   m->context = context;
   CLQI_TRY_CLEAN(clqi_gguf_open(path, &file));
   loader l = {.file = file, .model = m};
-  CLQI_TRY_CLEAN(load(&l));
+  CLQI_TRY_CLEAN(clqi_gguf_advise(load(&l)));
   m->info.load_seconds = clqi_now_seconds() - start;
   *model = m;
   m = NULL;

@@ -52,7 +52,7 @@ clq_status clq_tokenizer_open(const char *path, clq_tokenizer **tokenizer) {
   CLQI_REQUIRE(path != NULL, "tokenizer: path is NULL");
   clqi_gguf *file = NULL;
   CLQI_TRY(clqi_gguf_open(path, &file));
-  const clq_status status = clqi_tokenizer_from_gguf(file, tokenizer);
+  const clq_status status = clqi_gguf_advise(clqi_tokenizer_from_gguf(file, tokenizer));
   clqi_gguf_close(file);
   return status;
 }
