@@ -101,7 +101,8 @@ struct bench_peer {
   void (*prepare)(bench_case *c);
   /* Enqueues one call on the stream's queue. */
   void (*call)(bench_case *c);
-  /* Compares its answer with ours: bench_error; sets bound, and the record's variant. */
+  /* Compares its answer with ours: bench_error; sets bound, and the record's variant; bytes and ops
+   * where they are not ours. */
   void (*check)(bench_case *c);
 };
 
@@ -130,6 +131,10 @@ struct bench_case {
   bench_record record;
   double bound; /* largest max_error that is right */
   double peer_ns, peer_min_ns;
+  clq_plan *peer_plan; /* of a peer that is calls of the library; NULL: it is none */
+  double peer_device_ns;
+  char peer_variant[96];
+  bool planning_peer;
 
   void *blocks[BENCH_MAX_BLOCKS]; /* host memory of this case */
   cl_mem buffers[BENCH_MAX_BLOCKS];
@@ -167,6 +172,11 @@ void bench_memory_begin(bench_case *c);
 
 /* Measures one combination of words and emits its record. Returns an exit code. */
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values);
+
+/* For peers that are calls of the library themselves: plans the steps, whose variants peer_variant
+ * names then, and runs that plan. */
+void bench_plan_peer(bench_case *c, const bench_step *steps, int count);
+void bench_run_peer(bench_case *c);
 
 /* Emits c->record. */
 void bench_emit(bench_case *c);

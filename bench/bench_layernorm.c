@@ -8,4 +8,5 @@ const bench_op bench_op_layernorm = {.name = "layernorm",
                                      .op = CLQ_OP_LAYERNORM,
                                      .prepare = norm_prepare,
                                      .reset = norm_reset,
-                                     .check = norm_check};
+                                     .check = norm_check,
+                                     .peer = &norm_unfused};

@@ -8,4 +8,5 @@ const bench_op bench_op_rmsnorm = {.name = "rmsnorm",
                                    .op = CLQ_OP_RMSNORM,
                                    .prepare = norm_prepare,
                                    .reset = norm_reset,
-                                   .check = norm_check};
+                                   .check = norm_check,
+                                   .peer = &norm_unfused};

@@ -22,6 +22,11 @@ static void note(const char *text, const char *op, const char *what, char *to, s
   }
 }
 
+static void append(char *list, size_t size, const char *name) {
+  const size_t length = strlen(list);
+  (void)snprintf(list + length, size - length, "%s%s", length == 0 ? "" : " + ", name);
+}
+
 /* "gemm: chose gemm_q8_tile_vnni", and "gemm: tile 8 x 16" where the operator says so. */
 static void hear(void *user, clq_log_topic topic, const char *text) {
   bench_case *c = user;
@@ -38,7 +43,12 @@ static void hear(void *user, clq_log_topic topic, const char *text) {
       (void)fprintf(stderr, "clq: %s\n", text);
     }
   }
-  if (topic == CLQ_LOG_DISPATCH) {
+  const char *chosen = strstr(text, ": chose ");
+  if (topic == CLQ_LOG_DISPATCH && c->planning_peer) {
+    if (chosen != NULL) {
+      append(c->peer_variant, sizeof c->peer_variant, chosen + strlen(": chose "));
+    }
+  } else if (topic == CLQ_LOG_DISPATCH) {
     note(text, c->op->name, ": chose ", c->record.variant, sizeof c->record.variant);
     note(text, c->op->name, ": tile ", c->record.tile, sizeof c->record.tile);
     note(text, c->then.name, ": chose ", c->then_variant, sizeof c->then_variant);
@@ -60,10 +70,26 @@ static void plan_case(bench_case *c) {
   }
   clq_graph_destroy(graph);
   if (c->then_variant[0] != '\0') {
-    const size_t length = strlen(c->record.variant);
-    (void)snprintf(c->record.variant + length, sizeof c->record.variant - length, " + %s",
-                   c->then_variant);
+    append(c->record.variant, sizeof c->record.variant, c->then_variant);
   }
+}
+
+void bench_plan_peer(bench_case *c, const bench_step *steps, int count) {
+  clq_graph *graph = NULL;
+  c->planning_peer = true;
+  bool good = c->code == CLI_DONE && bench_ok(c, clq_graph_create(c->session->context, &graph));
+  for (int i = 0; good && i < count; ++i) {
+    good = bench_ok(c, clq_graph_add(graph, steps[i].op, steps[i].args));
+  }
+  if (good) {
+    (void)bench_ok(c, clq_plan_create(graph, &c->peer_plan));
+  }
+  clq_graph_destroy(graph);
+  c->planning_peer = false;
+}
+
+void bench_run_peer(bench_case *c) {
+  (void)bench_ok(c, clq_plan_run(c->peer_plan, c->session->stream));
 }
 
 /* --- turns --- */
@@ -78,9 +104,20 @@ static void call_ours(bench_case *c) {
   (void)bench_ok(c, clq_plan_run(c->plan, c->session->stream));
 }
 
+/* Several calls find in the cache what the call before left there. So that this holds for the first
+ * as well, whoever's turn it was before, there is one that does not count; a single call is too
+ * long for that to matter. */
+static bool warm_up_wanted(const bench_case *c, int64_t calls) {
+  return calls > 1 && !c->session->cold;
+}
+
 /* Wall seconds of one call. */
 static double wall_turn(bench_case *c, void (*call)(bench_case *), int64_t calls) {
   flush_if_cold(c);
+  if (warm_up_wanted(c, calls) && c->code == CLI_DONE) {
+    call(c);
+    (void)bench_ok(c, clq_stream_finish(c->session->stream));
+  }
   const double began = cli_seconds();
   for (int64_t i = 0; i < calls && c->code == CLI_DONE; ++i) {
     call(c);
@@ -90,7 +127,7 @@ static double wall_turn(bench_case *c, void (*call)(bench_case *), int64_t calls
 }
 
 /* Seconds that the device spent on one call, by the events of its launches. */
-static double device_turn(bench_case *c, int64_t calls) {
+static double device_turn(bench_case *c, clq_plan *plan, int64_t calls) {
   clq_trace *trace = NULL;
   clq_kernel_time times[16];
   double seconds = 0.0;
@@ -99,7 +136,7 @@ static double device_turn(bench_case *c, int64_t calls) {
   }
   for (int64_t i = 0; i < calls && c->code == CLI_DONE; ++i) {
     flush_if_cold(c);
-    (void)bench_ok(c, clq_plan_run_traced(c->plan, c->session->stream, trace));
+    (void)bench_ok(c, clq_plan_run_traced(plan, c->session->stream, trace));
   }
   const int32_t kernels = clq_trace_kernels(trace, times, 16);
   for (int32_t i = 0; i < kernels && i < 16; ++i) {
@@ -118,6 +155,9 @@ static double limit_turn(bench_case *c, bench_arrays *arrays, bench_loop loop) {
   const double wanted = TURN_SECONDS / guess;
   const long passes = c->session->cold || wanted < 1.0 ? 1 : wanted > 1e5 ? 100000 : (long)wanted;
   flush_if_cold(c);
+  if (warm_up_wanted(c, passes)) {
+    (void)bench_loop_seconds(loop, l->threads, arrays, (size_t)bytes, 1);
+  }
   const double seconds = bench_loop_seconds(loop, l->threads, arrays, (size_t)bytes, passes);
   return seconds > 0.0 ? (loop == BENCH_LOOP_READ ? bytes : 2.0 * bytes) / seconds : 0.0;
 }
@@ -128,7 +168,7 @@ static bool limits_wanted(const bench_case *c) {
 }
 
 typedef struct turns {
-  double *wall, *peer, *device, *read, *plain, *nontemporal;
+  double *wall, *peer, *device, *peer_device, *read, *plain, *nontemporal;
 } turns;
 
 static turns turns_new(bench_case *c) {
@@ -136,6 +176,7 @@ static turns turns_new(bench_case *c) {
   return (turns){.wall = bench_host(c, n, sizeof(double)),
                  .peer = bench_host(c, n, sizeof(double)),
                  .device = bench_host(c, n, sizeof(double)),
+                 .peer_device = bench_host(c, n, sizeof(double)),
                  .read = bench_host(c, n, sizeof(double)),
                  .plain = bench_host(c, n, sizeof(double)),
                  .nontemporal = bench_host(c, n, sizeof(double))};
@@ -165,6 +206,8 @@ static void summarize(bench_case *c, turns *t, size_t count) {
   if (c->session->peer != NULL) {
     c->peer_ns = 1e9 * bench_median(t->peer, count);
     c->peer_min_ns = 1e9 * t->peer[0];
+    c->peer_device_ns =
+        c->peer_plan != NULL ? 1e9 * bench_median(t->peer_device, count) : (double)NAN;
     r->ratio = c->peer_ns / r->real_ns;
   }
   r->device_ns = 1e9 * bench_median(t->device, count);
@@ -188,7 +231,10 @@ static void measure(bench_case *c) {
     if (peer != NULL) {
       t.peer[done] = wall_turn(c, peer->call, peer_calls);
     }
-    t.device[done] = device_turn(c, traced);
+    t.device[done] = device_turn(c, c->plan, traced);
+    if (c->peer_plan != NULL) {
+      t.peer_device[done] = device_turn(c, c->peer_plan, traced);
+    }
     if (arrays != NULL) {
       t.read[done] = limit_turn(c, arrays, BENCH_LOOP_READ);
       t.plain[done] = limit_turn(c, arrays, BENCH_LOOP_COPY);
@@ -228,7 +274,7 @@ static void emit_peer(bench_case *c) {
   *r = (bench_record){.peer = peer->version(),
                       .repetitions = r->repetitions,
                       .real_ns = c->peer_ns,
-                      .device_ns = NAN,
+                      .device_ns = c->peer_device_ns,
                       .min_ns = c->peer_min_ns,
                       .bytes = r->bytes,
                       .ops = r->ops};
@@ -245,6 +291,7 @@ static void emit_peer(bench_case *c) {
 
 static void release(bench_case *c) {
   clq_set_log(NULL, NULL, 0);
+  clq_plan_destroy(c->peer_plan);
   clq_plan_destroy(c->plan);
   clq_weights_destroy(c->weights);
   for (int i = 0; i < c->buffer_count; ++i) {

@@ -46,19 +46,22 @@ void norm_prepare(bench_case *c) {
   c->args = centered(c) ? (void *)&s->layer : (void *)&s->rms;
 }
 
-void norm_reset(bench_case *c) {
+void norm_restore(bench_case *c, cl_mem residual) {
   const norm_state *s = c->state;
-  if (s->residual == NULL) {
-    return;
-  }
   const clq_tensor *x = &s->layer.x;
   const clq_tensor again =
       bench_input(c, bench_choice(c, "dtype"), x->shape[0], x->shape[1], s->residual);
   const size_t bytes = (size_t)(x->shape[0] * x->shape[1]) * clq_dtype_bytes(again.dtype);
-  if (c->code == 0 &&
-      clEnqueueCopyBuffer(clq_stream_queue(c->session->stream), again.mem, s->layer.residual.mem, 0,
-                          0, bytes, 0, NULL, NULL) != CL_SUCCESS) {
+  if (c->code == 0 && clEnqueueCopyBuffer(clq_stream_queue(c->session->stream), again.mem, residual,
+                                          0, 0, bytes, 0, NULL, NULL) != CL_SUCCESS) {
     bench_fail(c, "%s: the residual cannot be restored", c->op->name);
+  }
+}
+
+void norm_reset(bench_case *c) {
+  const norm_state *s = c->state;
+  if (s->residual != NULL) {
+    norm_restore(c, s->layer.residual.mem);
   }
 }
 

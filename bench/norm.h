@@ -8,6 +8,12 @@ typedef struct norm_state {
   clq_layernorm_args layer;
   clq_rmsnorm_args rms;
   float *x, *residual, *sum, *gamma, *beta;
+  /* The same unfused. */
+  clq_add_args add;
+  clq_layernorm_args layer_alone;
+  clq_rmsnorm_args rms_alone;
+  clq_quantize_args quantize;
+  double unfused_bytes;
 } norm_state;
 
 enum { NORM_WORDS = 5 };
@@ -17,5 +23,10 @@ void norm_prepare(bench_case *c);
 /* Every run adds x to the residual: puts it back. */
 void norm_reset(bench_case *c);
 void norm_check(bench_case *c);
+/* Copies the residual as it was first into the buffer. */
+void norm_restore(bench_case *c, cl_mem residual);
+
+/* add, norm and quantize by own kernels one after the other: what fusing them saves. */
+extern const bench_peer norm_unfused;
 
 #endif

@@ -201,6 +201,41 @@ Test(bench, peer) {
                  "CLBlast multiplies floats only");
 }
 
+/* The norms' own kernels one by one: all of their launches named, their own bytes counted. */
+Test(bench, unfused) {
+  cJSON *json = expect_json(bench("rmsnorm", "--rows", "5", "--cols", "70", "--dtype", "f32,f16",
+                                  "--residual", "--out", "q8,f32", "--peer", "unfused", "--reps",
+                                  "2", "-o", "json"));
+  const cJSON *list = item(json, "benchmarks");
+  cr_assert_eq(cJSON_GetArraySize(list), 8);
+  for (int i = 0; i < 8; i += 2) {
+    const cJSON *ours = cJSON_GetArrayItem(list, i);
+    const cJSON *theirs = cJSON_GetArrayItem(list, i + 1);
+    const double size = i < 4 ? 4.0 : 2.0;
+    check_record(ours, "rmsnorm", "warm");
+    cr_assert_str_eq(text(theirs, "peer"), "CLQuant unfused");
+    cr_assert(cJSON_IsTrue(item(theirs, "checked")));
+    cr_assert_gt(number(theirs, "device_time"), 0.0);
+    cr_assert_eq(strncmp(text(theirs, "variant"), "add_", 4), 0, "%s", text(theirs, "variant"));
+    cr_assert_float_eq(number(ours, "ratio") * number(ours, "real_time"),
+                       number(theirs, "real_time"), 1e-6 * number(theirs, "real_time"));
+    const bool codes = strcmp(text(theirs, "out"), "q8") == 0;
+    cr_assert_eq(strstr(text(theirs, "variant"), "quantize_") != NULL, codes);
+    /* The sum read again; for codes y as well, written and read. */
+    cr_assert_eq(number(theirs, "bytes") - number(ours, "bytes"),
+                 5.0 * 70 * size * (codes ? 3.0 : 1.0));
+  }
+  cJSON_Delete(json);
+  json = expect_json(bench("layernorm", "--rows", "5", "--cols", "70", "--out", "q8g32", "--peer",
+                           "unfused", "--cold", "--reps", "1", "-o", "json"));
+  const cJSON *theirs = cJSON_GetArrayItem(item(json, "benchmarks"), 1);
+  cr_assert_eq(strncmp(text(theirs, "variant"), "layernorm_", 10), 0);
+  cr_assert_eq(number(theirs, "max_error"), 0.0);
+  cJSON_Delete(json);
+  expect_refusal(bench("layernorm", "--rows", "5", "--cols", "70", "--peer", "unfused"), 1,
+                 "nothing is fused");
+}
+
 /* Four combinations; the last word changes fastest; --cold is said in each record. */
 Test(bench, sweeps_in_the_order_given) {
   static const double expected[][2] = {{2, 64}, {2, 32}, {1, 64}, {1, 32}};
@@ -283,7 +318,7 @@ Test(bench, misuse) {
   expect_refusal(bench("gemm", "--out", "f64"), 2, "--out");
   expect_refusal(bench("softmax", "--lut", "u8"), 2, "--lut");
   expect_refusal(bench("gemm", "--peer", "x"), 2,
-                 "gemm has no peer 'x'; there is clblast for gemm");
+                 "gemm has no peer 'x'; there is unfused for layernorm");
   expect_refusal(bench("add", "--peer", "clblast"), 2, "clblast for gemm");
   expect_refusal(bench("gemm", "--reps", "0"), 2, "--reps");
   expect_refusal(bench("limits", "--cold"), 2, "limits takes no --cold");
