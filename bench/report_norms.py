@@ -171,12 +171,10 @@ def plot(shares, widths):
         points = [(x(c), y(s)) for c, s in zip(widths, shares[series]) if not math.isnan(s)]
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         label = top + 14 + 22 * number
-        name = "residual + rmsnorm + int8" if series[0] == "fused" else series[0]
         svg.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
         svg += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{color}"/>' for a, b in points]
         svg += [f'<path d="M{left + width + 12} {label - 4}h18" stroke="{color}" stroke-width="3"/>',
-                f'<text x="{left + width + 36}" y="{label}" font-size="{8.5 if series[0] == "fused" else 12}">'
-                f'{name} {series[1]}</text>']
+                f'<text x="{left + width + 36}" y="{label}">{" ".join(series)}</text>']
     return "\n".join([*svg, "</svg>"]) + "\n"
 
 
