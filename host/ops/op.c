@@ -214,10 +214,10 @@ static clq_status check_part(const argument *a, const part *p) {
   bool readable = false;
   bool writable = false;
   CLQI_TRY(clqi_buffer_access(p->mem, &readable, &writable));
-  CLQI_REQUIRE(p->role == CLQI_IN || writable,
-               "%s: the buffer of %s%s was created read-only", a->op, a->name, p->name);
-  CLQI_REQUIRE(p->role == CLQI_OUT || readable,
-               "%s: the buffer of %s%s was created write-only", a->op, a->name, p->name);
+  CLQI_REQUIRE(p->role == CLQI_IN || writable, "%s: the buffer of %s%s was created read-only",
+               a->op, a->name, p->name);
+  CLQI_REQUIRE(p->role == CLQI_OUT || readable, "%s: the buffer of %s%s was created write-only",
+               a->op, a->name, p->name);
   CLQI_REQUIRE(p->offset <= size && p->bytes <= size - p->offset,
                "%s: the buffer of %s%s has %llu bytes, needed: %llu from offset %llu", a->op,
                a->name, p->name, (unsigned long long)size, (unsigned long long)p->bytes,
