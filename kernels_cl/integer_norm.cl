@@ -163,6 +163,25 @@ static inline affine affine_of(row_norm norm, int shift, int low, int high) {
   clamp(((u) * (multiplier) + (bias) * (a).bias_unit + (a).rounding) >> (a).shift,                 \
         (LONGN)((a).low), (LONGN)((a).high))
 
+/* What a row leaves besides its codes; where planes are the tensor's, the first row writes them. */
+static inline void publish(long row, int codes, __global int *sum, __global int *scale,
+                           __global int *zero, int plane_step, int scale_bits, int zero_code) {
+  if (sum != 0) {
+    sum[row] = codes;
+  }
+  if (row == 0 || plane_step != 0) {
+    if (scale != 0) {
+      scale[row] = scale_bits;
+    }
+    if (zero != 0) {
+      zero[row] = zero_code;
+    }
+  }
+}
+#define PUBLISH(row, codes)                                                                        \
+  publish(row, codes, CLQ_PLANE(sum, 0), CLQ_PLANE(out_scale, 0), CLQ_PLANE(out_zero, 0),          \
+          plane_step, scale_bits, zero_code)
+
 #if CLQ_ON_CPU
 
 #include "lib/rows.h"
@@ -261,17 +280,7 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
     codes += y;
     CLQ_ROW_STORE(CLQ_OUT)(y, out, i, cols);
   }
-  if (sum_base != 0) {
-    sum_base[sum_start + row] = clq_fold_add16i(codes);
-  }
-  if (row == 0 || plane_step != 0) {
-    if (out_scale_base != 0) {
-      out_scale_base[out_scale_start + row] = scale_bits;
-    }
-    if (out_zero_base != 0) {
-      out_zero_base[out_zero_start + row] = zero_code;
-    }
-  }
+  PUBLISH(row, clq_fold_add16i(codes));
 }
 
 #else
@@ -323,17 +332,7 @@ __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
   }
   codes = clq_group_reduce_addi(codes, scratch);
   if (lid == 0) {
-    if (sum_base != 0) {
-      sum_base[sum_start + row] = codes;
-    }
-    if (row == 0 || plane_step != 0) {
-      if (out_scale_base != 0) {
-        out_scale_base[out_scale_start + row] = scale_bits;
-      }
-      if (out_zero_base != 0) {
-        out_zero_base[out_zero_start + row] = zero_code;
-      }
-    }
+    PUBLISH(row, codes);
   }
 }
 

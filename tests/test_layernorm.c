@@ -12,81 +12,71 @@ static const int64_t widths[] = {1,   2,   3,   4,   15,   16,   17,   31,   32,
                                  640, 769, 896, 897, 1023, 1024, 1025, 1152, 2048, 2051, 3000};
 enum { WIDTHS = sizeof widths / sizeof widths[0] };
 
-/* Every width in every form of the device. */
-static void sweep(norm_case c) {
-  c.centered = true;
-  for (test_forms f = {0}; test_forms_next(&f);) {
-    for (int w = 0; w < WIDTHS; ++w) {
-      c.rows = 1 + w % 5;
-      c.cols = widths[w];
-      c.pad = w % 2 == 0 ? 0 : 3;
-      c.lead = w % 16;
-      norm_case_check(&f.device, &c);
-    }
-    norm_case_saw(&f, "layernorm", "_warp");
-    norm_case_saw(&f, "layernorm", "_group");
-  }
-}
-
-/* As the device is and as if it were no CPU; other ways to exchange values are in the sweeps. */
-static void run(const norm_case *cases, size_t count) {
-  test_forms f = {0};
-  for (int form = 0; form < 2 && test_forms_next(&f); ++form) {
-    for (size_t i = 0; i < count; ++i) {
-      norm_case c = cases[i];
-      c.centered = true;
-      norm_case_check(&f.device, &c);
-    }
-  }
-  test_forms_end(&f);
-}
-#define RUN(cases) run((cases), sizeof(cases) / sizeof((cases)[0]))
+/* Other ways to exchange values are in the sweeps. */
+enum { TWO_FORMS = 2 };
+#define RUN(cases) norm_case_run(TWO_FORMS, (cases), sizeof(cases) / sizeof((cases)[0]))
 
 Test(layernorm, f32_is_the_reference_bit_for_bit) {
-  sweep((norm_case){.gamma = CLQ_F32, .beta = CLQ_F32, .mean = true, .rstd = true});
+  norm_case_sweep(
+      (norm_case){.centered = true, .gamma = CLQ_F32, .beta = CLQ_F32, .mean = true, .rstd = true},
+      widths, WIDTHS);
 }
 
 Test(layernorm, residual_and_codes_per_token_are_the_reference_bit_for_bit) {
-  sweep((norm_case){.residual = CLQ_F32, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true});
+  norm_case_sweep(
+      (norm_case){
+          .centered = true, .residual = CLQ_F32, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true},
+      widths, WIDTHS);
 }
 
 Test(layernorm, types_of_inputs) {
   static const norm_case cases[] = {
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
        .cols = 300,
        .x = CLQ_F16,
        .residual = CLQ_F16,
        .gamma = CLQ_F16,
        .beta = CLQ_F32,
        .out = CLQ_F16},
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
        .cols = 300,
        .x = CLQ_BF16,
        .residual = CLQ_F32,
        .bias = CLQ_BF16,
        .gamma = CLQ_BF16,
        .out = CLQ_BF16},
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
        .cols = 1100,
        .x = CLQ_F16,
        .residual = CLQ_BF16,
        .bias = CLQ_F32,
        .beta = CLQ_F16},
-      {.rows = 3, .cols = 130, .x = CLQ_I8, .x_per = CLQ_PER_TENSOR, .x_zero = true},
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
+       .cols = 130,
+       .x = CLQ_I8,
+       .x_per = CLQ_PER_TENSOR,
+       .x_zero = true},
+      {.centered = true,
+       .rows = 3,
        .cols = 130,
        .x = CLQ_U8,
        .x_per = CLQ_PER_TOKEN,
        .x_zero = true,
        .residual = CLQ_F32},
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
        .cols = 1100,
        .x = CLQ_I8,
        .x_per = CLQ_PER_CHANNEL,
        .x_zero = true,
        .exponent = true},
-      {.rows = 3, .cols = 1100, .x = CLQ_I32},
-      {.rows = 3,
+      {.centered = true, .rows = 3, .cols = 1100, .x = CLQ_I32},
+      {.centered = true,
+       .rows = 3,
        .cols = 300,
        .x = CLQ_I32,
        .x_per = CLQ_PER_TOKEN,
@@ -101,29 +91,74 @@ Test(layernorm, types_of_inputs) {
 
 Test(layernorm, codes_of_every_kind) {
   static const norm_case cases[] = {
-      {.rows = 3, .cols = 300, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .zero = true, .sum = true},
-      {.rows = 3, .cols = 300, .out = CLQ_U8, .per = CLQ_PER_TOKEN, .zero = true, .sum = true},
-      {.rows = 3, .cols = 300, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 32, .sum = true},
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
+       .cols = 300,
+       .out = CLQ_I8,
+       .per = CLQ_PER_TOKEN,
+       .zero = true,
+       .sum = true},
+      {.centered = true,
+       .rows = 3,
+       .cols = 300,
+       .out = CLQ_U8,
+       .per = CLQ_PER_TOKEN,
+       .zero = true,
+       .sum = true},
+      {.centered = true,
+       .rows = 3,
+       .cols = 300,
+       .out = CLQ_I8,
+       .per = CLQ_PER_GROUP,
+       .group = 32,
+       .sum = true},
+      {.centered = true,
+       .rows = 3,
        .cols = 300,
        .out = CLQ_I8,
        .per = CLQ_PER_GROUP,
        .group = 64,
        .zero = true,
        .sum = true},
-      {.rows = 3, .cols = 300, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 128, .sum = true},
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
+       .cols = 300,
+       .out = CLQ_I8,
+       .per = CLQ_PER_GROUP,
+       .group = 128,
+       .sum = true},
+      {.centered = true,
+       .rows = 3,
        .cols = 300,
        .out = CLQ_U8,
        .per = CLQ_PER_GROUP,
        .group = 24,
        .zero = true,
        .sum = true},
-      {.rows = 3, .cols = 2300, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 1000, .sum = true},
-      {.rows = 3, .cols = 2300, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 64, .sum = true},
-      {.rows = 3, .cols = 300, .out = CLQ_I8, .per = CLQ_PER_TENSOR, .sum = true},
-      {.rows = 3, .cols = 300, .out = CLQ_U8, .per = CLQ_PER_TENSOR, .zero = true, .sum = true},
-      {.rows = 3,
+      {.centered = true,
+       .rows = 3,
+       .cols = 2300,
+       .out = CLQ_I8,
+       .per = CLQ_PER_GROUP,
+       .group = 1000,
+       .sum = true},
+      {.centered = true,
+       .rows = 3,
+       .cols = 2300,
+       .out = CLQ_I8,
+       .per = CLQ_PER_GROUP,
+       .group = 64,
+       .sum = true},
+      {.centered = true, .rows = 3, .cols = 300, .out = CLQ_I8, .per = CLQ_PER_TENSOR, .sum = true},
+      {.centered = true,
+       .rows = 3,
+       .cols = 300,
+       .out = CLQ_U8,
+       .per = CLQ_PER_TENSOR,
+       .zero = true,
+       .sum = true},
+      {.centered = true,
+       .rows = 3,
        .cols = 2300,
        .out = CLQ_I8,
        .per = CLQ_PER_CHANNEL,
@@ -131,18 +166,36 @@ Test(layernorm, codes_of_every_kind) {
        .sum = true,
        .pad = 7,
        .lead = 3},
-      {.rows = 5, .cols = 47, .out = CLQ_U8, .per = CLQ_PER_CHANNEL, .zero = true, .sum = true},
+      {.centered = true,
+       .rows = 5,
+       .cols = 47,
+       .out = CLQ_U8,
+       .per = CLQ_PER_CHANNEL,
+       .zero = true,
+       .sum = true},
   };
   RUN(cases);
 }
 
 Test(layernorm, alpha_scale_and_eps) {
   static const norm_case cases[] = {
-      {.rows = 3, .cols = 300, .residual = CLQ_F32, .alpha = 2.5f, .mean = true, .rstd = true},
-      {.rows = 3, .cols = 300, .x_scale = 0.0078125f, .mean = true, .rstd = true},
-      {.rows = 3, .cols = 300, .residual = CLQ_F16, .x_scale = 0.3f, .mean = true, .rstd = true},
-      {.rows = 3, .cols = 300, .eps = -1.0f},
-      {.rows = 3, .cols = 300, .eps = 1.0f, .offset = 1e4f},
+      {.centered = true,
+       .rows = 3,
+       .cols = 300,
+       .residual = CLQ_F32,
+       .alpha = 2.5f,
+       .mean = true,
+       .rstd = true},
+      {.centered = true, .rows = 3, .cols = 300, .x_scale = 0.0078125f, .mean = true, .rstd = true},
+      {.centered = true,
+       .rows = 3,
+       .cols = 300,
+       .residual = CLQ_F16,
+       .x_scale = 0.3f,
+       .mean = true,
+       .rstd = true},
+      {.centered = true, .rows = 3, .cols = 300, .eps = -1.0f},
+      {.centered = true, .rows = 3, .cols = 300, .eps = 1.0f, .offset = 1e4f},
   };
   RUN(cases);
 }
@@ -170,7 +223,8 @@ Test(layernorm, wide_rows) {
 
 Test(layernorm, tiny_shapes_in_every_form) {
   static const norm_case cases[] = {
-      {.rows = 2,
+      {.centered = true,
+       .rows = 2,
        .cols = 33,
        .x = CLQ_F16,
        .residual = CLQ_F16,
@@ -178,8 +232,15 @@ Test(layernorm, tiny_shapes_in_every_form) {
        .out = CLQ_F16,
        .pad = 3,
        .lead = 5},
-      {.rows = 2, .cols = 70, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .zero = true, .sum = true},
-      {.rows = 1,
+      {.centered = true,
+       .rows = 2,
+       .cols = 70,
+       .out = CLQ_I8,
+       .per = CLQ_PER_TOKEN,
+       .zero = true,
+       .sum = true},
+      {.centered = true,
+       .rows = 1,
        .cols = 130,
        .residual = CLQ_F32,
        .out = CLQ_I8,

@@ -10,7 +10,7 @@
 
 TestSuite(norm_peers, .fini = opencl_none_live);
 
-enum { MOST_ELEMENTS = 48000 };
+enum { MOST_ELEMENTS = 48000, MOST_WIDTHS = 26 };
 
 static int64_t fewer(int64_t rows, int64_t cols) {
   const int64_t most = MOST_ELEMENTS / cols < 1 ? 1 : MOST_ELEMENTS / cols;
@@ -21,16 +21,15 @@ static int64_t fewer(int64_t rows, int64_t cols) {
  * of the device. */
 static void sweep(int forms, const norm_case *type, const int64_t *rows, size_t row_counts,
                   const int64_t *cols, size_t col_counts) {
-  for (test_forms f = {0}; test_forms_next(&f);) {
-    for (size_t i = 0; forms > 0 && i < col_counts; ++i) {
-      norm_case c = *type;
-      c.cols = cols[i];
-      c.rows = fewer(rows[i % row_counts], c.cols);
-      c.pad = i % 2 == 0 ? type->pad : 0;
-      norm_case_check(&f.device, &c);
-    }
-    --forms;
+  norm_case cases[MOST_WIDTHS];
+  cr_assert_leq(col_counts, (size_t)MOST_WIDTHS);
+  for (size_t i = 0; i < col_counts; ++i) {
+    cases[i] = *type;
+    cases[i].cols = cols[i];
+    cases[i].rows = fewer(rows[i % row_counts], cols[i]);
+    cases[i].pad = i % 2 == 0 ? type->pad : 0;
   }
+  norm_case_run(forms, cases, col_counts);
 }
 enum { OWN_FORM = 1, TWO_FORMS = 2 };
 #define SWEEP(forms, type, rows, cols)                                      \
@@ -118,27 +117,30 @@ Test(norm_peers, tensorrt_llm_smooth_quant) {
 }
 
 /* Rows that start 1 .. 15 elements into the buffer, at distances that align nothing. */
-Test(norm_peers, every_offset_at_odd_widths) {
+static void run_offsets(int forms, const norm_case *type) {
   static const int64_t cols[] = {769, 1025, 5137};
-  const norm_case layer = {
-      .centered = true, .gamma = CLQ_F32, .beta = CLQ_F32, .mean = true, .rstd = true};
-  const norm_case codes = {
-      .centered = true, .residual = CLQ_F32, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true};
-  const norm_case half = {.x = CLQ_F16, .gamma = CLQ_F16, .cast = CLQ_CAST_LLAMA, .out = CLQ_F16};
-  const norm_case *const types[] = {&layer, &codes, &half};
-  size_t some = sizeof types / sizeof types[0];
-  for (test_forms f = {0}; test_forms_next(&f); some = some > 1 ? 1 : 0) {
-    for (int64_t lead = 1; lead <= 15; ++lead) {
-      for (size_t t = 0; t < some; ++t) {
-        norm_case c = *types[t];
-        c.rows = 2;
-        c.cols = cols[(size_t)lead % 3];
-        c.pad = 1 + lead % 7;
-        c.lead = lead;
-        norm_case_check(&f.device, &c);
-      }
-    }
+  enum { OFFSETS = 15 };
+  norm_case cases[OFFSETS];
+  for (int i = 0; i < OFFSETS; ++i) {
+    cases[i] = *type;
+    cases[i].lead = 1 + i;
+    cases[i].rows = 2;
+    cases[i].cols = cols[cases[i].lead % 3];
+    cases[i].pad = 1 + cases[i].lead % 7;
   }
+  norm_case_run(forms, cases, OFFSETS);
+}
+
+Test(norm_peers, every_offset_at_odd_widths) {
+  run_offsets(TWO_FORMS,
+              &(norm_case){
+                  .centered = true, .gamma = CLQ_F32, .beta = CLQ_F32, .mean = true, .rstd = true});
+  run_offsets(
+      OWN_FORM,
+      &(norm_case){
+          .centered = true, .residual = CLQ_F32, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true});
+  run_offsets(OWN_FORM,
+              &(norm_case){.x = CLQ_F16, .gamma = CLQ_F16, .cast = CLQ_CAST_LLAMA, .out = CLQ_F16});
 }
 
 /* ---------------------------------------------------------------- past 2^31 elements */

@@ -11,43 +11,22 @@ static const int64_t widths[] = {1,  2,   15,  16,  17,  31,  32,   33,   63,   
                                  65, 100, 128, 129, 576, 769, 1000, 1024, 1025, 2051};
 enum { WIDTHS = sizeof widths / sizeof widths[0] };
 
-static void sweep(norm_case c, const char *form) {
-  for (test_forms f = {0}; test_forms_next(&f);) {
-    for (int w = 0; w < WIDTHS; ++w) {
-      c.rows = 1 + w % 5;
-      c.cols = widths[w];
-      c.pad = w % 2 == 0 ? 0 : 3;
-      c.lead = w % 16;
-      norm_case_check(&f.device, &c);
-    }
-    norm_case_saw(&f, "rmsnorm", form);
-  }
-}
-
-/* As the device is and as if it were no CPU; other ways to exchange values are in the sweeps. */
-static void run(const norm_case *cases, size_t count) {
-  test_forms f = {0};
-  for (int form = 0; form < 2 && test_forms_next(&f); ++form) {
-    for (size_t i = 0; i < count; ++i) {
-      norm_case_check(&f.device, &cases[i]);
-    }
-  }
-  test_forms_end(&f);
-}
-#define RUN(cases) run((cases), sizeof(cases) / sizeof((cases)[0]))
+/* Other ways to exchange values are in the sweeps. */
+enum { TWO_FORMS = 2 };
+#define RUN(cases) norm_case_run(TWO_FORMS, (cases), sizeof(cases) / sizeof((cases)[0]))
 
 Test(rmsnorm, f32_is_the_reference_bit_for_bit) {
-  sweep((norm_case){.gamma = CLQ_F32, .rstd = true}, "_warp");
+  norm_case_sweep((norm_case){.gamma = CLQ_F32, .rstd = true}, widths, WIDTHS);
 }
 
 Test(rmsnorm, residual_and_q8_per_group_are_the_reference_bit_for_bit) {
-  sweep((norm_case){.residual = CLQ_F32,
-                    .gamma = CLQ_F32,
-                    .out = CLQ_I8,
-                    .per = CLQ_PER_GROUP,
-                    .group = 32,
-                    .sum = true},
-        "_group");
+  norm_case_sweep((norm_case){.residual = CLQ_F32,
+                              .gamma = CLQ_F32,
+                              .out = CLQ_I8,
+                              .per = CLQ_PER_GROUP,
+                              .group = 32,
+                              .sum = true},
+                  widths, WIDTHS);
 }
 
 Test(rmsnorm, casts_types_and_codes) {

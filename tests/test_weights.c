@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "device.h"
+#include "opencl.h"
 #include "quant/formats.h"
 #include "quant/weights.h"
 #include "ref/math.h"
 #include "weights.h"
+
+TestSuite(weights, .fini = opencl_none_live);
 
 typedef struct shape {
   clq_format format;

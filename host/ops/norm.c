@@ -7,7 +7,7 @@
 #include "runtime/checked.h"
 
 enum {
-  /* of lib/norm.h and lib/norm_group.h */
+  /* of lib/norm.h and lib/norm_quads.h */
   CHUNK = 128,
   BLOCK = 1024,
   LANES = 32,

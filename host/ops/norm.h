@@ -24,7 +24,7 @@ clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n);
 const char *clqi_norm_fits_warp(const clq_context *context, const void *norm);
 const char *clqi_norm_fits_group(const clq_context *context, const void *norm);
 
-/* The forms of lib/norm_rows.h and lib/norm_group.h, for the table of an operator. */
+/* The forms of lib/norm_rows.h, norm_warp.h and norm_stream.h, for the table of an operator. */
 #define CLQI_NORM_VARIANTS(op)                                                                    \
   {.name = #op "_rows", .kernel = CLQI_KERNEL_##op##_rows, .needs = CLQI_BIT(CPU)},               \
       {.name = #op "_warp", .kernel = CLQI_KERNEL_##op##_warp, .fits = clqi_norm_fits_warp},      \

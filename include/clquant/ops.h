@@ -53,17 +53,20 @@ typedef enum clq_op {
  *  pass over memory:
  *      s = alpha * residual + x + bias      (rounded to residual's dtype, written back)
  *      t = x_scale * s
- *      layernorm:  y = (t - mean(t)) * rstd * gamma + beta,  rstd = 1 / sqrt(var(t) + x_scale^2
- * eps) rmsnorm:    y = t * rstd * gamma,                     rstd = 1 / sqrt(mean(t^2) + x_scale^2
- * eps) `x` [rows, cols] is f32, f16 or bf16; i8 or u8 with `quant` per tensor, token or channel
- * (scale, zero), times 2^exponent[c] if `exponent` (i8 [cols]) is given: the power-of-two factors
- * of FQ-ViT; or i32, the accumulators of a GEMM, times the scale in `quant` (per tensor or token,
- * absent: 1) and times column_scale[c] (f32 [cols]) if given. `residual` [rows, cols], in and out;
- * `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on its own account, or absent. `mean`,
- * `rstd` f32 [rows], optional outputs: those of s. `out` may be `x` if of its dtype and strides; it
- * is f32, f16 or bf16; i8 per token or per group of any size: scales, and sums if wanted, are
- * outputs; symmetric, or, if quant.zero is given, asymmetric with zero points as outputs; u8
- * asymmetric; i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs.
+ *      layernorm:  y = (t - mean(t)) * rstd * gamma + beta,
+ *                  rstd = 1 / sqrt(var(t) + x_scale^2 eps)
+ *      rmsnorm:    y = t * rstd * gamma,
+ *                  rstd = 1 / sqrt(mean(t^2) + x_scale^2 eps)
+ *  `x` [rows, cols] is f32, f16 or bf16; i8 or u8 with `quant` per tensor, token or channel (scale,
+ *  zero), times 2^exponent[c] if `exponent` (i8 [cols]) is given: the power-of-two factors of
+ *  FQ-ViT; or i32, the accumulators of a GEMM, times the scale in `quant` (per tensor or token,
+ *  absent: 1) and times column_scale[c] (f32 [cols]) if given. `residual` [rows, cols], in and out;
+ *  `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on its own account, or absent. `mean`,
+ *  `rstd` f32 [rows], optional outputs: those of s. `out` is f32, f16 or bf16; i8 per token or per
+ *  group of any size: scales, and sums if wanted, are outputs; symmetric, or, if quant.zero is
+ *  given, asymmetric with zero points as outputs; u8 asymmetric; i8 or u8 per tensor or per
+ *  channel: scales, and zero points if given, are inputs. A float `out` may be a float `x`, element
+ *  upon element: the same buffer object, offset, dtype and strides; codes may not.
  *  Codes are those of clq_quantize on y, bit for bit (with CLQ_CAST_LLAMA on y as rounded).
  *
  *  The mean and the variance come from Welford's method on t less a pivot, the mean of the row's
@@ -284,7 +287,8 @@ typedef enum clq_norm_kind {
  *  `out` i8 or u8, not quantized, per tensor or per token: the scale plane receives out_scale, the
  *  zero plane out_zero, as they are; sums, per token only, the sum of the row's codes, so that
  *  clq_gemm and clq_dequantize read on. i8 codes without zero points, quant.per given, stay within
- *  -127..127. `out` may be `x` if of its dtype. shift is from 16 to 46; eps is not negative and
+ *  -127..127. Without quant.per `out` may be `x`, element upon element: the same buffer object,
+ *  offset, dtype and strides. shift is from 16 to 46; eps is not negative and
  *  cols * eps * 2^-eps_shift at most 2^58. */
 typedef struct clq_integer_norm_args {
   clq_tensor x;

@@ -65,8 +65,6 @@ static inline clq_out_row clq_out_row_of(__global clq_out *out, __global float *
   return o;
 }
 
-#define CLQ_PLANE(name, at) (name##_base == 0 ? 0 : name##_base + name##_start + (at))
-
 #if CLQ_CODES == CLQ_STATIC
 #define CLQ_OUT_ROW(o, row, begin, cols)                                                   \
   const clq_out_row o = clq_out_row_of(                                                    \

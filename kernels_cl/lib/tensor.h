@@ -8,5 +8,7 @@
 
 #define CLQ_TENSOR(type, name) __global type *name##_base, const long name##_start
 #define CLQ_AT(type, name) __global type *name = name##_base + name##_start
+// The same of one that may be absent: NULL then.
+#define CLQ_PLANE(name, at) (name##_base == 0 ? 0 : name##_base + name##_start + (at))
 
 #endif

@@ -1,10 +1,12 @@
 /* Mean and variance of a row in one pass: Welford's update and Chan's merge,
  * both relative to a pivot.
  *
- * Every value enters as d = x - pivot, with one pivot for the whole row (its
- * first element); mean' below is the mean of d. That one subtraction keeps the
- * variance's relative error near 1.4e-7 up to mean/std = 1e7, where the plain
- * form has lost every digit. Outputs are (d - mean') * rstd.
+ * Every value enters as d = x - pivot, with one pivot for the whole row, which
+ * the caller chooses (lib/norm.h: the mean of the first 128 elements; the first
+ * alone is a worse one where it is an outlier); mean' below is the mean of d.
+ * That one subtraction keeps the variance's relative error in the 1e-7s up to
+ * mean/std = 1e7, where the plain form has lost every digit. Outputs are
+ * (d - mean') * rstd.
  *   Welford 1962; Chan, Golub, LeVeque 1983. */
 #ifndef CLQ_LIB_WELFORD_H
 #define CLQ_LIB_WELFORD_H

@@ -458,3 +458,28 @@ void norm_case_saw(const test_forms *forms, const char *op, const char *form) {
                              : "_stream");
   cr_assert(test_dispatch_saw(op, expected), "%s did not run as %s", op, expected);
 }
+
+void norm_case_run(int forms, const norm_case *cases, size_t count) {
+  test_forms f = {0};
+  for (int form = 0; form < forms && test_forms_next(&f); ++form) {
+    for (size_t i = 0; i < count; ++i) {
+      norm_case_check(&f.device, &cases[i]);
+    }
+  }
+  test_forms_end(&f);
+}
+
+void norm_case_sweep(norm_case c, const int64_t *cols, size_t count) {
+  const char *op = c.centered ? "layernorm" : "rmsnorm";
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (size_t i = 0; i < count; ++i) {
+      c.rows = 1 + (int64_t)(i % 5);
+      c.cols = cols[i];
+      c.pad = i % 2 == 0 ? 0 : 3;
+      c.lead = (int64_t)(i % 16);
+      norm_case_check(&f.device, &c);
+    }
+    norm_case_saw(&f, op, "_warp");
+    norm_case_saw(&f, op, "_group");
+  }
+}
