@@ -25,11 +25,18 @@ const char *clqi_norm_fits_warp(const clq_context *context, const void *norm);
 const char *clqi_norm_fits_group(const clq_context *context, const void *norm);
 
 /* The forms of lib/norm_rows.h, norm_warp.h and norm_stream.h, for the table of an operator. */
-#define CLQI_NORM_VARIANTS(op)                                                                    \
-  {.name = #op "_rows", .kernel = CLQI_KERNEL_##op##_rows, .needs = CLQI_BIT(CPU)},               \
-      {.name = #op "_warp", .kernel = CLQI_KERNEL_##op##_warp, .fits = clqi_norm_fits_warp},      \
-      {.name = #op "_group", .kernel = CLQI_KERNEL_##op##_group, .fits = clqi_norm_fits_group}, { \
-    .name = #op "_stream", .kernel = CLQI_KERNEL_##op##_stream                                    \
+#define CLQI_NORM_VARIANTS(op)                                                            \
+  {.name = #op "_rows", .kernel = CLQI_KERNEL_##op##_rows, .needs = CLQI_BIT(CPU)},       \
+      {.name = #op "_warp",                                                               \
+       .kernel = CLQI_KERNEL_##op##_warp,                                                 \
+       .options = "-DCLQ_FORM=1",                                                         \
+       .fits = clqi_norm_fits_warp},                                                      \
+      {.name = #op "_group",                                                              \
+       .kernel = CLQI_KERNEL_##op##_group,                                                \
+       .options = "-DCLQ_FORM=2",                                                         \
+       .fits = clqi_norm_fits_group},                                                     \
+  {                                                                                       \
+    .name = #op "_stream", .kernel = CLQI_KERNEL_##op##_stream, .options = "-DCLQ_FORM=3" \
   }
 
 #endif

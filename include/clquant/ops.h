@@ -326,6 +326,30 @@ CLQ_API CLQ_NODISCARD clq_status clq_integer_norm_prepare(const clq_integer_norm
                                                           int32_t *multiplier, int32_t *bias,
                                                           clq_integer_norm_args *args);
 
+/** Rows of activations that are to be the input of a norm as 8-bit codes. */
+typedef struct clq_factors_desc {
+  const float *x; /**< [rows, cols] in host memory, dense */
+  int64_t rows;
+  int64_t cols;
+  clq_dtype codes; /**< CLQ_I8 or CLQ_U8 */
+  int32_t most;    /**< the largest exponent, up to 7; 0: 3, as in the paper */
+} clq_factors_desc;
+
+/** Chooses FQ-ViT's power-of-two factors (arXiv 2111.13824), with which channels of uneven ranges
+ *  share a scale and a zero point, from rows that are typical:
+ *      x = scale * ((code - zero) << exponent[c]),
+ *      code = rint(x / (scale << exponent[c])) + zero, saturated.
+ *  scale << most is what a scale per tensor would be: (max(x, 0) - min(x, 0)) / 255; zero is the
+ *  one that belongs to it. exponent[c], from 0 to most, is the one with the least sum of squared
+ *  errors over the channel, the smaller of equals. @p exponent [cols] is that of clq_integer_norm
+ *  and, as i8, of clq_layernorm and clq_rmsnorm; @p zero NULL: symmetric, max |x| / 127 and codes
+ *  from -127 on, for CLQ_I8 only. Nothing but zeros: scale 1.
+ *  CLQ_INVALID_ARGUMENT for what is not finite and what breaks the above; nothing is written then.
+ */
+CLQ_API CLQ_NODISCARD clq_status clq_power_of_two_factors(const clq_factors_desc *desc,
+                                                          uint8_t *exponent, float *scale,
+                                                          int32_t *zero);
+
 #ifdef __cplusplus
 }
 #endif

@@ -17,6 +17,8 @@
  *   CLQ_X           f32, f16, bf16; or i8, u8 or i32 times scales
  *   CLQ_RESIDUAL, CLQ_BIAS, CLQ_GAMMA, CLQ_BETA
  *   CLQ_OUT, CLQ_CODES   lib/emit.h
+ *   CLQ_FORM        the one form that is wanted, for compilers take seconds over each: 1 warp,
+ *                   2 group, 3 stream; 0: all that the device may have
  *   CLQ_CAST        0: all in f32; 1: gamma + 1 for gamma (Gemma);
  *                   2: rounded to CLQ_ROUND before gamma and after (LLaMA) */
 #ifndef CLQ_LIB_NORM_H
@@ -44,6 +46,9 @@
 #endif
 #ifndef CLQ_BETA
 #define CLQ_BETA 0
+#endif
+#ifndef CLQ_FORM
+#define CLQ_FORM 0
 #endif
 #ifndef CLQ_CAST
 #define CLQ_CAST 0

@@ -126,6 +126,7 @@ static inline void clq_norm_emit(const clq_out_row *o, const float4 *y, int quad
 #endif
 }
 
+#if CLQ_FORM != 2
 __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
   const uint lane = (uint)get_local_id(0) & (CLQ_LANES - 1);
   const long wanted = (long)get_global_id(0) / CLQ_LANES;
@@ -168,7 +169,9 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
   CLQ_OUT_ROW(o, row, 0L, cols);
   clq_norm_emit(&o, s, CLQ_QUADS, begin, end, CLQ_LANES, false, 0);
 }
+#endif
 
+#if CLQ_FORM != 1
 __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
   CLQ_EMIT_SCRATCH(scratch);
   __local float means[CLQ_SEGMENTS], m2s[CLQ_SEGMENTS];
@@ -222,6 +225,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
   CLQ_OUT_ROW(o, row, 0L, cols);
   clq_norm_emit(&o, s, CLQ_STEPS, begin, cols, 32, true, scratch);
 }
+#endif
 
 #endif
 #endif

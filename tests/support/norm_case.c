@@ -272,7 +272,7 @@ static void set_int(matrix *m, int64_t i, int32_t v) { memcpy(m->stored + 4 * i,
 static void expect_group(const norm_case *c, outputs *o, const float *y, int64_t row, int64_t begin,
                          int64_t n, int64_t plane) {
   const int32_t lo = c->out == CLQ_U8 ? 0 : -128;
-  int32_t *codes = malloc((size_t)n * sizeof *codes);
+  int32_t *codes = malloc(((size_t)n + 1) * sizeof *codes);
   int32_t sum = 0;
   if (is_static(c)) {
     for (int64_t i = 0; i < n; ++i) {
@@ -289,7 +289,7 @@ static void expect_group(const norm_case *c, outputs *o, const float *y, int64_t
     set(&o->scale, plane, scale);
     set_int(&o->zero, plane, zero);
   } else {
-    int8_t *small = malloc((size_t)n);
+    int8_t *small = malloc((size_t)n + 1);
     float scale;
     sum = clqi_ref_quantize_group(y, n, small, &scale);
     for (int64_t i = 0; i < n; ++i) {
