@@ -51,6 +51,8 @@ typedef struct bench_session {
   int64_t repetitions;
   bool cold;
   const bench_peer *peer; /* measured beside ours; NULL: none */
+  bool sweeps;            /* there are several cases: one that is not offered is left out */
+  size_t left_out;
   /* Larger than the last cache, with the kernel that walks it. */
   cl_mem flush_buffer;
   cl_program flush_program;
@@ -128,6 +130,8 @@ struct bench_case {
 
   clq_plan *plan; /* of all the calls */
   int code;       /* CLI_DONE, or what the first failure was */
+  bool measuring; /* what fails from here on is no refusal of the case */
+  bool left_out;
   bench_record record;
   double bound; /* largest max_error that is right */
   double peer_ns, peer_min_ns;
@@ -170,7 +174,8 @@ const bench_op *bench_at(size_t i);
 /* Notes how much memory there is for a case. */
 void bench_memory_begin(bench_case *c);
 
-/* Measures one combination of words and emits its record. Returns an exit code. */
+/* Measures one combination of words and emits its record. Returns an exit code: CLI_DONE also for
+ * one that a sweep leaves out. */
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values);
 
 /* For peers that are calls of the library themselves: plans the steps, whose variants peer_variant
@@ -244,6 +249,8 @@ typedef enum bench_format { BENCH_MD, BENCH_CSV, BENCH_JSON } bench_format;
 
 bench_report *bench_report_new(bench_format format);
 void bench_report_begin(bench_session *session);
+/* "gemm/m:8/n:4096/k:4096/weights:w4g32/acts:q8/cold" */
+void bench_run_name(const bench_case *c, char name[BENCH_NAME_BYTES]);
 void bench_report_record(const bench_case *c);
 /* Prints what is left to print and releases it; with a failure, a JSON object is not printed.
  * Returns an exit code. */

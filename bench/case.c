@@ -41,7 +41,15 @@ void bench_fail(bench_case *c, const char *format, ...) {
   va_start(arguments, format);
   (void)vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  c->code = cli_fail("%s", text);
+  c->code = CLI_FAILED;
+  if (c->session->sweeps && !c->measuring) {
+    char name[BENCH_NAME_BYTES];
+    bench_run_name(c, name);
+    (void)fprintf(stderr, "clq: %s is left out: %s\n", name, text);
+    c->left_out = true;
+  } else {
+    (void)cli_fail("%s", text);
+  }
 }
 
 /* Graphs and plans name the node that failed, of which there is one here. */
@@ -54,6 +62,9 @@ static const char *without_node(const char *text) {
 
 bool bench_ok(bench_case *c, clq_status status) {
   if (status != CLQ_OK) {
+    /* What the case asks for can be refused; a device that fails will fail the next one, too. */
+    c->measuring = c->measuring || !(status == CLQ_UNSUPPORTED || status == CLQ_INVALID_ARGUMENT ||
+                                     status == CLQ_OUT_OF_DEVICE_MEMORY);
     bench_fail(c, "%s", without_node(clq_last_error()));
   }
   return c->code == CLI_DONE;

@@ -320,6 +320,13 @@ static void refuse_too_large(bench_case *c) {
   c->device_bytes = 0;
 }
 
+/* The exit code that counts for the sweep. */
+static int end_case(bench_case *c) {
+  release(c);
+  c->session->left_out += c->left_out ? 1 : 0;
+  return c->left_out ? CLI_DONE : c->code;
+}
+
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values) {
   bench_case c = {.session = session, .op = op, .calls = 1};
   memcpy(c.values, values, sizeof c.values);
@@ -327,8 +334,7 @@ int bench_run(bench_session *session, const bench_op *op, const bench_value *val
   bench_memory_begin(&c);
   if (op->run != NULL) {
     op->run(&c);
-    release(&c);
-    return c.code;
+    return end_case(&c);
   }
   refuse_too_large(&c);
   c.state = bench_host(&c, 1, op->state_bytes);
@@ -341,6 +347,7 @@ int bench_run(bench_session *session, const bench_op *op, const bench_value *val
   if (!bench_over(&c) && session->peer != NULL) {
     session->peer->prepare(&c);
   }
+  c.measuring = c.code == CLI_DONE;
   if (!bench_over(&c)) {
     measure(&c);
     check(&c);
@@ -351,11 +358,21 @@ int bench_run(bench_session *session, const bench_op *op, const bench_value *val
       emit_peer(&c);
     }
   }
-  release(&c);
-  return c.code;
+  return end_case(&c);
 }
 
-void bench_emit(bench_case *c) { bench_report_record(c); }
+void bench_emit(bench_case *c) {
+  const bench_record *r = &c->record;
+  char name[BENCH_NAME_BYTES];
+  bench_report_record(c);
+  if (r->device_ns > r->real_ns) {
+    bench_run_name(c, name);
+    (void)fprintf(stderr,
+                  "clq: note: %s: the device's time is above the wall's, which is of other calls, "
+                  "back to back and without the tracing; take more --reps\n",
+                  name);
+  }
+}
 
 /* --- the operators --- */
 

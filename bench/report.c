@@ -49,8 +49,7 @@ static void add_text(fields *f, const char *key, const char *value, bool brief) 
   add(f, key, brief)->text = value;
 }
 
-/* "gemm/m:8/n:4096/k:4096/weights:w4g32/acts:q8/cold" */
-static void run_name(const bench_case *c, char name[NAME_BYTES]) {
+void bench_run_name(const bench_case *c, char name[NAME_BYTES]) {
   int at = snprintf(name, NAME_BYTES, "%s", c->op->name);
   for (int i = 0; i < c->op->word_count && at < NAME_BYTES; ++i) {
     const bench_word *word = &c->op->words[i];
@@ -102,7 +101,7 @@ static void add_words(fields *f, const bench_case *c) {
 static void collect(fields *f, const bench_case *c, char run[NAME_BYTES],
                     char name[NAME_BYTES + 8]) {
   const bench_record *r = &c->record;
-  run_name(c, run);
+  bench_run_name(c, run);
   (void)snprintf(name, NAME_BYTES + 8, "%s_median", run);
   if (c->session->peer != NULL) {
     add_text(f, "peer", r->peer, true);
@@ -194,6 +193,10 @@ static field readable(const field *item) {
       {"bytes_per_second", "GB/s", 1e-9},
       {"ops_per_second", "GOP/s", 1e-9},
       {"limit_copy_bytes_per_second", "copy GB/s", 1e-9},
+      {"graph_time", "graph us", 1e-3},
+      {"plan_time", "plan us", 1e-3},
+      {"driver_time", "driver us", 1e-3},
+      {"overhead_per_node", "overhead us/node", 1e-3},
   };
   field shown = *item;
   for (size_t i = 0; i < sizeof units / sizeof units[0]; ++i) {

@@ -115,7 +115,8 @@ def plan_table(result):
     for r in result["benchmarks"]:
         text += row([r["nodes"], f"{r['graph_time'] / 1e6:.3g}", f"{r['plan_time'] / 1e6:.3g}",
                      f"{r['real_time'] / 1e3 / r['nodes']:.3g}",
-                     f"{r['overhead_per_node'] / 1e3:.3g}",
+                     "within noise" if r["overhead_per_node"] is None
+                     else f"{r['overhead_per_node'] / 1e3:.3g}",
                      f"{r['arena_bytes'] / r['lower_bound_bytes']:.3g}"])
     return text
 

@@ -256,6 +256,80 @@ Test(bench, sweeps_in_the_order_given) {
   cJSON_Delete(json);
 }
 
+static int count_of(const char *text, const char *part) {
+  int count = 0;
+  for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part)) {
+    ++count;
+  }
+  return count;
+}
+
+/* What is not offered is left out of a sweep with the reason; a single case, or a sweep of such
+ * cases alone, fails. */
+Test(bench, a_sweep_goes_on) {
+  command_result r = bench("gemm", "--n", "16", "--k", "64", "--weights", "w3,w4g32,bf16", "--acts",
+                           "f16,q8", "--reps", "1", "-o", "json");
+  cr_assert_eq(count_of(r.err, " is left out: "), 5, "%s", r.err);
+  cr_assert_not_null(strstr(r.err,
+                            "clq: gemm/m:1/n:16/k:64/weights:w3/acts:q8/out:f32 is left out: gemm: "
+                            "weights of 'w3' are not offered\n"),
+                     "%s", r.err);
+  cJSON *json = expect_json(r);
+  cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
+  check_record(cJSON_GetArrayItem(item(json, "benchmarks"), 0), "gemm", "warm");
+  cJSON_Delete(json);
+  expect_refusal(bench("gemm", "--n", "16", "--k", "64", "--weights", "w3,bf16", "-o", "json"), 1,
+                 "clq: none of the 2 combinations is offered\n");
+  json = expect_json(bench("plan", "--nodes", "1000001,9", "--reps", "1", "-o", "json"));
+  cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
+  cJSON_Delete(json);
+}
+
+/* Every type that the help names for the operator is taken. */
+Test(bench, the_help_says_what_is_taken) {
+  static const struct {
+    const char *help, *op, *word, *types, *other, *value;
+    int count;
+  } cases[] = {
+      {"norms, silu_mul: f32, f16, bf16, q8, q8g32", "silu_mul", "--out", "f32,f16,bf16,q8,q8g32",
+       "--dtype", "f32", 5},
+      {"silu_mul: f32, f16, bf16", "rmsnorm", "--out", "f32,f16,bf16,q8,q8g32", "--dtype", "bf16",
+       5},
+      {"quantize: q8, q8g32", "quantize", "--out", "q8,q8g32", "--dtype", "f32", 2},
+      {"dequantize: q8, q8g32", "dequantize", "--acts", "q8,q8g32", "--dtype", "f32", 2},
+      {"add: f32, f16;", "add", "--dtype", "f32,f16", "--rows", "2", 2},
+      {"silu_mul, embedding: f32", "embedding", "--dtype", "f32", "--n", "9", 1},
+  };
+  command_result help = bench("--help");
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    cr_expect_not_null(strstr(help.out, cases[i].help), "'%s': %s", cases[i].help, help.out);
+    cJSON *json =
+        expect_json(bench(cases[i].op, "--rows", "2", "--cols", "64", cases[i].word, cases[i].types,
+                          cases[i].other, cases[i].value, "--reps", "1", "-o", "json"));
+    cr_expect_eq(cJSON_GetArraySize(item(json, "benchmarks")), cases[i].count, "%s", cases[i].op);
+    cJSON_Delete(json);
+  }
+  cr_expect_not_null(strstr(help.out, "a multiple of 16 up to 256"));
+  command_free(&help);
+}
+
+/* Small shapes, where it comes to that. */
+Test(bench, a_device_time_above_the_wall_is_noted) {
+  command_result r =
+      bench("quantize", "--rows", "1,2,3,4,5,6", "--cols", "64", "--reps", "2", "-o", "json");
+  char *notes = strdup(r.err);
+  cJSON *json = expect_json(r);
+  for (int i = 0; i < 6; ++i) {
+    const cJSON *record = cJSON_GetArrayItem(item(json, "benchmarks"), i);
+    char note[256];
+    (void)snprintf(note, sizeof note, "note: %s: the device's time", text(record, "run_name"));
+    cr_expect_eq(number(record, "device_time") > number(record, "real_time"),
+                 strstr(notes, note) != NULL, "%s", note);
+  }
+  free(notes);
+  cJSON_Delete(json);
+}
+
 Test(bench, plan_and_limits) {
   cJSON *json = expect_json(bench("plan", "--nodes", "7,20", "--reps", "2", "-o", "json"));
   const cJSON *list = item(json, "benchmarks");
@@ -265,10 +339,20 @@ Test(bench, plan_and_limits) {
     cr_assert_eq(number(r, "nodes"), i == 0 ? 7.0 : 20.0);
     cr_assert_gt(number(r, "plan_time"), 0.0);
     cr_assert_gt(number(r, "driver_time"), 0.0);
-    cr_assert(cJSON_IsNumber(item(r, "overhead_per_node")));
+    cr_assert(cJSON_IsNull(item(r, "overhead_per_node")), "two turns cannot tell");
     cr_assert(cJSON_IsTrue(item(r, "checked")));
   }
   cJSON_Delete(json);
+  json = expect_json(bench("plan", "--nodes", "50", "--reps", "5", "-o", "json"));
+  const cJSON *overhead =
+      item(cJSON_GetArrayItem(item(json, "benchmarks"), 0), "overhead_per_node");
+  cr_assert(cJSON_IsNull(overhead) || overhead->valuedouble > 0.0);
+  cJSON_Delete(json);
+  command_result table = bench("plan", "--nodes", "7", "--reps", "1");
+  cr_assert_not_null(strstr(table.out, "| graph us | plan us | driver us | overhead us/node |"),
+                     "%s", table.out);
+  cr_assert_null(strstr(table.out, "_time"), "%s", table.out);
+  command_free(&table);
   json = expect_json(bench("limits", "-o", "json"));
   check_context(json);
   cr_assert_geq(cJSON_GetArraySize(item(json, "benchmarks")), 4);

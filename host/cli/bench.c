@@ -22,13 +22,22 @@ static const shape_word shape_words[] = {
     {"m", BENCH_NUMBER, "gemm: rows of the activations"},
     {"n", BENCH_NUMBER, "gemm: rows of the weights; embedding: size of the vocabulary"},
     {"k", BENCH_NUMBER, "gemm: what is summed over"},
-    {"weights", BENCH_WORD, "f32 f16 w8 w4 (g32, g64, ...: groups; z: zero points) q4_0 q4_1 q8_0"},
-    {"acts", BENCH_WORD, "f32; q8: int8 with a scale per token; q8g32: per group of 32"},
+    {"weights", BENCH_WORD,
+     "gemm, embedding: f32, f16, q4_0, q4_1, q8_0; w8, w4, w8g32, w4g64, ...\nwith a scale per row "
+     "or "
+     "group; w4z, w4g32z, ... with zero points"},
+    {"acts", BENCH_WORD,
+     "gemm: f32; q8: int8 with a scale per token; q8g32, ...: per group\ndequantize: q8, q8g32, "
+     "..."},
     {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding"},
     {"cols", BENCH_NUMBER, "elements of a row"},
-    {"dtype", BENCH_WORD, "of the input: f32, f16; softmax: f32, q8; integer_norm: i8, u8, i32"},
+    {"dtype", BENCH_WORD,
+     "of the floats: f32, f16, bf16; add: f32, f16; silu_mul, embedding: f32\nof the input of "
+     "softmax: f32, q8; of integer_norm: i8, u8, i32"},
     {"out", BENCH_WORD,
-     "of the output: f32, f16, q8, q8g32; softmax: f32, u8; integer_norm: i8, u8"},
+     "norms, silu_mul: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
+     "q8; "
+     "softmax: f32, or u8 of q8; integer_norm: i8, u8"},
     {"norm", BENCH_WORD, "integer_norm: layer, rms"},
     {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
     {"residual", BENCH_FLAG, "norms: add a residual first and write the sum back"},
@@ -36,7 +45,8 @@ static const shape_word shape_words[] = {
     {"batch", BENCH_NUMBER, "attention: sequences, each with its own cache"},
     {"heads", BENCH_NUMBER, "attention, rope: query heads"},
     {"kv-heads", BENCH_NUMBER, "attention, rope: heads of the KV cache"},
-    {"head-dim", BENCH_NUMBER, "attention, rope: elements of a head"},
+    {"head-dim", BENCH_NUMBER,
+     "attention: elements of a head, a multiple of 16 up to 256; rope: even"},
     {"queries", BENCH_NUMBER, "attention: rows at the end of the sequence"},
     {"keys", BENCH_NUMBER, "attention: length of the sequence"},
     {"kv", BENCH_WORD, "attention, rope: type of the KV cache, f32, f16"},
@@ -172,6 +182,7 @@ static int sweep(bench_session *session, const bench_op *op, const bench_options
   for (int i = 0; i < op->word_count; ++i) {
     total *= choices(o, &op->words[i]);
   }
+  session->sweeps = total > 1;
   int code = CLI_DONE;
   for (size_t at = 0; at < total && code == CLI_DONE && !cli_interrupted(); ++at) {
     bench_value values[BENCH_MAX_WORDS] = {0};
@@ -183,7 +194,9 @@ static int sweep(bench_session *session, const bench_op *op, const bench_options
     }
     code = bench_run(session, op, values);
   }
-  return code;
+  return code == CLI_DONE && session->left_out == total
+             ? cli_fail("none of the %zu combinations is offered", total)
+             : code;
 }
 
 static int run(const bench_op *op, const bench_options *o) {
@@ -265,7 +278,9 @@ int cli_bench(int argc, char **argv) {
       "gemm rope\n"
       "attention softmax silu_mul embedding add integer_norm; plan (planning and scheduling); "
       "limits\n"
-      "(what the machine itself can do). Medians; times in ns in JSON and CSV. SIGINT ends it with "
+      "(what the machine itself can do). A combination that is not offered is left out of a sweep, "
+      "with the\n"
+      "reason on stderr. Medians; times in ns in JSON and CSV. SIGINT ends it with "
       "what was\n"
       "produced.",
       CLI_OPTIONS(options)};
