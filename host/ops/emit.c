@@ -63,7 +63,8 @@ const char *clqi_stream_option(const clq_context *context, const clqi_variant *v
                                const clq_tensor *out) {
   const double bytes =
       (double)out->shape[0] * (double)out->shape[1] * (double)clq_dtype_bytes(out->dtype);
-  const bool large = (variant->needs & CLQI_BIT(CPU)) != 0 && bytes > (double)context->cache_bytes;
+  const bool large =
+      (variant->needs & CLQI_BIT(CPU)) != 0 && bytes > (double)context->cache_bytes / 4;
   return large ? " -DCLQ_STREAM=1" : "";
 }
 

@@ -15,8 +15,8 @@ clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows
 /* "-DCLQ_OUT=n -DCLQ_CODES=n" as lib/emit.h reads it. */
 const char *clqi_emit_option(const clq_tensor *out);
 
-/* " -DCLQ_STREAM=1" where the variant is for CPUs and `out` is more than the device's caches hold,
- * else "". */
+/* " -DCLQ_STREAM=1" where the variant is for CPUs and `out` is more than a quarter of the device's
+ * last cache: written past it then, what was read stays. Else "". */
 const char *clqi_stream_option(const clq_context *context, const clqi_variant *variant,
                                const clq_tensor *out);
 

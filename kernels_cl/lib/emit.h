@@ -78,12 +78,24 @@ static inline clq_out_row clq_out_row_of(__global clq_out *out, __global float *
       CLQ_PLANE(zero, o##_plane), CLQ_PLANE(sum, o##_plane), group, scale_step)
 #endif
 
+/* STEP(VALUE, o, i, end) for every 16 elements from begin to end; it has no code for partial steps
+ * but where it takes the last one. */
+#define CLQ_ROW_WALK(STEP, VALUE, o, begin, end)                                           \
+  {                                                                                        \
+    const long clq_whole = (begin) + (((end) - (begin)) & -16L);                           \
+    for (long clq_i = (begin); clq_i < clq_whole; clq_i += 16) {                           \
+      STEP(VALUE, o, clq_i, clq_i + 16)                                                    \
+    }                                                                                      \
+    if (clq_whole < (end)) {                                                               \
+      STEP(VALUE, o, clq_whole, end)                                                       \
+    }                                                                                      \
+  }
+
 #if !CLQ_OUT_IS_CODES
 
-#define CLQ_EMIT_ROW(VALUE, cols, o)                                                       \
-  for (long clq_i = 0; clq_i < (cols); clq_i += 16) {                                      \
-    CLQ_ROW_STREAM(CLQ_OUT)(VALUE(clq_i, cols), (o).out, clq_i, (cols));                    \
-  }
+#define CLQ_STEP_STORE(VALUE, o, i, end)                                                   \
+  CLQ_ROW_STREAM(CLQ_OUT)(VALUE(i, end), (o).out, i, end);
+#define CLQ_EMIT_ROW(VALUE, cols, o) CLQ_ROW_WALK(CLQ_STEP_STORE, VALUE, o, 0L, (long)(cols))
 
 #else
 
@@ -159,45 +171,52 @@ static inline void clq_emit_planes(const clq_out_row *o, long g, clq_coder c, in
 
 #if CLQ_CODES == CLQ_STATIC
 
+#define CLQ_STEP_CODES(VALUE, o, i, end)                                                   \
+  {                                                                                        \
+    const int16 clq_q = clq_static_code16(VALUE(i, end), &(o), clq_c, i, end);             \
+    clq_total += clq_inside16(clq_q, i, end);                                              \
+    CLQ_ROW_STREAM(CLQ_OUT)(clq_q, (o).out, i, end);                                       \
+  }
 #define CLQ_EMIT_ROW(VALUE, cols, o)                                                       \
   {                                                                                        \
     const clq_coder clq_c = clq_static_coder(&(o));                                        \
     int16 clq_total = (int16)0;                                                            \
-    for (long clq_i = 0; clq_i < (cols); clq_i += 16) {                                    \
-      const int16 clq_q = clq_static_code16(VALUE(clq_i, cols), &(o), clq_c, clq_i, (cols)); \
-      clq_total += clq_inside16(clq_q, clq_i, (cols));                                     \
-      CLQ_ROW_STREAM(CLQ_OUT)(clq_q, (o).out, clq_i, (cols));                               \
-    }                                                                                      \
+    CLQ_ROW_WALK(CLQ_STEP_CODES, VALUE, o, 0L, (long)(cols))                               \
     clq_emit_planes(&(o), 0, clq_c, clq_fold_add16i(clq_total));                           \
   }
 
 #else
 
+#define CLQ_STEP_EXTREMES(VALUE, o, i, end)                                                \
+  {                                                                                        \
+    const float16 clq_v = VALUE(i, end);                                                   \
+    clq_low = clq_least16(clq_low, clq_v);                                                 \
+    clq_high = clq_most16(clq_high, clq_v);                                                \
+  }
+#define CLQ_STEP_CODES(VALUE, o, i, end)                                                   \
+  {                                                                                        \
+    const int16 clq_q = clq_code16(VALUE(i, end), clq_c);                                  \
+    clq_total += clq_inside16(clq_q, i, end);                                              \
+    CLQ_ROW_STREAM(CLQ_OUT)(clq_q, (o).out, i, end);                                       \
+  }
 /* A symmetric group of 32 keeps its values in registers. */
 #define CLQ_EMIT_ROW(VALUE, cols, o)                                                       \
   for (long clq_b = 0, clq_g = 0; clq_b < (cols); clq_b += (o).group, ++clq_g) {           \
     const long clq_e = min(clq_b + (o).group, (long)(cols));                               \
-    if (CLQ_CODES == CLQ_SYMMETRIC && (o).group == 32) {                                   \
+    if (CLQ_CODES == CLQ_SYMMETRIC && (o).group == 32 && clq_e == clq_b + 32) {            \
       clq_coder clq_c;                                                                     \
       char16 clq_q0, clq_q1;                                                               \
-      const int clq_sum = clq_quant_group32(VALUE(clq_b, clq_e), VALUE(clq_b + 16, clq_e), \
+      const long clq_m = clq_b + 16;                                                       \
+      const int clq_sum = clq_quant_group32(VALUE(clq_b, clq_m), VALUE(clq_m, clq_m + 16), \
                                             &clq_q0, &clq_q1, &clq_c.scale);               \
-      CLQ_ROW_STREAM(CLQ_OUT)(convert_int16(clq_q0), (o).out, clq_b, clq_e);                \
-      CLQ_ROW_STREAM(CLQ_OUT)(convert_int16(clq_q1), (o).out, clq_b + 16, clq_e);           \
+      CLQ_ROW_STREAM(CLQ_OUT)(convert_int16(clq_q0), (o).out, clq_b, clq_m);               \
+      CLQ_ROW_STREAM(CLQ_OUT)(convert_int16(clq_q1), (o).out, clq_m, clq_m + 16);          \
       clq_emit_planes(&(o), clq_g, clq_c, clq_sum);                                        \
     } else {                                                                               \
       int16 clq_low = (int16)0, clq_high = (int16)0, clq_total = (int16)0;                 \
-      for (long clq_i = clq_b; clq_i < clq_e; clq_i += 16) {                               \
-        const float16 clq_v = VALUE(clq_i, clq_e);                                         \
-        clq_low = clq_least16(clq_low, clq_v);                                             \
-        clq_high = clq_most16(clq_high, clq_v);                                            \
-      }                                                                                    \
+      CLQ_ROW_WALK(CLQ_STEP_EXTREMES, VALUE, o, clq_b, clq_e)                              \
       const clq_coder clq_c = clq_coder_of(clq_fold_min16i(clq_low), clq_fold_max16i(clq_high)); \
-      for (long clq_i = clq_b; clq_i < clq_e; clq_i += 16) {                               \
-        const int16 clq_q = clq_code16(VALUE(clq_i, clq_e), clq_c);                        \
-        clq_total += clq_inside16(clq_q, clq_i, clq_e);                                    \
-        CLQ_ROW_STREAM(CLQ_OUT)(clq_q, (o).out, clq_i, clq_e);                              \
-      }                                                                                    \
+      CLQ_ROW_WALK(CLQ_STEP_CODES, VALUE, o, clq_b, clq_e)                                 \
       clq_emit_planes(&(o), clq_g, clq_c, clq_fold_add16i(clq_total));                     \
     }                                                                                      \
   }

@@ -5,6 +5,8 @@
 #ifndef CLQ_LIB_FOLD_H
 #define CLQ_LIB_FOLD_H
 
+#include "lib/traits.h"
+
 #pragma OPENCL FP_CONTRACT OFF
 
 static inline float clq_fold_add4(float4 v) {
@@ -47,14 +49,29 @@ static inline int clq_fold_min16i(int16 v) {
   return min(c.x, c.y);
 }
 
+/* The first and the second of each two neighbours, and of each two neighbouring quads, of two
+ * vectors: orders that a shuffle within 128 bits gives. Taken in turn as below they keep
+ * neighbours together. */
+#define CLQ_FIRSTS(a, b) \
+  ((float16)((a).s02, (b).s02, (a).s46, (b).s46, (a).s8a, (b).s8a, (a).sce, (b).sce))
+#define CLQ_SECONDS(a, b) \
+  ((float16)((a).s13, (b).s13, (a).s57, (b).s57, (a).s9b, (b).s9b, (a).sdf, (b).sdf))
+#define CLQ_FIRST_QUADS(a, b) ((float16)((a).s0123, (a).s89ab, (b).s0123, (b).s89ab))
+#define CLQ_SECOND_QUADS(a, b) ((float16)((a).s4567, (a).scdef, (b).s4567, (b).scdef))
+
+/* Lane 4 k + j: the sum of quad k of vj, of v0 to v3. */
+CLQ_INLINE float16 clq_fold_quads(float16 v0, float16 v1, float16 v2, float16 v3) {
+  const float16 a = CLQ_FIRSTS(v0, v1) + CLQ_SECONDS(v0, v1);
+  const float16 b = CLQ_FIRSTS(v2, v3) + CLQ_SECONDS(v2, v3);
+  return CLQ_FIRSTS(a, b) + CLQ_SECONDS(a, b);
+}
+
 /* 128 lanes, lane 16 j + k in v[j]. */
-static inline float clq_fold_add128(const float16 *v) {
-  const float16 a = (float16)(v[0].even + v[0].odd, v[1].even + v[1].odd);
-  const float16 b = (float16)(v[2].even + v[2].odd, v[3].even + v[3].odd);
-  const float16 c = (float16)(v[4].even + v[4].odd, v[5].even + v[5].odd);
-  const float16 d = (float16)(v[6].even + v[6].odd, v[7].even + v[7].odd);
-  return clq_fold_add32((float16)(a.even + a.odd, b.even + b.odd),
-                        (float16)(c.even + c.odd, d.even + d.odd));
+CLQ_INLINE float clq_fold_add128(const float16 *v) {
+  const float16 a = clq_fold_quads(v[0], v[1], v[2], v[3]);
+  const float16 b = clq_fold_quads(v[4], v[5], v[6], v[7]);
+  const float16 c = CLQ_FIRST_QUADS(a, b) + CLQ_SECOND_QUADS(a, b);
+  return clq_fold_add8((float8)(c.s0123, c.s89ab) + (float8)(c.s4567, c.scdef));
 }
 
 /* Largest lane; a NaN is passed over while there is a number. */

@@ -69,6 +69,19 @@ static inline ushort16 clq_f16_from_f32_16(float16 x) {
 #endif
 }
 
+/* What these bits stand for. */
+static inline float16 clq_f32_from_f16_16(ushort16 h) {
+#if CLQ_HALF_X86 == 2
+  float16 r;
+  __asm__("vcvtph2ps %1, %0" : "=v"(r) : "v"(h));
+  return r;
+#else
+  ushort bits[16];
+  vstore16(h, 0, bits);
+  return vload_half16(0, (const half *)bits);
+#endif
+}
+
 /* p[16 i .. 16 i + 15] = x. */
 static inline void clq_store_half16(float16 x, size_t i, __global half *p) {
   vstore16(clq_f16_from_f32_16(x), i, (__global ushort *)p);
@@ -85,16 +98,7 @@ static inline float4 clq_round_f16_4(float4 x) {
   return vload_half4(0, (const half *)h);
 }
 static inline float16 clq_round_f16_16(float16 x) {
-#if CLQ_HALF_X86 == 2
-  ushort16 h = clq_f16_from_f32_16(x);
-  float16 r;
-  __asm__("vcvtph2ps %1, %0" : "=v"(r) : "v"(h));
-  return r;
-#else
-  ushort h[16];
-  vstore16(clq_f16_from_f32_16(x), 0, h);
-  return vload_half16(0, (const half *)h);
-#endif
+  return clq_f32_from_f16_16(clq_f16_from_f32_16(x));
 }
 
 /* F: float type, U: uint type, H: ushort type of one width, S: suffix (none, _4, _8, _16).

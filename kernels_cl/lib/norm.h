@@ -6,9 +6,9 @@
  *
  * Statistics. 128 lanes (element i in lane i mod 128) run over blocks of 1024
  * elements, 8 to a lane; the lanes of a block fold neighbours first, and blocks
- * merge in ascending order, their sum compensated. LayerNorm: Welford on t - pivot, with the mean of the
- * row's first 128 elements as the pivot, merged by Chan's formula; what is left
- * of the row after whole 128s comes last, in two passes. RMSNorm: sums of squares.
+ * merge in ascending order, their sum compensated. LayerNorm: Welford on
+ * t - pivot, with the mean of the row's first 128 elements as the pivot, merged by
+ * Chan's formula; what is left of the row after whole 128s comes last, in two passes. RMSNorm: sums of squares.
  * Every form below does just this, so all give the same bits.
  *
  * The file that includes this sets
@@ -149,63 +149,77 @@ typedef struct {
   r.alpha = alpha;                                                                         \
   r.factor = factor
 
-/* Elements i and on of x, as floats; zeros behind the row's end, as all below. */
-static inline clq_v clq_norm_x(const clq_norm_row *r, long i) {
+/* Elements i and on of x, as floats; zeros at end and beyond, as all below. Where a caller says
+ * end as i + CLQ_WIDTH, no code for partial steps is left. */
+CLQ_INLINE clq_v clq_norm_x(const clq_norm_row *r, long i, long end) {
 #if CLQ_X_IS_INTEGER
-  clq_vi q = CLQ_LOAD(CLQ_X)(r->x, i, r->cols);
+  clq_vi q = CLQ_LOAD(CLQ_X)(r->x, i, end);
   if (r->zero != 0) {
-    q -= r->zero_column != 0 ? CLQ_LOAD(CLQ_I32)(r->zero, i, r->cols) : (clq_vi)r->zero[0];
-    q &= clq_v_mask(i, r->cols);
+    q -= r->zero_column != 0 ? CLQ_LOAD(CLQ_I32)(r->zero, i, end) : (clq_vi)r->zero[0];
+    q &= clq_v_mask(i, end);
   }
   if (r->exponent != 0) {
-    q <<= CLQ_LOAD(CLQ_I8)(r->exponent, i, r->cols);
+    q <<= CLQ_LOAD(CLQ_I8)(r->exponent, i, end);
   }
   const clq_v v = clq_v_from_int(q) * r->scale;
-  return r->column == 0 ? v : v * CLQ_LOAD(CLQ_F32)(r->column, i, r->cols);
+  return r->column == 0 ? v : v * CLQ_LOAD(CLQ_F32)(r->column, i, end);
 #else
-  return CLQ_LOAD(CLQ_X)(r->x, i, r->cols);
+  return CLQ_LOAD(CLQ_X)(r->x, i, end);
 #endif
 }
 
 /* s before it is rounded to the residual's type. */
-static inline clq_v clq_norm_sum(const clq_norm_row *r, long i) {
-  clq_v s = clq_norm_x(r, i);
+CLQ_INLINE clq_v clq_norm_exact(const clq_norm_row *r, long i,
+                                                                  long end) {
+  clq_v s = clq_norm_x(r, i, end);
 #if CLQ_BIAS
-  s += CLQ_LOAD(CLQ_BIAS)(r->bias, i, r->cols);
+  s += CLQ_LOAD(CLQ_BIAS)(r->bias, i, end);
 #endif
 #if CLQ_RESIDUAL
-  s = fma((clq_v)r->alpha, CLQ_LOAD(CLQ_RESIDUAL)(r->residual, i, r->cols), s);
-  s = CLQ_ROUNDED(CLQ_RESIDUAL, s);
+  s = fma((clq_v)r->alpha, CLQ_LOAD(CLQ_RESIDUAL)(r->residual, i, end), s);
 #endif
   return s;
 }
 
-static inline clq_v clq_norm_scaled(const clq_norm_row *r, clq_v s) {
+CLQ_INLINE clq_v clq_norm_sum(const clq_norm_row *r, long i, long end) {
+#if CLQ_RESIDUAL
+  return CLQ_ROUNDED(CLQ_RESIDUAL, clq_norm_exact(r, i, end));
+#else
+  return clq_norm_exact(r, i, end);
+#endif
+}
+
+CLQ_INLINE clq_v clq_norm_scaled(const clq_norm_row *r, clq_v s) {
 #if CLQ_SCALED
   s *= r->factor;
 #endif
   return s;
 }
 
-static inline void clq_norm_keep_sum(const clq_norm_row *r, clq_v s, long i) {
+CLQ_INLINE void clq_norm_keep_sum(const clq_norm_row *r, clq_v s, long i, long end) {
 #if CLQ_RESIDUAL
-  CLQ_STORE(CLQ_RESIDUAL)(s, r->residual, i, r->cols);
+  CLQ_STORE(CLQ_RESIDUAL)(s, r->residual, i, end);
 #endif
 }
 
 /* t, the first time: s goes to the residual. */
-static inline clq_v clq_norm_first(const clq_norm_row *r, long i) {
-  const clq_v s = clq_norm_sum(r, i);
-  clq_norm_keep_sum(r, s, i);
+CLQ_INLINE clq_v clq_norm_first(const clq_norm_row *r, long i, long end) {
+#if CLQ_ON_CPU && CLQ_RESIDUAL
+  const clq_v exact = clq_norm_exact(r, i, end);
+  return clq_norm_scaled(r, CLQ_ROW_KEEP(CLQ_RESIDUAL)(exact, r->residual, i, end));
+#else
+  const clq_v s = clq_norm_sum(r, i, end);
+  clq_norm_keep_sum(r, s, i, end);
   return clq_norm_scaled(r, s);
+#endif
 }
 
 /* t again, once s is in the residual. */
-static inline clq_v clq_norm_again(const clq_norm_row *r, long i) {
+CLQ_INLINE clq_v clq_norm_again(const clq_norm_row *r, long i, long end) {
 #if CLQ_RESIDUAL
-  return clq_norm_scaled(r, CLQ_LOAD(CLQ_RESIDUAL)(r->residual, i, r->cols));
+  return clq_norm_scaled(r, CLQ_LOAD(CLQ_RESIDUAL)(r->residual, i, end));
 #else
-  return clq_norm_scaled(r, clq_norm_sum(r, i));
+  return clq_norm_scaled(r, clq_norm_sum(r, i, end));
 #endif
 }
 
@@ -216,8 +230,9 @@ typedef struct {
   float rstd;
 } clq_norm_stats;
 
-/* y of t at i; behind the row's end it is what nobody stores. */
-static inline clq_v clq_norm_y(const clq_norm_row *r, clq_norm_stats n, clq_v t, long i) {
+/* y of t at i; at end and beyond it is what nobody stores. */
+CLQ_INLINE clq_v clq_norm_y(const clq_norm_row *r, clq_norm_stats n, clq_v t, long i,
+                               long end) {
 #if CLQ_CENTERED
   clq_v y = ((t - n.pivot) - n.mean) * n.rstd;
 #else
@@ -227,13 +242,13 @@ static inline clq_v clq_norm_y(const clq_norm_row *r, clq_norm_stats n, clq_v t,
   y = CLQ_ROUNDED(CLQ_ROUND, y);
 #endif
 #if CLQ_GAMMA && CLQ_CAST == 1
-  y *= CLQ_LOAD(CLQ_GAMMA)(r->gamma, i, r->cols) + 1.0f;
+  y *= CLQ_LOAD(CLQ_GAMMA)(r->gamma, i, end) + 1.0f;
 #elif CLQ_GAMMA && CLQ_BETA
-  y = fma(y, CLQ_LOAD(CLQ_GAMMA)(r->gamma, i, r->cols), CLQ_LOAD(CLQ_BETA)(r->beta, i, r->cols));
+  y = fma(y, CLQ_LOAD(CLQ_GAMMA)(r->gamma, i, end), CLQ_LOAD(CLQ_BETA)(r->beta, i, end));
 #elif CLQ_GAMMA
-  y *= CLQ_LOAD(CLQ_GAMMA)(r->gamma, i, r->cols);
+  y *= CLQ_LOAD(CLQ_GAMMA)(r->gamma, i, end);
 #elif CLQ_BETA
-  y += CLQ_LOAD(CLQ_BETA)(r->beta, i, r->cols);
+  y += CLQ_LOAD(CLQ_BETA)(r->beta, i, end);
 #endif
 #if CLQ_CAST == 2 && CLQ_GAMMA
   y = CLQ_ROUNDED(CLQ_ROUND, y);
@@ -242,9 +257,9 @@ static inline clq_v clq_norm_y(const clq_norm_row *r, clq_norm_stats n, clq_v t,
 }
 
 /* y where elements behind `end` are zeros, as lib/emit.h wants them. */
-static inline clq_v clq_norm_y_inside(const clq_norm_row *r, clq_norm_stats n, clq_v t, long i,
+CLQ_INLINE clq_v clq_norm_y_inside(const clq_norm_row *r, clq_norm_stats n, clq_v t, long i,
                                       long end) {
-  const clq_v y = clq_norm_y(r, n, t, i);
+  const clq_v y = clq_norm_y(r, n, t, i, end);
 #if CLQ_OUT_IS_CODES
 #if CLQ_ON_CPU
   return i + CLQ_WIDTH <= end ? y : as_float16(as_int16(y) & clq_mask16(i, end));
@@ -268,7 +283,7 @@ typedef struct {
   float low; /* what w.m2 lost to rounding */
 } clq_norm_total;
 
-static inline clq_norm_total clq_norm_nothing(void) {
+CLQ_INLINE clq_norm_total clq_norm_nothing(void) {
   clq_norm_total total;
   total.w = clq_welford_empty();
   total.low = 0.0f;
@@ -276,7 +291,7 @@ static inline clq_norm_total clq_norm_nothing(void) {
 }
 
 /* m2 with x added: a sum of many blocks keeps what each addition rounds off (Knuth's two-sum). */
-static inline void clq_norm_add_m2(clq_norm_total *total, float x) {
+CLQ_INLINE void clq_norm_add_m2(clq_norm_total *total, float x) {
   const float a = total->w.m2;
   const float s = a + x;
   const float b = s - a;
@@ -285,9 +300,11 @@ static inline void clq_norm_add_m2(clq_norm_total *total, float x) {
 }
 
 /* A block after those before it, LayerNorm's by Chan's formula; one of nothing changes nothing. */
-static inline clq_norm_total clq_norm_join(clq_norm_total total, clq_welford block) {
+CLQ_INLINE clq_norm_total clq_norm_join(clq_norm_total total, clq_welford block) {
 #if CLQ_CENTERED
-  if (block.n > 0.0f) {
+  if (!(total.w.n > 0.0f)) {
+    total.w = block;
+  } else if (block.n > 0.0f) {
     const float n = total.w.n + block.n;
     const float share = clq_div(block.n, n);
     const float delta = block.mean - total.w.mean;
@@ -303,7 +320,7 @@ static inline clq_norm_total clq_norm_join(clq_norm_total total, clq_welford blo
 }
 
 /* Of a row of n elements. eps is that of t: the caller's times factor^2. */
-static inline clq_norm_stats clq_norm_finish(clq_norm_total total, float pivot, long n, float eps) {
+CLQ_INLINE clq_norm_stats clq_norm_finish(clq_norm_total total, float pivot, long n, float eps) {
   clq_norm_stats s;
   s.pivot = pivot;
   const float m2 = total.w.m2 + (total.low == total.low ? total.low : 0.0f); /* NaN: of an Inf */

@@ -5,40 +5,56 @@
 
 #include "lib/norm.h"
 
-enum { CLQ_PARTS = CLQ_CHUNK / CLQ_WIDTH };
+enum { CLQ_PARTS = CLQ_CHUNK / CLQ_WIDTH, CLQ_ROWS_AT_ONCE = 4 };
 
 #if CLQ_CENTERED
 
-/* Neighbouring lanes of two vectors merged into one; each lane holds n values. */
-static inline void clq_merge_lanes(float n, const float16 *mean, const float16 *m2,
-                                   float16 *merged_mean, float16 *merged_m2) {
-  const float16 a = (float16)(mean[0].even, mean[1].even);
-  const float16 b = (float16)(mean[0].odd, mean[1].odd);
-  const float16 both = (float16)(m2[0].even + m2[0].odd, m2[1].even + m2[1].odd);
-  const float16 delta = b - a;
-  *merged_mean = 0.5f * (a + b);
-  *merged_m2 = fma(delta * delta, (float16)(0.5f * n), both);
+/* States that hold n values each, merged in pairs. */
+typedef struct {
+  float16 mean;
+  float16 m2;
+} clq_states;
+
+CLQ_INLINE clq_states clq_merge_pairs(float n, float16 mean_a, float16 mean_b, float16 m2_a,
+                                         float16 m2_b) {
+  const float16 delta = mean_b - mean_a;
+  clq_states s;
+  s.mean = 0.5f * (mean_a + mean_b);
+  s.m2 = fma(delta * delta, (float16)(0.5f * n), m2_a + m2_b);
+  return s;
+}
+
+CLQ_INLINE clq_states clq_merge_neighbours(float n, clq_states a, clq_states b) {
+  return clq_merge_pairs(n, CLQ_FIRSTS(a.mean, b.mean), CLQ_SECONDS(a.mean, b.mean),
+                         CLQ_FIRSTS(a.m2, b.m2), CLQ_SECONDS(a.m2, b.m2));
+}
+
+/* Lane 4 k + j: quad k of vector j, of four. */
+CLQ_INLINE clq_states clq_merge_quads(float n, const clq_states *s) {
+  return clq_merge_neighbours(2.0f * n, clq_merge_neighbours(n, s[0], s[1]),
+                              clq_merge_neighbours(n, s[2], s[3]));
 }
 
 /* All 128 lanes, which hold n values each. */
-static inline clq_welford clq_merge_chunk(float n, const float16 *mean, const float16 *m2) {
-  float16 mean4[4], m4[4], mean2[2], m22[2];
-  clq_welford16 w;
-  for (int j = 0; j < 4; ++j) {
-    clq_merge_lanes(n, mean + 2 * j, m2 + 2 * j, &mean4[j], &m4[j]);
-  }
-  for (int j = 0; j < 2; ++j) {
-    clq_merge_lanes(2.0f * n, mean4 + 2 * j, m4 + 2 * j, &mean2[j], &m22[j]);
-  }
-  clq_merge_lanes(4.0f * n, mean2, m22, &w.mean, &w.m2);
-  w.n = 8.0f * n;
-  return clq_welford16_fold(w);
+CLQ_INLINE clq_welford clq_merge_chunk(float n, const clq_states *s) {
+  const clq_states a = clq_merge_quads(n, s);
+  const clq_states b = clq_merge_quads(n, s + 4);
+  const clq_states c = clq_merge_pairs(
+      4.0f * n, CLQ_FIRST_QUADS(a.mean, b.mean), CLQ_SECOND_QUADS(a.mean, b.mean),
+      CLQ_FIRST_QUADS(a.m2, b.m2), CLQ_SECOND_QUADS(a.m2, b.m2));
+  const float8 mean_a = (float8)(c.mean.s0123, c.mean.s89ab);
+  const float8 mean_b = (float8)(c.mean.s4567, c.mean.scdef);
+  const float8 delta = mean_b - mean_a;
+  const float8 both = (float8)(c.m2.s0123, c.m2.s89ab) + (float8)(c.m2.s4567, c.m2.scdef);
+  return clq_welford8_fold(16.0f * n, 0.5f * (mean_a + mean_b),
+                           fma(delta * delta, (float8)(0.5f * 8.0f * n), both));
 }
 
-static inline float clq_norm_pivot(const clq_norm_row *r) {
+CLQ_INLINE float clq_norm_pivot(const clq_norm_row *r) {
   float16 t[CLQ_PARTS];
+#pragma unroll
   for (int j = 0; j < CLQ_PARTS; ++j) {
-    t[j] = clq_norm_scaled(r, clq_norm_sum(r, CLQ_WIDTH * j));
+    t[j] = clq_norm_scaled(r, clq_norm_sum(r, CLQ_WIDTH * j, r->cols));
   }
   return clq_div(clq_fold_add128(t) + 0.0f, (float)min((long)CLQ_CHUNK, r->cols));
 }
@@ -47,12 +63,14 @@ static inline float clq_norm_pivot(const clq_norm_row *r) {
 static inline clq_welford clq_norm_rest(const clq_norm_row *r, float pivot, long i) {
   const float n = (float)(r->cols - i);
   float16 d[CLQ_PARTS];
+#pragma unroll
   for (int j = 0; j < CLQ_PARTS; ++j) {
     const int16 inside = clq_mask16(i + CLQ_WIDTH * j, r->cols);
-    d[j] = clq_norm_first(r, i + CLQ_WIDTH * j) - pivot;
+    d[j] = clq_norm_first(r, i + CLQ_WIDTH * j, r->cols) - pivot;
     d[j] = as_float16(as_int16(d[j]) & inside);
   }
   const float mean = clq_div(clq_fold_add128(d) + 0.0f, n);
+#pragma unroll
   for (int j = 0; j < CLQ_PARTS; ++j) {
     const int16 inside = clq_mask16(i + CLQ_WIDTH * j, r->cols);
     d[j] = as_float16(as_int16(d[j] - mean) & inside);
@@ -61,27 +79,29 @@ static inline clq_welford clq_norm_rest(const clq_norm_row *r, float pivot, long
   return clq_welford_of(n, mean, clq_fold_add128(d));
 }
 
-static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
+CLQ_INLINE clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
   const float pivot = clq_norm_pivot(r);
   const long whole = r->cols & -(long)CLQ_CHUNK;
   clq_norm_total total = clq_norm_nothing();
   for (long b = 0; b < whole; b += CLQ_BLOCK) {
     const int steps = (int)min((long)CLQ_STEPS, (whole - b) / CLQ_CHUNK);
-    float16 mean[CLQ_PARTS], m2[CLQ_PARTS];
+    clq_states s[CLQ_PARTS];
+#pragma unroll
     for (int j = 0; j < CLQ_PARTS; ++j) {
-      mean[j] = m2[j] = (float16)0.0f;
+      s[j].mean = s[j].m2 = (float16)0.0f;
     }
     for (int k = 0; k < steps; ++k) {
       const float16 reciprocal = (float16)clq_norm_reciprocal[k];
 #pragma unroll
       for (int j = 0; j < CLQ_PARTS; ++j) {
-        const float16 d = clq_norm_first(r, b + CLQ_CHUNK * k + CLQ_WIDTH * j) - pivot;
-        const float16 delta = d - mean[j];
-        mean[j] = fma(delta, reciprocal, mean[j]);
-        m2[j] = fma(delta, d - mean[j], m2[j]);
+        const long i = b + CLQ_CHUNK * k + CLQ_WIDTH * j;
+        const float16 d = clq_norm_first(r, i, i + CLQ_WIDTH) - pivot;
+        const float16 delta = d - s[j].mean;
+        s[j].mean = fma(delta, reciprocal, s[j].mean);
+        s[j].m2 = fma(delta, d - s[j].mean, s[j].m2);
       }
     }
-    total = clq_norm_join(total, clq_merge_chunk((float)steps, mean, m2));
+    total = clq_norm_join(total, clq_merge_chunk((float)steps, s));
   }
   if (whole < r->cols) {
     total = clq_norm_join(total, clq_norm_rest(r, pivot, whole));
@@ -91,18 +111,28 @@ static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps
 
 #else
 
-static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
+CLQ_INLINE clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
   clq_norm_total total = clq_norm_nothing();
+  const long whole = r->cols & -(long)CLQ_CHUNK;
   for (long b = 0; b < r->cols; b += CLQ_BLOCK) {
-    const long end = min(b + CLQ_BLOCK, r->cols);
     float16 squares[CLQ_PARTS];
+#pragma unroll
     for (int j = 0; j < CLQ_PARTS; ++j) {
       squares[j] = (float16)0.0f;
     }
-    for (long i = b; i < end; i += CLQ_CHUNK) {
+    const long end = min(b + CLQ_BLOCK, whole);
+    for (long chunk = b; chunk < end; chunk += CLQ_CHUNK) {
 #pragma unroll
       for (int j = 0; j < CLQ_PARTS; ++j) {
-        const float16 t = clq_norm_first(r, i + CLQ_WIDTH * j);
+        const long i = chunk + CLQ_WIDTH * j;
+        const float16 t = clq_norm_first(r, i, i + CLQ_WIDTH);
+        squares[j] = fma(t, t, squares[j]);
+      }
+    }
+    if (whole < r->cols && whole < b + CLQ_BLOCK) {
+#pragma unroll
+      for (int j = 0; j < CLQ_PARTS; ++j) {
+        const float16 t = clq_norm_first(r, whole + CLQ_WIDTH * j, r->cols);
         squares[j] = fma(t, t, squares[j]);
       }
     }
@@ -113,14 +143,27 @@ static inline clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps
 
 #endif
 
+/* A work-item takes as many rows as the launch has work-items too few, at most CLQ_ROWS_AT_ONCE:
+ * while the processor finishes a row's statistics, a chain of divisions and a root, it walks the
+ * next row. */
 __kernel void CLQ_NORM_KERNEL(rows)(CLQ_NORM_ARGS) {
-  const long row = get_global_id(0);
-  CLQ_NORM_ROW(r, row, cols);
-  const clq_norm_stats n = clq_norm_row_stats(&r, eps);
-  CLQ_NORM_PUBLISH(row, n)
-  CLQ_OUT_ROW(o, row, 0L, cols);
-#define VALUE(i, end) clq_norm_y_inside(&r, n, clq_norm_again(&r, (i)), (i), (end))
-  CLQ_EMIT_ROW(VALUE, cols, o)
+  const long each = (rows + (long)get_global_size(0) - 1) / (long)get_global_size(0);
+  const long first = each * (long)get_global_id(0);
+  const long behind = min(first + each, rows);
+  clq_norm_stats stats[CLQ_ROWS_AT_ONCE];
+  for (long row = first; row < behind; ++row) {
+    CLQ_NORM_ROW(r, row, cols);
+    const clq_norm_stats n = clq_norm_row_stats(&r, eps);
+    CLQ_NORM_PUBLISH(row, n)
+    stats[row - first] = n;
+  }
+  for (long row = first; row < behind; ++row) {
+    CLQ_NORM_ROW(r, row, cols);
+    CLQ_OUT_ROW(o, row, 0L, cols);
+    const clq_norm_stats n = stats[row - first];
+#define VALUE(i, end) clq_norm_y_inside(&r, n, clq_norm_again(&r, i, end), i, end)
+    CLQ_EMIT_ROW(VALUE, cols, o)
+  }
 }
 
 #endif

@@ -29,12 +29,12 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
 
   float pivot = 0.0f;
 #if CLQ_CENTERED
-  pivot = clq_stream_sum(clq_norm_scaled(&r, clq_norm_sum(&r, 4 * lane)), sums[0]);
+  pivot = clq_stream_sum(clq_norm_scaled(&r, clq_norm_sum(&r, 4 * lane, r.cols)), sums[0]);
   pivot = clq_div(pivot + 0.0f, (float)min((long)CLQ_CHUNK, cols));
 #if CLQ_RESIDUAL
   barrier(CLK_GLOBAL_MEM_FENCE); /* all have read what is about to be written */
   if (segment == 0) {
-    clq_norm_keep_sum(&r, clq_norm_sum(&r, behind), behind);
+    clq_norm_keep_sum(&r, clq_norm_sum(&r, behind, r.cols), behind, r.cols);
   }
 #endif
 #endif
@@ -46,7 +46,7 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
     const int steps = (int)clamp(chunks - mine, 0L, (long)CLQ_STEPS);
     clq_norm_block block = clq_norm_block_empty();
     for (int k = 0; k < steps; ++k) {
-      const float4 t = clq_norm_first(&r, CLQ_CHUNK * (mine + k) + 4 * lane);
+      const float4 t = clq_norm_first(&r, CLQ_CHUNK * (mine + k) + 4 * lane, r.cols);
       block = clq_norm_block_add(block, t, pivot, k);
     }
     clq_welford folded = clq_norm_block_lane(block, steps);
@@ -69,7 +69,7 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
 #endif
 #if CLQ_CENTERED
   const float left = (float)(cols & (CLQ_CHUNK - 1));
-  const float4 d = clq_inside_quad(clq_norm_again(&r, behind) - pivot, behind, cols);
+  const float4 d = clq_inside_quad(clq_norm_again(&r, behind, r.cols) - pivot, behind, cols);
   const float mean = clq_div(clq_stream_sum(d, sums[1]) + 0.0f, fmax(left, 1.0f));
   const float4 e = clq_inside_quad(d - mean, behind, cols);
   total = clq_norm_join(total, clq_welford_of(left, mean, clq_stream_sum(e * e, sums[0])));
@@ -79,7 +79,7 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
     CLQ_NORM_PUBLISH(row, n)
   }
   CLQ_OUT_ROW(o, row, 0L, cols);
-#define VALUE(i, end) clq_norm_y_inside(&r, n, clq_norm_again(&r, (i)), (i), (end))
+#define VALUE(i, end) clq_norm_y_inside(&r, n, clq_norm_again(&r, (i), r.cols), (i), (end))
   CLQ_EMIT_ROW_GROUP(VALUE, cols, o, scratch)
 }
 

@@ -138,7 +138,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
   float4 s[CLQ_QUADS];
 #pragma unroll
   for (int k = 0; k < CLQ_QUADS; ++k) {
-    s[k] = clq_norm_sum(&r, begin + CLQ_CHUNK * k);
+    s[k] = clq_norm_sum(&r, begin + CLQ_CHUNK * k, r.cols);
   }
   const float pivot = clq_norm_pivot(clq_norm_scaled(&r, s[0]), cols, CLQ_LANES);
   const int chunks = (int)clq_norm_chunks(cols);
@@ -163,7 +163,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(warp)(CLQ_NORM_ARGS) {
 #pragma unroll
   for (int k = 0; k < CLQ_QUADS; ++k) {
     const long i = begin + CLQ_CHUNK * k;
-    clq_norm_keep_sum(&r, s[k], i);
+    clq_norm_keep_sum(&r, s[k], i, r.cols);
     s[k] = clq_norm_y_inside(&r, n, clq_norm_scaled(&r, s[k]), i, end);
   }
   CLQ_OUT_ROW(o, row, 0L, cols);
@@ -185,14 +185,14 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
   float4 s[CLQ_STEPS];
 #pragma unroll
   for (int k = 0; k < CLQ_STEPS; ++k) {
-    s[k] = clq_norm_sum(&r, begin + CLQ_CHUNK * k);
+    s[k] = clq_norm_sum(&r, begin + CLQ_CHUNK * k, r.cols);
   }
   /* All segments look at the first chunk and at the rest themselves. */
   const long behind = CLQ_CHUNK * chunks + 4 * lane;
   float4 head = (float4)0.0f, rest = (float4)0.0f;
   if (CLQ_CENTERED) {
-    head = clq_norm_scaled(&r, clq_norm_sum(&r, 4 * lane));
-    rest = clq_norm_scaled(&r, clq_norm_sum(&r, behind));
+    head = clq_norm_scaled(&r, clq_norm_sum(&r, 4 * lane, r.cols));
+    rest = clq_norm_scaled(&r, clq_norm_sum(&r, behind, r.cols));
   }
   const float pivot = clq_norm_pivot(head, cols, 32);
   const int steps = (int)clamp(chunks - CLQ_STEPS * (long)segment, 0L, (long)CLQ_STEPS);
@@ -219,7 +219,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
 #pragma unroll
   for (int k = 0; k < CLQ_STEPS; ++k) {
     const long i = begin + CLQ_CHUNK * k;
-    clq_norm_keep_sum(&r, s[k], i);
+    clq_norm_keep_sum(&r, s[k], i, r.cols);
     s[k] = clq_norm_y_inside(&r, n, clq_norm_scaled(&r, s[k]), i, cols);
   }
   CLQ_OUT_ROW(o, row, 0L, cols);

@@ -70,8 +70,10 @@ static inline float clq_quant_mult(int absmax_bits) {
   /* Code of x as an int, for callers that also sum the codes. */              \
   static inline I clq_quant_code_int##S(F x, float mult) {                     \
     F v = x * mult;                                                            \
-    F m = (F)mult;                                                             \
-    v = ((fabs(x) == (F)CLQ_INF) & (m == (F)0.0f)) ? x : v;                    \
+    if (mult > 0.0f) { /* an ordinary row: nothing to saturate */              \
+      return clq_round_int##S(v);                                              \
+    }                                                                          \
+    v = ((fabs(x) == (F)CLQ_INF) & ((F)mult == (F)0.0f)) ? x : v;               \
     return clq_round_sat##S(v, -127.0f, 127.0f);                               \
   }                                                                            \
                                                                                \

@@ -7,6 +7,8 @@
  *   clq_row_store_f32|f16|bf16(float16 x, p, i, end)
  *   clq_row_store_i8|u8(int16 codes, p, i, end)
  *
+ *   float16 clq_row_keep_f32|f16|bf16(x, p, i, end)  stores as well, and returns what was stored
+ *
  *   clq_row_stream_…                               the same for results that are not
  *                                                  read soon: with CLQ_STREAM=1 they go
  *                                                  past the caches, where the compiler
@@ -101,6 +103,17 @@ CLQ_DEFINE_ROW_LOAD(i32, int, int, int16, CLQ_LOAD16, CLQ_LOAD1)
       clq_row_rest_##NAME(x, p, i, end);                                             \
     }                                                                                \
   }
+/* BACK: V of TO16(V). */
+#define CLQ_DEFINE_ROW_KEEP(NAME, T, V, BITS, TO16, BACK, B)                         \
+  static inline V clq_row_keep_##NAME(V x, __global T *p, long i, long end) {        \
+    const BITS bits = TO16(x);                                                       \
+    if (i + 16 <= end) {                                                             \
+      clq_store_##B(bits, (__global CLQ_BITS_##B *)(p + i));                         \
+    } else {                                                                         \
+      clq_row_rest_##NAME(x, p, i, end);                                             \
+    }                                                                                \
+    return BACK(bits);                                                               \
+  }
 #define CLQ_BITS_f32 float
 #define CLQ_BITS_b16 ushort
 #define CLQ_BITS_i8 char
@@ -113,6 +126,10 @@ CLQ_DEFINE_ROW_LOAD(i32, int, int, int16, CLQ_LOAD16, CLQ_LOAD1)
 CLQ_DEFINE_ROW_STORE(f32, float, float, float16, , f32, CLQ_STORE1)
 CLQ_DEFINE_ROW_STORE(f16, half, float, float16, clq_f16_from_f32_16, b16, CLQ_STORE1_F16)
 CLQ_DEFINE_ROW_STORE(bf16, ushort, float, float16, clq_bf16_from_f32_16, b16, CLQ_STORE1_BF16)
+CLQ_DEFINE_ROW_KEEP(f32, float, float16, float16, , , f32)
+CLQ_DEFINE_ROW_KEEP(f16, half, float16, ushort16, clq_f16_from_f32_16, clq_f32_from_f16_16, b16)
+CLQ_DEFINE_ROW_KEEP(bf16, ushort, float16, ushort16, clq_bf16_from_f32_16, clq_f32_from_bf16_16,
+                    b16)
 CLQ_DEFINE_ROW_STORE(i8, char, int, int16, convert_char16, i8, CLQ_STORE1_I8)
 CLQ_DEFINE_ROW_STORE(u8, uchar, int, int16, convert_uchar16, u8, CLQ_STORE1_U8)
 

@@ -41,4 +41,8 @@
 #define CLQ_HAS_X86_VNNI 0
 #endif
 
+/* For what inner loops are made of: left to itself a compiler may call it, and pass wide vectors
+ * through memory. */
+#define CLQ_INLINE static inline __attribute__((always_inline))
+
 #endif

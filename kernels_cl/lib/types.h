@@ -1,7 +1,7 @@
 /* Element types as the host names them in build options (-DCLQ_X=2), by the
  * numbers of clq_dtype, and what depends on them:
  *   CLQ_T(type)           the type of an element in memory
- *   CLQ_ROW_LOAD(type)    of lib/rows.h, CLQ_ROW_STORE(type), CLQ_ROW_STREAM(type)
+ *   CLQ_ROW_LOAD(type)    of lib/rows.h; also CLQ_ROW_STORE, CLQ_ROW_KEEP, CLQ_ROW_STREAM
  *   CLQ_QUAD_LOAD(type)   of lib/quads.h, CLQ_QUAD_STORE(type) */
 #ifndef CLQ_LIB_TYPES_H
 #define CLQ_LIB_TYPES_H
@@ -36,6 +36,7 @@
 #define CLQ_ROW_LOAD(type) CLQ_NAMED(clq_row_load_, type)
 #define CLQ_ROW_STORE(type) CLQ_NAMED(clq_row_store_, type)
 #define CLQ_ROW_STREAM(type) CLQ_NAMED(clq_row_stream_, type)
+#define CLQ_ROW_KEEP(type) CLQ_NAMED(clq_row_keep_, type)
 #define CLQ_QUAD_LOAD(type) CLQ_NAMED(clq_quad_load_, type)
 #define CLQ_QUAD_STORE(type) CLQ_NAMED(clq_quad_store_, type)
 

@@ -117,13 +117,8 @@ static inline clq_welford16 clq_welford16_add(clq_welford16 w, float16 d) {
   return w;
 }
 
-/* The sixteen lanes merged, neighbours first, by the equal-count form. */
-static inline clq_welford clq_welford16_fold(clq_welford16 w) {
-  float n = w.n;
-  const float8 d8 = w.mean.odd - w.mean.even;
-  const float8 mean8 = 0.5f * (w.mean.even + w.mean.odd);
-  const float8 m8 = fma(d8 * d8, (float8)(0.5f * n), w.m2.even + w.m2.odd);
-  n += n;
+/* Eight states of n values merged, neighbours first, by the equal-count form. */
+CLQ_INLINE clq_welford clq_welford8_fold(float n, float8 mean8, float8 m8) {
   const float4 d4 = mean8.odd - mean8.even;
   const float4 mean4 = 0.5f * (mean8.even + mean8.odd);
   const float4 m4 = fma(d4 * d4, (float4)(0.5f * n), m8.even + m8.odd);
@@ -134,6 +129,14 @@ static inline clq_welford clq_welford16_fold(clq_welford16 w) {
   n += n;
   return clq_welford_merge_equal(clq_welford_of(n, mean2.x, m2.x),
                                  clq_welford_of(n, mean2.y, m2.y));
+}
+
+/* The sixteen lanes merged, in the same way. */
+static inline clq_welford clq_welford16_fold(clq_welford16 w) {
+  const float8 d8 = w.mean.odd - w.mean.even;
+  const float8 mean8 = 0.5f * (w.mean.even + w.mean.odd);
+  const float8 m8 = fma(d8 * d8, (float8)(0.5f * w.n), w.m2.even + w.m2.odd);
+  return clq_welford8_fold(w.n + w.n, mean8, m8);
 }
 
 #endif
