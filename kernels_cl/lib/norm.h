@@ -8,8 +8,9 @@
  * elements, 8 to a lane; the lanes of a block fold neighbours first, and blocks
  * merge in ascending order, their sum compensated. LayerNorm: Welford on
  * t - pivot, with the mean of the row's first 128 elements as the pivot, merged by
- * Chan's formula; what is left of the row after whole 128s comes last, in two passes. RMSNorm: sums of squares.
- * Every form below does just this, so all give the same bits.
+ * Chan's formula; what is left of the row after whole 128s comes last, in two
+ * passes. RMSNorm: sums of squares. Every form does just this, so all give the
+ * same bits.
  *
  * The file that includes this sets
  *   CLQ_CENTERED    1: LayerNorm, 0: RMSNorm
