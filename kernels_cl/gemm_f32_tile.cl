@@ -113,17 +113,24 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
           next_group(&cursor[i]);
         }
 #endif
-        for (; k < end; k += CLQ_STEP) {
-          const int live = min(CLQ_STEP, end - k);
+        for (; k + CLQ_STEP <= end; k += CLQ_STEP) {
           CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
             float16 v[CLQ_STEP];
             next_weights(&cursor[i], v);
             CLQ_UNROLL for (int j = 0; j < CLQ_STEP; j++) {
-              if (j < live) {
-                c[i] = fma((float16)row[k + j], v[j], c[i]);
-              }
+              c[i] = fma((float16)row[k + j], v[j], c[i]);
             }
           }
+        }
+        if (k < end) {
+          CLQ_ONCE for (int i = 0; i < COLUMN_TILES; i++) {
+            float16 v[CLQ_STEP];
+            next_weights(&cursor[i], v);
+            CLQ_ONCE for (int j = 0; k + j < end; j++) {
+              c[i] = fma((float16)row[k + j], v[j], c[i]);
+            }
+          }
+          k = end;
         }
       }
       CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {

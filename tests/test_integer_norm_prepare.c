@@ -50,7 +50,7 @@ Test(integer_norm_prepare, what_cannot_be_prepared_is_said) {
   test_fails(clq_integer_norm_prepare(&(clq_integer_norm_desc){__VA_ARGS__}, m, b, &args), \
              CLQ_INVALID_ARGUMENT, part)
   prepare_fails("gamma / out_scale", 2, nan_value, NULL, 0.0f, 1.0f, 1.0f, 0);
-  prepare_fails("beta[1] is NaN", 2, good, nan_value, 0.0f, 1.0f, 1.0f, 0);
+  prepare_fails("beta[1] is nan", 2, good, nan_value, 0.0f, 1.0f, 1.0f, 0);
   prepare_fails("out_scale is 0", 2, good, NULL, 0.0f, 1.0f, 0.0f, 0);
   prepare_fails("x_scale -1", 2, good, NULL, 0.0f, -1.0f, 1.0f, 0);
   prepare_fails("at most 2^45", 2, good, NULL, 0.0f, 1.0f, 1e-20f, 0);

@@ -201,6 +201,17 @@ Test(layernorm, alpha_scale_and_eps) {
 }
 
 /* Wider than a work-group holds in registers; a row wider than 2^16. */
+/* Many rows, too: on CPUs a work-item then takes several. */
+Test(layernorm, in_place) {
+  static const norm_case cases[] = {
+      {.centered = true, .rows = 3, .cols = 129, .in_place = true},
+      {.centered = true, .rows = 301, .cols = 129, .in_place = true},
+      {.centered = true, .rows = 3, .cols = 1100, .in_place = true},
+      {.centered = true, .rows = 2, .cols = 17001, .in_place = true},
+  };
+  RUN(cases);
+}
+
 Test(layernorm, wide_rows) {
   for (test_forms f = {0}; test_forms_next(&f);) {
     norm_case_check(&f.device, &(norm_case){.centered = true,

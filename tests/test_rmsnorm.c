@@ -104,6 +104,17 @@ Test(rmsnorm, casts_types_and_codes) {
   RUN(cases);
 }
 
+/* Many rows, too: on CPUs a work-item then takes several. */
+Test(rmsnorm, in_place) {
+  static const norm_case cases[] = {
+      {.rows = 3, .cols = 129, .in_place = true},
+      {.rows = 301, .cols = 129, .in_place = true},
+      {.rows = 3, .cols = 1100, .in_place = true},
+      {.rows = 2, .cols = 17001, .in_place = true},
+  };
+  RUN(cases);
+}
+
 Test(rmsnorm, wide_rows) {
   for (test_forms f = {0}; test_forms_next(&f);) {
     norm_case_check(&f.device, &(norm_case){.rows = 1,

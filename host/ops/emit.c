@@ -36,6 +36,13 @@ clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows
   CLQI_TRY(clqi_check_extent(op, "out", out, 0, rows, "rows of the input"));
   CLQI_TRY(clqi_check_extent(op, "out", out, 1, cols, "cols of the input"));
   CLQI_TRY(clqi_check_quant(op, "out", out, all, 0));
+  if (out->value != 0 && clqi_scales_given(out)) {
+    return clqi_fail(
+        CLQ_UNSUPPORTED,
+        "%s: out is an edge whose scales would be given; name buffers, or quantize per "
+        "token or group",
+        op);
+  }
   if (is_codes(out) && clqi_emit_group(out, cols) > INT32_MAX / 255) {
     return clqi_fail(CLQ_UNSUPPORTED,
                      "%s: %lld codes share a scale, whose sum may not fit an int32", op,

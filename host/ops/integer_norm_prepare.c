@@ -76,7 +76,7 @@ clq_status clq_integer_norm_prepare(const clq_integer_norm_desc *desc, int32_t *
   for (int64_t i = 0; i < desc->cols; ++i) {
     const double gamma = desc->gamma == NULL ? 1.0 : (double)desc->gamma[i];
     const double beta = desc->beta == NULL ? 0.0 : (double)desc->beta[i];
-    CLQI_REQUIRE(!isnan(beta), "integer_norm: beta[%lld] is NaN", (long long)i);
+    CLQI_REQUIRE(isfinite(beta), "integer_norm: beta[%lld] is %g", (long long)i, beta);
     multiplier[i] = nearest(ldexp(gamma * unit, args->shift - UNIT_BITS));
     if (bias != NULL) {
       bias[i] = nearest(ldexp(beta / out_scale + (double)desc->out_zero, 16));

@@ -13,9 +13,10 @@ enum {
   LANES = 32,
   MOST_ITEMS = 512,
   QUAD = 4,
-  MOST_ROWS = 4,      /* CLQ_ROWS_AT_ONCE of lib/norm_rows.h */
-  ITEMS_PER_UNIT = 8, /* at least, so that units share the work evenly */
-  WARP_ITEMS = 128    /* work-items of a group that takes a row with each warp */
+  MOST_ROWS = 4,        /* CLQ_ROWS_AT_ONCE of lib/norm_rows.h */
+  NEAR_COLUMNS = 32768, /* of all rows that a work-item takes */
+  ITEMS_PER_UNIT = 8,   /* at least, so that units share the work evenly */
+  WARP_ITEMS = 128      /* work-items of a group that takes a row with each warp */
 };
 
 static const unsigned FLOATS = CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16);
@@ -227,10 +228,13 @@ static clq_status launch_warps(clqi_launch *l, const clqi_norm *n, double bytes,
 }
 
 /* The form for CPUs: several rows to a work-item where there are enough of them. */
-static clq_status launch_rows(clqi_launch *l, int64_t rows, double bytes, double ops) {
+static clq_status launch_rows(clqi_launch *l, int64_t rows, int64_t cols, double bytes,
+                              double ops) {
   const int64_t items = (int64_t)l->emitter->context->info.compute_units * ITEMS_PER_UNIT;
   const int64_t fair = rows / items;
-  const int64_t each = fair < 1 ? 1 : fair > MOST_ROWS ? MOST_ROWS : fair;
+  const int64_t near = NEAR_COLUMNS / (cols < 1 ? 1 : cols); /* what stays in a near cache */
+  const int64_t most = near < 1 ? 1 : near > MOST_ROWS ? MOST_ROWS : near;
+  const int64_t each = fair < 1 ? 1 : fair > most ? most : fair;
   return clqi_launch_end(l, 1, (size_t[]){(size_t)clqi_div_up(rows, each)}, NULL, bytes, ops);
 }
 
@@ -281,6 +285,6 @@ clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n) {
     const size_t local = group_items(n);
     return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows * local}, (size_t[]){local}, bytes, ops);
   }
-  return v == &n->variants[0] ? launch_rows(&l, rows, bytes, ops)
+  return v == &n->variants[0] ? launch_rows(&l, rows, cols, bytes, ops)
                               : clqi_launch_rows(&l, v, rows, bytes, ops);
 }

@@ -72,6 +72,10 @@ static void add_m2(total *t, float x) {
 }
 
 static void join(total *t, clqi_ref_welford block) {
+  if (!(t->w.n > 0.0f)) {
+    t->w = block;
+    return;
+  }
   const float n = t->w.n + block.n;
   const float share = clqi_ref_div(block.n, n);
   const float delta = block.mean - t->w.mean;

@@ -63,6 +63,9 @@ static bool make_folders(const char *dir) {
  * may change the link chooses the folder. */
 static void check_folder(clqi_disk_cache *cache) {
   struct stat info;
+  for (size_t n = strlen(cache->dir); n > 1 && cache->dir[n - 1] == '/'; n--) {
+    cache->dir[n - 1] = '\0'; /* behind a slash a link would count as what it points to */
+  }
   if (!make_folders(cache->dir)) {
     char reason[96];
     (void)snprintf(reason, sizeof reason, "cannot be created (%s)", strerror(errno));

@@ -107,11 +107,24 @@ static clq_status intern_variant(clq_plan *plan, clqi_kernel_id id, const char *
   return CLQ_OK;
 }
 
+/* A launch that an operator began and gave up for another one. */
+static void drop_unfinished(clq_plan *plan, int32_t node) {
+  if (plan->command_count == 0) {
+    return;
+  }
+  clqi_command *last = &plan->commands[plan->command_count - 1];
+  if (last->node == node && last->launch.dims == 0) {
+    clqi_kernel_release(last->launch.kernel);
+    plan->command_count--;
+  }
+}
+
 /* The kernel belongs to the plan from here on, whether or not the launch is finished. */
 static clq_status recorder_kernel(clqi_emitter *self, clqi_kernel_id id, const char *options,
                                   cl_kernel *out) {
   const recorder *r = (recorder *)self;
   clq_plan *plan = r->plan;
+  drop_unfinished(plan, r->node);
   CLQI_TRY(clqi_array_reserve(&plan->commands, plan->command_count, 1, &plan->command_capacity,
                               sizeof *plan->commands));
   clqi_command command = {.op = r->op, .node = r->node};

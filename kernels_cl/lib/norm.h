@@ -160,7 +160,7 @@ CLQ_INLINE clq_v clq_norm_x(const clq_norm_row *r, long i, long end) {
     q &= clq_v_mask(i, end);
   }
   if (r->exponent != 0) {
-    q <<= CLQ_LOAD(CLQ_I8)(r->exponent, i, end);
+    q <<= clamp(CLQ_LOAD(CLQ_I8)(r->exponent, i, end), (clq_vi)0, (clq_vi)7);
   }
   const clq_v v = clq_v_from_int(q) * r->scale;
   return r->column == 0 ? v : v * CLQ_LOAD(CLQ_F32)(r->column, i, end);

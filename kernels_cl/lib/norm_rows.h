@@ -1,5 +1,5 @@
-/* The form of LayerNorm and RMSNorm for CPUs: one work-item a row, twice over it
- * by float16: once for the statistics, once for the result. */
+/* The form of LayerNorm and RMSNorm for CPUs: a work-item takes rows by float16,
+ * twice over each: once for the statistics, once for the result. */
 #ifndef CLQ_LIB_NORM_ROWS_H
 #define CLQ_LIB_NORM_ROWS_H
 

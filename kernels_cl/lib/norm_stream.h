@@ -78,6 +78,7 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
   if (get_local_id(0) == 0) {
     CLQ_NORM_PUBLISH(row, n)
   }
+  barrier(CLK_GLOBAL_MEM_FENCE); /* out may be x: all have read it for the statistics */
   CLQ_OUT_ROW(o, row, 0L, cols);
 #define VALUE(i, end) clq_norm_y_inside(&r, n, clq_norm_again(&r, (i), r.cols), (i), (end))
   CLQ_EMIT_ROW_GROUP(VALUE, cols, o, scratch)

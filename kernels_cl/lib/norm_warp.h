@@ -208,7 +208,7 @@ __kernel CLQ_WARPS_OF_32 void CLQ_NORM_KERNEL(group)(CLQ_NORM_ARGS) {
     means[segment] = mine.mean;
     m2s[segment] = mine.m2;
   }
-  barrier(CLK_LOCAL_MEM_FENCE);
+  barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE); /* out may be x */
   clq_norm_total total =
       clq_norm_join_all(clq_norm_nothing(), means, m2s, 0, CLQ_SEGMENTS, chunks);
   total = clq_norm_join_rest(total, rest, pivot, behind, cols, 32);

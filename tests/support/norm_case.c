@@ -347,7 +347,12 @@ static void expect(running *t, inputs *in, outputs *o) {
   };
   clqi_ref_norm_rows(&n, c->rows, c->cols, y, mean, rstd);
   for (int64_t r = 0; r < c->rows; ++r) {
-    expect_row(c, o, y + r * c->cols, r);
+    if (!c->in_place) {
+      expect_row(c, o, y + r * c->cols, r);
+    }
+    for (int64_t i = 0; c->in_place && i < c->cols; ++i) {
+      (void)store(in->x.stored + place(&in->x, r, i), c->x, y[r * c->cols + i]);
+    }
     for (int64_t i = 0; c->residual != 0 && i < c->cols; ++i) {
       (void)store(in->residual.stored + place(&in->residual, r, i), c->residual,
                   in->residual.values[r * c->cols + i]);
@@ -382,7 +387,7 @@ static void call(running *t, const inputs *in, const outputs *o) {
       .exponent = optional(c->exponent, &in->exponent, true),
       .mean = optional(c->mean, &o->mean, true),
       .rstd = optional(c->rstd, &o->rstd, true),
-      .out = as_tensor(&o->out, false),
+      .out = as_tensor(c->in_place ? &in->x : &o->out, false),
       .eps = c->eps,
       .alpha = c->alpha,
       .x_scale = c->x_scale,
@@ -433,6 +438,7 @@ void norm_case_check(const test_device *device, const norm_case *given) {
   expect_bytes(&t, &o.zero, "zero");
   expect_bytes(&t, &o.mean, "mean");
   expect_bytes(&t, &o.rstd, "rstd");
+  expect_bytes(&t, &in.x, "x");
   expect_bytes(&t, &in.residual, "residual");
   expect_bytes(&t, &o.out, "out");
   expect_bytes(&t, &o.sum, "sum");

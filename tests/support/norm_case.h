@@ -22,6 +22,7 @@ typedef struct norm_case {
   float alpha, x_scale, eps; /* as in the arguments */
   int64_t pad;               /* rows are cols + pad apart */
   int64_t lead;              /* elements before the first row */
+  bool in_place;             /* out is x, of its type */
   float offset;              /* added to every element of x */
 } norm_case;
 
