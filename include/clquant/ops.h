@@ -61,13 +61,14 @@ typedef enum clq_op {
  *  zero), times 2^exponent[c] if `exponent` (i8 [cols], 0 to 7; beyond, the nearer of these) is
  *  given: the power-of-two factors of FQ-ViT; or i32, the accumulators of a GEMM, times the scale
  *  in `quant` (per tensor or token, absent: 1) and times column_scale[c] (f32 [cols]) if given.
- *  `residual` [rows, cols], in and out; `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on its
- *  own account, or absent. `mean`, `rstd` f32 [rows], optional outputs: those of s. `out` is f32,
- *  f16 or bf16; i8 per token or per group of any size: scales, and sums if wanted, are outputs;
- *  symmetric, or, if quant.zero is given, asymmetric with zero points as outputs; u8 asymmetric; i8
- *  or u8 per tensor or per channel: scales, and zero points if given, are inputs. A float `out` may
- *  be a float `x`, element upon element: the same buffer object, offset, dtype and strides; codes
- *  may not. Codes are those of clq_quantize on y, bit for bit (with CLQ_CAST_LLAMA on y as rounded).
+ *  `residual` [rows, cols], in and out; `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on
+ *  its own account, or absent. `mean`, `rstd` f32 [rows], optional outputs: those of s. `out` is
+ *  f32, f16 or bf16; i8 per token or per group of any size: scales, and sums if wanted, are
+ *  outputs; symmetric, or, if quant.zero is given, asymmetric with zero points as outputs; u8
+ *  asymmetric; i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs. A
+ *  float `out` may be a float `x`, element upon element: the same buffer object, offset, dtype and
+ *  strides; codes may not. Codes are those of clq_quantize on y, bit for bit (with CLQ_CAST_LLAMA
+ *  on y as rounded).
  *
  *  The mean and the variance come from Welford's method on t less a pivot, the mean of the row's
  *  first 128 elements, merged by Chan's formula: the variance's relative error stays below 5e-7
