@@ -834,6 +834,12 @@ Test(cli, too_little_memory_is_said_with_what_to_do) {
   expect_refusal(command_run(floats, NULL, NULL), 1, "--parallel, --kv f16, or free memory\n");
 }
 
+Test(cli, text_without_an_end_is_refused) {
+  const char *const endless[] = {CLQ_TEST_CLI, "tokenize",  "-m", test_model(),
+                                 "-f",         "/dev/zero", NULL};
+  expect_refusal(command_run(endless, NULL, NULL), 1, "more than 256 MiB of text");
+}
+
 /* --- Signals. ------------------------------------------------------------------- */
 
 /* Starts argv with a pipe as stdin that nobody writes to; *end is to be closed. */
@@ -935,6 +941,6 @@ Test(cli, logits_that_are_nan_are_a_failure) {
                  "NaN or infinite, nothing is written");
   cr_assert_neq(access(out, F_OK), 0);
   expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "Once", "--acts", "f32", "--kv", "f32"), 1,
-                 "; the file may be damaged");
+                 "; fetch the file again");
   scratch_free(&s);
 }

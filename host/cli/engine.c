@@ -31,7 +31,7 @@ int cli_engine_fail(const cli_engine *engine, clq_status status) {
 const char *cli_engine_nan_advice(const cli_engine *engine) {
   const bool floats =
       all_acts[engine->acts].acts == CLQ_ACTS_F32 && all_kv[engine->kv].dtype == CLQ_F32;
-  return floats ? "the file may be damaged" : "try --acts f32 --kv f32, or the file may be damaged";
+  return floats ? "fetch the file again" : "try --acts f32 --kv f32, or fetch the file again";
 }
 
 int cli_engine_load(cli_engine *engine) {

@@ -52,6 +52,9 @@ static int read_some(int descriptor, const char *name, char *to, size_t room, si
   return CLI_CANCELLED;
 }
 
+/* More than any model's context and any text for a perplexity; /dev/zero has no end. */
+enum { MOST_BYTES = 256 << 20 };
+
 static int read_all(int descriptor, const char *name, char **data, size_t *length) {
   size_t capacity = 0;
   for (;;) {
@@ -59,7 +62,8 @@ static int read_all(int descriptor, const char *name, char **data, size_t *lengt
       capacity = capacity == 0 ? 1 << 16 : 2 * capacity;
       char *grown = capacity > SIZE_MAX / 2 ? NULL : realloc(*data, capacity);
       if (grown == NULL) {
-        return cli_fail("%s: out of memory after %zu bytes", name, *length);
+        return cli_fail("%s: out of memory after %zu bytes; free memory, or give a part of it",
+                        name, *length);
       }
       *data = grown;
     }
@@ -69,6 +73,9 @@ static int read_all(int descriptor, const char *name, char **data, size_t *lengt
     (*data)[*length] = '\0';
     if (code != CLI_DONE || got == 0) {
       return code;
+    }
+    if (*length > MOST_BYTES) {
+      return cli_fail("%s: more than %d MiB of text; give a part of it", name, MOST_BYTES >> 20);
     }
   }
 }

@@ -72,6 +72,9 @@ static int check_trace_file(const char *path) {
   const char *slash = strrchr(path, '/');
   char folder[4096] = ".";
   struct stat found;
+  if (path[0] == '\0') {
+    return cli_fail("trace: the file has no name");
+  }
   if (stat(path, &found) == 0) {
     return S_ISDIR(found.st_mode) ? cli_fail("trace: %s cannot be written: it is a folder", path)
            : access(path, W_OK) == 0

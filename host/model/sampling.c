@@ -156,8 +156,8 @@ static clq_status find_largest(const float *logits, size_t count, size_t *larges
     if (isnan(logits[i]) || logits[i] == INFINITY) {
       return clqi_fail(
           CLQ_INVALID_ARGUMENT,
-          "sampling: logit of token %zu is %s. The model file may be damaged (fetch it "
-          "again), or its activations too large for int8 and f16",
+          "sampling: logit of token %zu is %s: the model file may be damaged, or its activations "
+          "overflow",
           i, isnan(logits[i]) ? "NaN" : "infinite");
     }
     best = logits[i] > logits[best] ? i : best;
