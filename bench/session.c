@@ -64,12 +64,12 @@ int bench_flush_caches(bench_session *session) {
 }
 
 int bench_open(bench_session *session, const char *device) {
-  const clq_context_desc desc = {.device_name = device};
-  if (clq_context_create(&desc, &session->context) != CLQ_OK ||
-      clq_stream_create(session->context, NULL, &session->stream) != CLQ_OK) {
+  if (cli_open_context(device, &session->context) != CLI_DONE) {
+    return CLI_FAILED;
+  }
+  if (clq_stream_create(session->context, NULL, &session->stream) != CLQ_OK) {
     return cli_fail_library();
   }
-  cli_tell_cache(session->context);
   session->device = clq_context_info(session->context);
   return bench_limits_measure(session->context, session->stream, &session->limits);
 }

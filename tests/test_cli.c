@@ -213,6 +213,44 @@ Test(cli, an_unknown_device_is_named) {
   scratch_free(&s);
 }
 
+/* The list, which helps to mend it, and the sentence of the other commands behind it. */
+static void expect_list_and_sentence(const char *variable, const char *part) {
+  command_result text = clq(variable, "devices");
+  cr_assert_eq(text.code, 1, "%s: %d", variable, text.code);
+  cr_assert_not_null(strstr(text.out, "   traits    "), "%s", text.out);
+  cr_assert_null(strstr(text.out, "unknown"), "%s", text.out);
+  cr_assert_not_null(strstr(text.err, part), "'%s' is not in: %s", part, text.err);
+  command_free(&text);
+  command_result json = clq(variable, "devices", "-o", "json");
+  cJSON *object = cJSON_Parse(json.out);
+  cr_assert(json.code == 1 && strstr(json.err, part) != NULL);
+  cr_assert_gt(cJSON_GetArraySize(cJSON_GetObjectItem(object, "devices")), 0);
+  cJSON_Delete(object);
+  command_free(&json);
+}
+
+Test(cli, devices_tell_what_is_wrong_with_the_environment) {
+  expect_list_and_sentence("CLQ_DEVICE=no such device",
+                           "clq: CLQ_DEVICE: no device 'no such device': there ");
+  expect_list_and_sentence("CLQ_DISABLE=cpu,foo", "clq: there is no trait 'foo' to ignore");
+  command_result result = clq("CLQ_KERNEL_DIR=/nonexistent", "devices");
+  cr_assert(result.code == 1 && strstr(result.out, "platform") != NULL);
+  cr_assert_not_null(strstr(result.err, "clq: CLQ_KERNEL_DIR: "), "%s", result.err);
+  command_free(&result);
+}
+
+Test(cli, devices_show_the_one_asked_for) {
+  cJSON *json = expect_json(clq(NULL, "devices", "--device", "0", "-o", "json"));
+  const cJSON *devices = cJSON_GetObjectItem(json, "devices");
+  cr_assert_eq(cJSON_GetArraySize(devices), 1);
+  const char *name = string(cJSON_GetArrayItem(devices, 0), "name");
+  cr_assert_eq(number(cJSON_GetArrayItem(devices, 0), "index"), 0);
+  /* --device wins over CLQ_DEVICE. */
+  expect_ok(clq("CLQ_DEVICE=no such device", "devices", "--device", name), name);
+  expect_refusal(clq(NULL, "devices", "--device", "999"), 1, "clq: no device '999': there ");
+  cJSON_Delete(json);
+}
+
 /* Registered, and of no use. */
 Test(cli, a_driver_without_a_device_is_not_to_be_installed) {
   scratch s = scratch_new("broken.icd");
@@ -779,6 +817,38 @@ Test(cli, logits_agree_with_run_and_perplexity) {
   free(m.values);
   free(same.values);
   scratch_free(&s);
+}
+
+Test(cli, logits_go_to_stdout) {
+  const char *model = test_model();
+  scratch s = scratch_new("logits.npy");
+  expect_text(clq(NULL, "logits", "-m", model, "-p", "Once upon a", "--out", s.file), "");
+  const matrix m = read_npy(s.file);
+  /* In the folder, to see that no file named - comes up. */
+  const char *const argv[] = {
+      "/bin/sh",    "-c",  "cd \"$2\"; exec \"$0\" logits -m \"$1\" -p 'Once upon a' --out -",
+      CLQ_TEST_CLI, model, s.folder,
+      NULL};
+  command_result result = command_run(argv, NULL, NULL);
+  cr_assert_eq(result.code, 0, "%s", result.err);
+  const size_t bytes = (size_t)m.rows * (size_t)m.cols * sizeof(float);
+  cr_assert_eq(result.out_length, 128 + bytes);
+  cr_assert_eq(memcmp(result.out, "\x93NUMPY", 6), 0);
+  cr_assert_eq(memcmp(result.out + 128, m.values, bytes), 0);
+  cr_assert_eq(for_files(s.folder, leave_file), 1);
+  command_free(&result);
+  free(m.values);
+  scratch_free(&s);
+}
+
+/* The master of a pseudo-terminal is one, too. */
+Test(cli, logits_are_not_for_a_terminal) {
+  const char *const argv[] = {"/bin/sh", "-c",
+                              CLQ_TEST_CLI " logits -m none -p a --out - > /dev/ptmx", NULL};
+  if (access("/dev/ptmx", W_OK) != 0) {
+    cr_skip_test("there is no /dev/ptmx");
+  }
+  expect_refusal(command_run(argv, NULL, NULL), 1, "standard output is a terminal");
 }
 
 static void wait_for_output(const command *running) {

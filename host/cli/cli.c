@@ -29,7 +29,25 @@ int cli_fail_library_advice(const char *advice) {
   return cli_fail("%s; %s", clq_last_error(), advice);
 }
 
-int cli_fail_memory(void) { return cli_fail("out of memory"); }
+int cli_fail_memory(void) { return cli_fail("out of memory; free some, or ask for less"); }
+
+void cli_context_sentence(const char *device, char sentence[CLI_SENTENCE_BYTES]) {
+  const char *text = clq_last_error();
+  const bool chosen_elsewhere = device == NULL && strncmp(text, "no device '", 11) == 0;
+  (void)snprintf(sentence, CLI_SENTENCE_BYTES, "%s%s", chosen_elsewhere ? "CLQ_DEVICE: " : "",
+                 text);
+}
+
+int cli_open_context(const char *device, clq_context **context) {
+  const clq_context_desc desc = {.device_name = device};
+  if (clq_context_create(&desc, context) != CLQ_OK) {
+    char sentence[CLI_SENTENCE_BYTES];
+    cli_context_sentence(device, sentence);
+    return cli_fail("%s", sentence);
+  }
+  cli_tell_cache(*context);
+  return CLI_DONE;
+}
 
 void cli_tell_cache(const clq_context *context) {
   static bool told;

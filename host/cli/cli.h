@@ -32,6 +32,13 @@ int cli_fail_library(void);
 int cli_fail_library_advice(const char *advice);
 int cli_fail_memory(void);
 
+/* The context of the device that --device names (NULL: CLQ_DEVICE, or the first one), made or
+ * refused as every command does it: an exit code, the sentence said. */
+int cli_open_context(const char *device, clq_context **context);
+/* The sentence for a context that could not be made, without a newline. */
+enum { CLI_SENTENCE_BYTES = 2048 };
+void cli_context_sentence(const char *device, char sentence[CLI_SENTENCE_BYTES]);
+
 /* Warns, once, where the context has no folder for its compiled kernels though nobody turned that
  * off. To be called after a context was created. */
 void cli_tell_cache(const clq_context *context);

@@ -9,13 +9,34 @@
 #include "json.h"
 #include "options.h"
 
-/* A device whose probes could not even start is listed all the same. */
+/* What other commands would get with the environment as it is. */
+typedef struct choice {
+  clq_context *context; /* NULL: they fail */
+  char sentence[CLI_SENTENCE_BYTES];
+} choice;
+
+static choice choose(const char *device) {
+  choice c = {0};
+  const clq_context_desc desc = {.device_name = device};
+  if (clq_context_create(&desc, &c.context) != CLQ_OK) {
+    cli_context_sentence(device, c.sentence);
+  }
+  return c;
+}
+
+/* A device whose probes could not even start is listed all the same. With a CLQ_DISABLE that is not
+ * understood nothing is ignored: what its words could be is what the list is for. */
 static clq_context *open_device(const clq_device_info *info) {
   char index[16];
   (void)snprintf(index, sizeof index, "%" PRId32, info->index);
   clq_context *context = NULL;
-  const clq_context_desc desc = {.device_name = index};
-  if (clq_context_create(&desc, &context) != CLQ_OK) {
+  clq_context_desc desc = {.device_name = index};
+  clq_status status = clq_context_create(&desc, &context);
+  if (status == CLQ_INVALID_ARGUMENT) {
+    desc.disable = "";
+    status = clq_context_create(&desc, &context);
+  }
+  if (status != CLQ_OK) {
     return NULL;
   }
   cli_tell_cache(context);
@@ -82,19 +103,8 @@ static int list(const clq_device_info *infos, int32_t count, bool as_json) {
   return CLI_DONE;
 }
 
-int cli_devices(int argc, char **argv) {
-  int output = 0;
-  const cli_option options[] = {
-      {"output", 'o', CLI_CHOICE, "text|json", "how to print the list", &output},
-  };
-  const cli_usage usage = {"devices", "[-o json]",
-                           "Lists the OpenCL devices and their traits: what a kernel of each kind, "
-                           "built and run\non the device, was seen to do right.",
-                           CLI_OPTIONS(options)};
-  int code = CLI_DONE;
-  if (!cli_parse(&usage, argc, argv, NULL, &code)) {
-    return code;
-  }
+/* All of them, and then what is wrong with the environment, if it is: the list helps to mend it. */
+static int list_all(const choice *chosen, bool as_json) {
   int32_t count = 0;
   if (clq_devices(NULL, 0, &count) != CLQ_OK) {
     return cli_fail_library();
@@ -104,9 +114,39 @@ int cli_devices(int argc, char **argv) {
     return cli_fail_memory();
   }
   int32_t seen = 0;
-  code = clq_devices(infos, count, &seen) == CLQ_OK
-             ? list(infos, seen < count ? seen : count, output == 1)
-             : cli_fail_library();
+  int code = clq_devices(infos, count, &seen) == CLQ_OK
+                 ? list(infos, seen < count ? seen : count, as_json)
+                 : cli_fail_library();
   free(infos);
+  code = cli_flush(code);
+  return code == CLI_DONE && chosen->context == NULL ? cli_fail("%s", chosen->sentence) : code;
+}
+
+int cli_devices(int argc, char **argv) {
+  int output = 0;
+  const char *device = NULL;
+  const cli_option options[] = {
+      {"device", 0, CLI_TEXT, "DEVICE", "only this one: its index, or a part of its name", &device},
+      {"output", 'o', CLI_CHOICE, "text|json", "how to print the list", &output},
+  };
+  const cli_usage usage = {"devices", "[--device DEVICE] [-o json]",
+                           "Lists the OpenCL devices and their traits: what a kernel of each kind, "
+                           "built and run\non the device, was seen to do right. Fails, behind the "
+                           "list, if the other commands would:\nbecause of CLQ_DEVICE, CLQ_DISABLE "
+                           "or CLQ_KERNEL_DIR, or of the device that they would take.",
+                           CLI_OPTIONS(options)};
+  int code = CLI_DONE;
+  if (!cli_parse(&usage, argc, argv, NULL, &code)) {
+    return code;
+  }
+  choice chosen = choose(device);
+  if (device == NULL) {
+    code = list_all(&chosen, output == 1);
+  } else if (chosen.context == NULL) {
+    code = cli_fail("%s", chosen.sentence);
+  } else {
+    code = list(clq_context_info(chosen.context), 1, output == 1);
+  }
+  clq_context_destroy(chosen.context);
   return code;
 }

@@ -39,11 +39,9 @@ int cli_engine_load(cli_engine *engine) {
     return cli_fail("a KV cache of %s is not offered yet; use --kv f16 or f32",
                     cli_kv_name(engine));
   }
-  const clq_context_desc desc = {.device_name = engine->device};
-  if (clq_context_create(&desc, &engine->context) != CLQ_OK) {
-    return cli_fail_library();
+  if (cli_open_context(engine->device, &engine->context) != CLI_DONE) {
+    return CLI_FAILED;
   }
-  cli_tell_cache(engine->context);
   clq_cache_stats before;
   clq_cache_stats after;
   clq_context_cache_stats(engine->context, &before);

@@ -61,18 +61,16 @@ static int write_rows(logits *l) {
   for (int64_t at = 0; code == CLI_DONE && at < l->tokens.count;) {
     const int64_t count = l->tokens.count - at < ROWS ? l->tokens.count - at : ROWS;
     if (cli_interrupted()) {
-      code = cli_fail("%s: interrupted, nothing is written", l->out);
+      code = cli_fail("interrupted before row %lld, %s", (long long)at, cli_npy_left(&l->npy));
     } else {
       const clq_status status =
           clq_session_eval(l->engine.session, l->tokens.ids + at, count, CLQ_LOGITS_ALL, rows);
-      code =
-          status != CLQ_OK ? cli_engine_fail(&l->engine, status)
-          : !all_finite(rows, count * vocabulary)
-              ? cli_fail(
-                    "the logits of rows %lld to %lld are NaN or infinite, nothing is "
-                    "written; %s",
-                    (long long)at, (long long)(at + count - 1), cli_engine_nan_advice(&l->engine))
-              : cli_npy_write(&l->npy, rows, (size_t)(count * vocabulary));
+      code = status != CLQ_OK ? cli_engine_fail(&l->engine, status)
+             : !all_finite(rows, count * vocabulary)
+                 ? cli_fail("the logits of rows %lld to %lld are NaN or infinite, %s; %s",
+                            (long long)at, (long long)(at + count - 1), cli_npy_left(&l->npy),
+                            cli_engine_nan_advice(&l->engine))
+                 : cli_npy_write(&l->npy, rows, (size_t)(count * vocabulary));
     }
     at += count;
   }
@@ -108,8 +106,8 @@ static int check(logits *l, const cli_usage *usage, const cli_words *words) {
   if (sources != 1) {
     return cli_misuse(usage, "give one of -p TEXT, -f FILE, - and --ids LIST");
   }
-  if (l->out == NULL) {
-    return cli_misuse(usage, "name the file to write with --out FILE.npy");
+  if (l->out == NULL || l->out[0] == '\0') {
+    return cli_misuse(usage, "name the file to write with --out FILE.npy (- is stdout)");
   }
   return CLI_DONE;
 }
@@ -121,7 +119,8 @@ int cli_logits(int argc, char **argv) {
       CLI_INPUT_TEXT(l.input),
       CLI_INPUT_FILE(l.input),
       {"ids", 0, CLI_INTS, "1,2,3", "token ids, in place of a text", &l.ids, .high = INT32_MAX},
-      {"out", 0, CLI_TEXT, "FILE", "the file to write, float32 [tokens, vocabulary]", &l.out},
+      {"out", 0, CLI_TEXT, "FILE",
+       "the file to write, float32 [tokens, vocabulary]; - writes stdout", &l.out},
       CLI_ENGINE_OPTIONS(l.engine),
   };
   const cli_usage usage = {

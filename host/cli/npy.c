@@ -20,8 +20,22 @@ static void give_usual_mode(int descriptor) {
   (void)fchmod(descriptor, (mode_t)0666 & ~mask);
 }
 
+static int use_stdout(cli_npy *npy) {
+  npy->path = "standard output";
+  if (isatty(STDOUT_FILENO)) {
+    return cli_fail(
+        "standard output is a terminal, the logits are binary; redirect it or give "
+        "--out the name of a file");
+  }
+  npy->file = stdout;
+  return CLI_DONE;
+}
+
 int cli_npy_create(const char *path, cli_npy *npy) {
   *npy = (cli_npy){.path = path};
+  if (strcmp(path, "-") == 0) {
+    return use_stdout(npy);
+  }
   struct stat found;
   if (stat(path, &found) == 0 && !S_ISREG(found.st_mode)) {
     return cli_fail("%s: cannot be written: it exists and is no regular file", path);
@@ -68,7 +82,14 @@ int cli_npy_write(cli_npy *npy, const float *values, size_t count) {
   return fwrite(values, sizeof *values, count, npy->file) == count ? CLI_DONE : cannot_write(npy);
 }
 
+const char *cli_npy_left(const cli_npy *npy) {
+  return npy->file == stdout ? "standard output ends before that" : "nothing is written";
+}
+
 int cli_npy_commit(cli_npy *npy) {
+  if (npy->file == stdout) {
+    return cli_flush(CLI_DONE);
+  }
   const int closed = fclose(npy->file);
   npy->file = NULL;
   if (closed != 0 || rename(npy->temporary, npy->path) != 0) {
@@ -81,7 +102,7 @@ int cli_npy_commit(cli_npy *npy) {
 }
 
 void cli_npy_close(cli_npy *npy) {
-  if (npy->file != NULL) {
+  if (npy->file != NULL && npy->file != stdout) {
     (void)fclose(npy->file);
   }
   if (npy->temporary != NULL) {
