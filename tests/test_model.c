@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <clquant/model.h>
 
@@ -244,4 +245,80 @@ Test(model, out_of_host_memory_is_reported_and_leaks_nothing) {
   }
   test_ok(load_and_step(context, path));
   clq_context_destroy(context);
+}
+
+/* Cuts a file at an allocation of the library's, so that it happens at a known place. */
+static struct {
+  const char *path;
+  size_t at;
+  size_t calls;
+} cut;
+
+static void *cut_allocate(void *user, size_t bytes) {
+  (void)user;
+  if (++cut.calls == cut.at) {
+    cr_assert_eq(truncate(cut.path, 100000), 0);
+  }
+  return malloc(bytes);
+}
+
+static void *cut_reallocate(void *user, void *block, size_t bytes) {
+  (void)user;
+  return realloc(block, bytes);
+}
+
+static void cut_release(void *user, void *block) {
+  (void)user;
+  free(block);
+}
+
+static void copy_file(const char *from, const char *to) {
+  static char piece[1 << 20];
+  FILE *in = fopen(from, "rb");
+  FILE *out = fopen(to, "wb");
+  cr_assert(in != NULL && out != NULL);
+  for (size_t n = fread(piece, 1, sizeof piece, in); n > 0; n = fread(piece, 1, sizeof piece, in)) {
+    cr_assert_eq(fwrite(piece, 1, n, out), n);
+  }
+  (void)fclose(in);
+  cr_assert_eq(fclose(out), 0);
+}
+
+/* A model file that another process shortens while it is loaded is a sentence, wherever loading is:
+ * before the header, between its parts, between tensors. */
+Test(model, a_file_that_shrinks_during_loading_is_refused) {
+  const char *path = getenv("CLQ_TEST_MODEL");
+  if (path == NULL) {
+    cr_skip_test("CLQ_TEST_MODEL names no model");
+  }
+  char folder[] = "/tmp/clq_model_XXXXXX";
+  char file[64];
+  cr_assert_not_null(mkdtemp(folder));
+  (void)snprintf(file, sizeof file, "%s/model.gguf", folder);
+  clq_context *context = NULL;
+  clq_model *model = NULL;
+  test_ok(clq_context_create(NULL, &context));
+  size_t refused = 0;
+  for (size_t at = 1; model == NULL; at *= 2) {
+    copy_file(path, file);
+    cut.path = file;
+    cut.at = at;
+    cut.calls = 0;
+    clq_set_allocator(&(clq_allocator){cut_allocate, cut_reallocate, cut_release, NULL});
+    const clq_status status = clq_model_load(context, file, &model);
+    clq_set_allocator(NULL);
+    cr_assert(status == CLQ_OK ? cut.calls < at : status == CLQ_IO_ERROR || status == CLQ_BAD_FILE,
+              "cut at allocation %zu: %s", at, clq_last_error());
+    if (status == CLQ_IO_ERROR) {
+      cr_assert_not_null(strstr(clq_last_error(), "model.gguf: the file had "));
+      cr_assert_not_null(strstr(clq_last_error(), " bytes when it was opened and has 100000 now"),
+                         "%s", clq_last_error());
+      ++refused;
+    }
+  }
+  cr_assert_gt(refused, 4);
+  clq_model_destroy(model);
+  clq_context_destroy(context);
+  cr_assert_eq(unlink(file), 0);
+  cr_assert_eq(rmdir(folder), 0);
 }

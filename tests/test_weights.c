@@ -6,8 +6,10 @@
 #include "device.h"
 #include "opencl.h"
 #include "quant/formats.h"
+#include "quant/pack.h"
 #include "quant/weights.h"
 #include "ref/math.h"
+#include "runtime/status.h"
 #include "weights.h"
 
 TestSuite(weights, .fini = opencl_none_live);
@@ -146,6 +148,79 @@ Test(weights, parts_are_stacked) {
     test_weights_free(&parts[i]);
   }
   clq_weights_destroy(w);
+  test_device_close(&d);
+}
+
+/* Parts in memory as a source, and at which read it fails (0: none). */
+typedef struct memory_source {
+  const clq_weights_part *parts;
+  size_t row_bytes;
+  int fail_at, reads;
+} memory_source;
+
+static clq_status read_memory(void *from, int32_t part, int64_t first_row, int64_t rows,
+                              void *out) {
+  memory_source *m = from;
+  cr_assert(first_row >= 0 && rows > 0 && rows <= m->parts[part].rows - first_row);
+  if (++m->reads == m->fail_at) {
+    return clqi_fail(CLQ_IO_ERROR, "read %d fails", m->reads);
+  }
+  memcpy(out, (const uint8_t *)m->parts[part].data + (size_t)first_row * m->row_bytes,
+         (size_t)rows * m->row_bytes);
+  return CLQ_OK;
+}
+
+/* Several bands and parts whose borders are no tile's: the same bytes as from memory; a read that
+ * fails leaves nothing. */
+Test(weights, rows_of_a_source_are_packed_like_those_in_memory) {
+  enum { PARTS = 3 };
+  static const int64_t rows[PARTS] = {37, 2001, 5};
+  static const clq_format formats[] = {CLQ_FORMAT_F32, CLQ_FORMAT_F16, CLQ_FORMAT_Q4_0,
+                                       CLQ_FORMAT_Q4_1, CLQ_FORMAT_Q8_0};
+  test_device d = test_device_open(NULL);
+  test_random random = {7};
+  for (size_t f = 0; f < sizeof formats / sizeof formats[0]; ++f) {
+    const int64_t cols = formats[f] == CLQ_FORMAT_F32 ? 3200 : 9600;
+    test_weights sources[PARTS];
+    clq_weights_part parts[PARTS];
+    memory_source from = {.parts = parts};
+    for (int i = 0; i < PARTS; ++i) {
+      sources[i] = test_weights_new(&random, formats[f], rows[i], cols, 0, false);
+      parts[i] = (clq_weights_part){.data = sources[i].ref.data, .rows = rows[i]};
+    }
+    cr_assert(clqi_format_row_bytes(formats[f], cols, &from.row_bytes));
+    const clq_weights_desc desc = {
+        .format = formats[f], .cols = cols, .parts = parts, .part_count = PARTS};
+    const clqi_row_source source = {.read = read_memory, .from = &from};
+    clq_weights *expected = NULL;
+    clq_weights *got = NULL;
+    test_ok(clq_weights_pack(d.context, &desc, &expected));
+    test_ok(clqi_weights_pack_from(d.context, &desc, &source, &got));
+    cr_assert_gt(from.reads, PARTS, "one band of %s", clq_format_name(formats[f]));
+    cr_assert_eq(got->bytes, expected->bytes);
+    uint8_t *a = malloc(got->bytes);
+    uint8_t *b = malloc(got->bytes);
+    cl_command_queue queue = clq_stream_queue(d.stream);
+    cr_assert_eq(
+        clEnqueueReadBuffer(queue, expected->mem, CL_TRUE, 0, got->bytes, a, 0, NULL, NULL),
+        CL_SUCCESS);
+    cr_assert_eq(clEnqueueReadBuffer(queue, got->mem, CL_TRUE, 0, got->bytes, b, 0, NULL, NULL),
+                 CL_SUCCESS);
+    cr_assert_eq(memcmp(a, b, got->bytes), 0, "%s", clq_format_name(formats[f]));
+    clq_weights_destroy(got);
+    for (int k = from.reads; k > 0; --k) {
+      from.reads = 0;
+      from.fail_at = k;
+      test_fails(clqi_weights_pack_from(d.context, &desc, &source, &got), CLQ_IO_ERROR, "read");
+      cr_assert_null(got);
+    }
+    clq_weights_destroy(expected);
+    free(a);
+    free(b);
+    for (int i = 0; i < PARTS; ++i) {
+      test_weights_free(&sources[i]);
+    }
+  }
   test_device_close(&d);
 }
 

@@ -14,8 +14,9 @@
 #include "runtime/memory.h"
 
 enum {
-  MIN_ENTRY_BYTES = 8 + 1 + 4 + 1,     /* a key and a value of one byte each */
-  MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8 /* a name of one byte, no dimensions */
+  MIN_ENTRY_BYTES = 8 + 1 + 4 + 1,      /* a key and a value of one byte each */
+  MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8, /* a name of one byte, no dimensions */
+  FIRST_HELD = 1 << 20                  /* most headers are of a few MiB */
 };
 
 static clq_status parse_magic(clqi_gguf_cursor *p) {
@@ -69,58 +70,99 @@ static clq_status check_count(const clqi_gguf_cursor *p, uint64_t count, const c
   return CLQ_OK;
 }
 
-static clq_status parse(clqi_gguf *file) {
-  clqi_gguf_cursor p = {.file = file};
+static clq_status parse(clqi_gguf_cursor *p) {
   uint64_t tensors = 0;
   uint64_t entries = 0;
-  CLQI_TRY(parse_magic(&p));
-  CLQI_TRY(parse_version(&p));
-  CLQI_TRY(clqi_gguf_take_u64(&p, &tensors));
-  CLQI_TRY(clqi_gguf_take_u64(&p, &entries));
-  CLQI_TRY(check_count(&p, tensors, "tensors", MIN_TENSOR_BYTES, 8));
-  CLQI_TRY(check_count(&p, entries, "metadata entries", MIN_ENTRY_BYTES, 16));
-  CLQI_TRY(clqi_gguf_parse_entries(&p, (size_t)entries));
-  return clqi_gguf_parse_tensors(&p, (size_t)tensors);
+  CLQI_TRY(parse_magic(p));
+  CLQI_TRY(parse_version(p));
+  CLQI_TRY(clqi_gguf_take_u64(p, &tensors));
+  CLQI_TRY(clqi_gguf_take_u64(p, &entries));
+  CLQI_TRY(check_count(p, tensors, "tensors", MIN_TENSOR_BYTES, 8));
+  CLQI_TRY(check_count(p, entries, "metadata entries", MIN_ENTRY_BYTES, 16));
+  CLQI_TRY(clqi_gguf_parse_entries(p, (size_t)entries));
+  return clqi_gguf_parse_tensors(p, (size_t)tensors);
 }
 
-/* The bytes are those of a memory image if map is NULL; else the map becomes the
- * file's on success. */
-static clq_status open_bytes(const void *bytes, size_t size, const char *name,
-                             const clqi_file_map *map, clqi_gguf **out) {
-  clq_status status = CLQ_OK;
-  clqi_gguf *file = clqi_calloc(1, sizeof *file);
-  if (file == NULL) {
-    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: no memory to open it", name);
+static void release_records(clqi_gguf *file) {
+  clqi_free(file->entries);
+  clqi_free(file->entry_order);
+  clqi_free(file->tensors);
+  clqi_free(file->tensor_order);
+  file->entries = NULL;
+  file->entry_order = NULL;
+  file->tensors = NULL;
+  file->tensor_order = NULL;
+  file->entry_count = 0;
+  file->tensor_count = 0;
+}
+
+/* Makes at least `wanted` bytes of the file held, and doubles what is held at least, so that all
+ * attempts to parse together cost as much as two. */
+static clq_status hold(clqi_gguf *file, size_t wanted) {
+  size_t target = wanted > 2 * file->held ? wanted : 2 * file->held;
+  target = target < FIRST_HELD ? FIRST_HELD : target;
+  target = target > file->size ? file->size : target;
+  unsigned char *bytes = clqi_realloc(file->copy, target, 1);
+  if (bytes == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: no memory for the %zu bytes of its header",
+                     file->name, target);
   }
+  file->copy = bytes;
   file->bytes = bytes;
-  file->size = size;
-  file->name = clqi_strdup(name);
-  if (file->name == NULL) {
-    status = clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: no memory to open it", name);
-    goto cleanup;
-  }
-  CLQI_TRY_CLEAN(parse(file));
-  if (map != NULL) {
-    file->map = *map;
-  }
-  *out = file;
-cleanup:
-  if (status != CLQ_OK) {
-    clqi_gguf_close(file);
+  CLQI_TRY(clqi_file_read(&file->source, file->name, file->held, target - file->held,
+                          bytes + file->held));
+  file->held = target;
+  return CLQ_OK;
+}
+
+/* The length of the header is known once it has been parsed: tries with more until it is there. */
+static clq_status parse_source(clqi_gguf *file) {
+  size_t wanted = FIRST_HELD;
+  clq_status status = CLQ_OK;
+  while (wanted != 0) {
+    clqi_gguf_cursor p = {.file = file};
+    release_records(file);
+    CLQI_TRY(hold(file, wanted));
+    status = parse(&p);
+    wanted = status == CLQ_OK ? 0 : p.wanted;
+    if (wanted > CLQI_GGUF_MAX_HEADER_BYTES) {
+      return clqi_gguf_damaged(&p, p.offset,
+                               "%s ends at byte %zu, more than the %d allowed for "
+                               "metadata and tensor records",
+                               p.what, wanted, CLQI_GGUF_MAX_HEADER_BYTES);
+    }
   }
   return status;
 }
 
+static clq_status create(const char *name, clqi_gguf **out) {
+  clqi_gguf *file = clqi_calloc(1, sizeof *file);
+  char *copy = clqi_strdup(name);
+  if (file == NULL || copy == NULL) {
+    clqi_free(file);
+    clqi_free(copy);
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: no memory to open it", name);
+  }
+  file->name = copy;
+  file->source.descriptor = -1;
+  *out = file;
+  return CLQ_OK;
+}
+
 clq_status clqi_gguf_open(const char *path, clqi_gguf **out) {
-  clqi_file_map map;
   CLQI_REQUIRE(out != NULL, "gguf_open: out is NULL");
   *out = NULL;
   CLQI_REQUIRE(path != NULL, "gguf_open: path is NULL");
-  CLQI_TRY(clqi_file_map_open(path, &map));
-  const clq_status status = open_bytes(map.bytes, map.size, path, &map, out);
-  if (status != CLQ_OK) {
-    clqi_file_map_close(&map);
-  }
+  clq_status status = CLQ_OK;
+  clqi_gguf *file = NULL;
+  CLQI_TRY(create(path, &file));
+  CLQI_TRY_CLEAN(clqi_file_open(path, &file->source));
+  file->size = file->source.size;
+  CLQI_TRY_CLEAN(parse_source(file));
+  *out = file;
+  file = NULL;
+cleanup:
+  clqi_gguf_close(file);
   return status;
 }
 
@@ -134,29 +176,28 @@ clq_status clqi_gguf_open_memory(const void *image, size_t bytes, const char *na
   if (bytes == 0) {
     return clqi_fail(CLQ_BAD_FILE, "%s: the file is empty", name);
   }
-  return open_bytes(image, bytes, name, NULL, out);
+  clq_status status = CLQ_OK;
+  clqi_gguf *file = NULL;
+  CLQI_TRY(create(name, &file));
+  file->bytes = image;
+  file->held = bytes;
+  file->size = bytes;
+  clqi_gguf_cursor p = {.file = file};
+  CLQI_TRY_CLEAN(parse(&p));
+  *out = file;
+  file = NULL;
+cleanup:
+  clqi_gguf_close(file);
+  return status;
 }
 
 void clqi_gguf_close(clqi_gguf *file) {
   if (file == NULL) {
     return;
   }
-  clqi_file_map_close(&file->map);
-  clqi_free(file->keys);
-  clqi_free(file->entries);
-  clqi_free(file->entry_order);
-  clqi_free(file->tensors);
-  clqi_free(file->tensor_order);
+  release_records(file);
+  clqi_file_close(&file->source);
+  clqi_free(file->copy);
   clqi_free(file->name);
   clqi_free(file);
-}
-
-clq_status clqi_gguf_recheck(const clqi_gguf *file) {
-  return file->map.bytes == NULL ? CLQ_OK : clqi_file_map_recheck(&file->map, file->name);
-}
-
-void clqi_gguf_release_pages(const clqi_gguf *file, const void *begin, size_t bytes) {
-  if (file->map.bytes != NULL) {
-    clqi_file_map_release_pages(&file->map, begin, bytes);
-  }
 }

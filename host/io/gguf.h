@@ -1,18 +1,16 @@
 /* Reader of GGUF files, versions 2 and 3, little-endian.
  *
- * A file is mapped, checked completely when it is opened, and not copied:
- * strings and tensor data point into it and live until clqi_gguf_close().
- * After a successful open no look-up can leave the file, whatever is in it.
+ * Metadata and tensor records are copied from the file and checked completely when
+ * it is opened; strings point into that copy and live until clqi_gguf_close().
+ * After a successful open no look-up can leave the file, whatever is in it or
+ * whatever becomes of it. Tensor data is read when it is asked for.
  *
  *   clqi_gguf *file;
  *   uint32_t blocks;
- *   const void *data;
  *   CLQI_TRY(clqi_gguf_open("model.gguf", &file));
  *   CLQI_TRY_CLEAN(clqi_gguf_get_u32(file, "llama.block_count", &blocks));
  *   CLQI_TRY_CLEAN(clqi_gguf_get_tensor(file, "output_norm.weight", &tensor));
- *   CLQI_TRY_CLEAN(clqi_gguf_tensor_data(file, tensor, &data));
- *   ...pack tensor->bytes bytes at data...
- *   clqi_gguf_release_pages(file, data, tensor->bytes);
+ *   CLQI_TRY_CLEAN(clqi_gguf_read(file, tensor, 0, tensor->bytes, data));
  *
  * Errors: CLQ_BAD_FILE for content that is malformed, or a key or tensor that
  * is missing or has another type; CLQ_IO_ERROR; CLQ_OUT_OF_HOST_MEMORY. Each
@@ -35,7 +33,8 @@ enum {
   CLQI_GGUF_MAX_RECORDS = 1 << 18, /* metadata entries; tensors */
   CLQI_GGUF_MIN_ALIGNMENT = 8,
   CLQI_GGUF_DEFAULT_ALIGNMENT = 32,
-  CLQI_GGUF_MAX_ALIGNMENT = 65536
+  CLQI_GGUF_MAX_ALIGNMENT = 65536,
+  CLQI_GGUF_MAX_HEADER_BYTES = 1 << 30 /* of a file: metadata and tensor records */
 };
 
 /* Metadata types, with the ids of the file format. */
@@ -55,7 +54,7 @@ typedef enum clqi_gguf_type {
   CLQI_GGUF_F64 = 12
 } clqi_gguf_type;
 
-/* Bytes inside the file: not NUL-terminated, any content, not checked for UTF-8. */
+/* Bytes of the file: not NUL-terminated, any content, not checked for UTF-8. */
 typedef struct clqi_gguf_string {
   const char *data;
   size_t length;
@@ -132,7 +131,7 @@ CLQ_NODISCARD clq_status clqi_gguf_get_string_or_none(const clqi_gguf *file, con
                                                       clqi_gguf_string *out);
 
 /* Arrays: *out is a new block of *count elements, NULL if there are none; the
- * caller releases it with clqi_free(). The strings themselves stay in the file.
+ * caller releases it with clqi_free(). The strings themselves stay where they are.
  * Number arrays convert and check ranges as the scalars do. */
 CLQ_NODISCARD clq_status clqi_gguf_get_string_array(const clqi_gguf *file, const char *key,
                                                     clqi_gguf_string **out, size_t *count);
@@ -152,15 +151,10 @@ const clqi_gguf_tensor *clqi_gguf_find_tensor(const clqi_gguf *file, const char 
 CLQ_NODISCARD clq_status clqi_gguf_get_tensor(const clqi_gguf *file, const char *name,
                                               const clqi_gguf_tensor **out);
 
-/* The tensor's data, after checking that the file still has its length. To be
- * called again before each pass over the data, not kept. In a mapped file the
- * address is a multiple of clqi_gguf_alignment() (up to the page size). */
-CLQ_NODISCARD clq_status clqi_gguf_tensor_data(const clqi_gguf *file,
-                                               const clqi_gguf_tensor *tensor, const void **out);
-
-/* Gives the memory of source pages back once they have been packed; they may be
- * read again. The range must lie in the file. No effect on a memory image. */
-void clqi_gguf_release_pages(const clqi_gguf *file, const void *begin, size_t bytes);
+/* Copies so many bytes of the tensor's data, from its byte `first` on. CLQ_IO_ERROR if the file has
+ * another size than when it was opened; out is then undefined. */
+CLQ_NODISCARD clq_status clqi_gguf_read(const clqi_gguf *file, const clqi_gguf_tensor *tensor,
+                                        size_t first, size_t bytes, void *out);
 
 /* Passes the status on. The sentence of a CLQ_BAD_FILE that came of look-ups gets what to do. */
 clq_status clqi_gguf_advise(clq_status status);

@@ -53,6 +53,10 @@ clq_status clqi_gguf_take(clqi_gguf_cursor *p, size_t bytes, const unsigned char
         "truncated or damaged, fetch it again",
         p->what, bytes, clqi_gguf_remaining(p));
   }
+  if (bytes > p->file->held - p->offset) {
+    p->wanted = p->offset + bytes;
+    return CLQ_BAD_FILE;
+  }
   *out = p->file->bytes + p->offset;
   p->offset += bytes;
   return CLQ_OK;

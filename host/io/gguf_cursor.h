@@ -6,7 +6,8 @@
 
 typedef struct clqi_gguf_cursor {
   clqi_gguf *file;
-  size_t offset;  /* of the next byte; never beyond the file's size */
+  size_t offset;  /* of the next byte; never beyond the file's held bytes */
+  size_t wanted;  /* nonzero: parsing stopped because so many bytes should have been held */
   char what[128]; /* the part being read, for messages: "key 'a.b'" */
 } clqi_gguf_cursor;
 
@@ -39,7 +40,8 @@ static inline size_t clqi_gguf_remaining(const clqi_gguf_cursor *p) {
   return p->file->size - p->offset;
 }
 
-/* Each moves past what it reads, or refuses a file that ends before. */
+/* Each moves past what it reads, or refuses a file that ends before; where only the held bytes end
+ * it sets `wanted` and fails without a sentence. */
 CLQ_NODISCARD clq_status clqi_gguf_take(clqi_gguf_cursor *p, size_t bytes,
                                         const unsigned char **out);
 CLQ_NODISCARD clq_status clqi_gguf_take_u32(clqi_gguf_cursor *p, uint32_t *out);

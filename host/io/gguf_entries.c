@@ -141,30 +141,6 @@ static clq_status check_keys_differ(const clqi_gguf_cursor *p) {
   return CLQ_OK;
 }
 
-/* Moves the keys out of the mapping, so that finding one needs no re-check. */
-static clq_status copy_keys(const clqi_gguf_cursor *p) {
-  clqi_gguf *file = p->file;
-  size_t bytes = 0; /* cannot wrap: the keys are disjoint parts of the file */
-  for (size_t i = 0; i < file->entry_count; ++i) {
-    bytes += file->entries[i].key.length;
-  }
-  if (bytes == 0) {
-    return CLQ_OK;
-  }
-  file->keys = clqi_malloc(bytes);
-  if (file->keys == NULL) {
-    return clqi_gguf_no_memory(p, bytes, "bytes of keys");
-  }
-  char *next = file->keys;
-  for (size_t i = 0; i < file->entry_count; ++i) {
-    clqi_gguf_string *key = &file->entries[i].key;
-    memcpy(next, key->data, key->length);
-    key->data = next;
-    next += key->length;
-  }
-  return CLQ_OK;
-}
-
 static clq_status parse_alignment(clqi_gguf_cursor *p) {
   static const char key[] = "general.alignment";
   clqi_gguf *file = p->file;
@@ -206,6 +182,5 @@ clq_status clqi_gguf_parse_entries(clqi_gguf_cursor *p, size_t count) {
   CLQI_TRY(clqi_gguf_new_order(p, count, &file->entry_order));
   clqi_sort_order(file->entry_order, count, compare_entries, file);
   CLQI_TRY(check_keys_differ(p));
-  CLQI_TRY(copy_keys(p));
   return parse_alignment(p);
 }

@@ -112,7 +112,6 @@ static clq_status require(const clqi_gguf *file, const char *key, bool array,
   if (entry->is_array != array || !accepts(entry->type)) {
     return wrong_type(file, entry, expected);
   }
-  CLQI_TRY(clqi_gguf_recheck(file));
   *out = entry;
   return CLQ_OK;
 }
@@ -335,30 +334,16 @@ static clq_status no_array_memory(const clqi_gguf *file, const clqi_gguf_entry *
                    clqi_gguf_quote(entry->key.data, entry->key.length).text);
 }
 
-/* The lengths were checked at open; they are checked again because another
- * process may have written to a mapped file since. */
-static clq_status view_strings(const clqi_gguf *file, const clqi_gguf_entry *entry,
-                               clqi_gguf_string *views) {
+/* The lengths were checked at open. */
+static void view_strings(const clqi_gguf_entry *entry, clqi_gguf_string *views) {
   const unsigned char *next = entry->data;
-  size_t left = entry->bytes;
   for (size_t i = 0; i < entry->count; ++i) {
-    uint64_t length = UINT64_MAX;
-    if (left >= sizeof length) {
-      memcpy(&length, next, sizeof length);
-      next += sizeof length;
-      left -= sizeof length;
-    }
-    if (length > left) {
-      return clqi_fail(CLQ_IO_ERROR,
-                       "%s: key %s has changed since the file was opened: wait until nothing "
-                       "writes to it, then open it again",
-                       file->name, clqi_gguf_quote(entry->key.data, entry->key.length).text);
-    }
+    uint64_t length;
+    memcpy(&length, next, sizeof length);
+    next += sizeof length;
     views[i] = (clqi_gguf_string){(const char *)next, (size_t)length};
     next += length;
-    left -= (size_t)length;
   }
-  return CLQ_OK;
 }
 
 clq_status clqi_gguf_get_string_array(const clqi_gguf *file, const char *key,
@@ -369,11 +354,7 @@ clq_status clqi_gguf_get_string_array(const clqi_gguf *file, const char *key,
   if (views == NULL && entry->count != 0) {
     return no_array_memory(file, entry);
   }
-  const clq_status status = view_strings(file, entry, views);
-  if (status != CLQ_OK) {
-    clqi_free(views);
-    return status;
-  }
+  view_strings(entry, views);
   *out = views;
   *count = entry->count;
   return CLQ_OK;
@@ -456,10 +437,17 @@ clq_status clqi_gguf_get_tensor(const clqi_gguf *file, const char *name,
   return CLQ_OK;
 }
 
-clq_status clqi_gguf_tensor_data(const clqi_gguf *file, const clqi_gguf_tensor *tensor,
-                                 const void **out) {
-  CLQI_TRY(clqi_gguf_recheck(file));
-  *out = file->bytes + tensor->offset;
+clq_status clqi_gguf_read(const clqi_gguf *file, const clqi_gguf_tensor *tensor, size_t first,
+                          size_t bytes, void *out) {
+  CLQI_REQUIRE(first <= tensor->bytes && bytes <= tensor->bytes - first,
+               "%s: %zu bytes from byte %zu of tensor %s are wanted, it has %zu", file->name, bytes,
+               first, tensor->name, tensor->bytes);
+  if (file->source.descriptor >= 0) {
+    return clqi_file_read(&file->source, file->name, tensor->offset + first, bytes, out);
+  }
+  if (bytes != 0) {
+    memcpy(out, file->bytes + tensor->offset + first, bytes);
+  }
   return CLQ_OK;
 }
 

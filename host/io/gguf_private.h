@@ -2,13 +2,13 @@
 #ifndef CLQI_IO_GGUF_PRIVATE_H
 #define CLQI_IO_GGUF_PRIVATE_H
 
-#include "io/file_map.h"
+#include "io/file.h"
 #include "io/gguf.h"
 
 /* One metadata entry. Every extent was checked against the file's size. */
 typedef struct clqi_gguf_entry {
-  clqi_gguf_string key; /* in clqi_gguf.keys */
-  clqi_gguf_type type;  /* of the value, or of an array's elements */
+  clqi_gguf_string key;
+  clqi_gguf_type type; /* of the value, or of an array's elements */
   bool is_array;
   size_t count;              /* elements; 1 for a scalar */
   const unsigned char *data; /* the elements; for a scalar string its bytes */
@@ -17,16 +17,17 @@ typedef struct clqi_gguf_entry {
 
 struct clqi_gguf {
   char *name;
-  clqi_file_map map; /* map.bytes is NULL for a memory image */
-  const unsigned char *bytes;
-  size_t size;
+  clqi_file source;           /* descriptor -1 for a memory image */
+  const unsigned char *bytes; /* the memory image, or a copy of a file's beginning */
+  unsigned char *copy;        /* bytes, if it is to be released */
+  size_t held;                /* bytes at bytes; metadata and tensor records lie in them */
+  size_t size;                /* of the whole */
   uint32_t version;
   size_t alignment;
   size_t data_offset;
   /* The _order arrays hold indices sorted by name, which serve look-ups and
    * proofs of uniqueness in n log n whatever the names are; a hash table would
    * let a file choose its collisions. */
-  char *keys;
   clqi_gguf_entry *entries;
   size_t entry_count;
   uint32_t *entry_order;
@@ -51,8 +52,5 @@ size_t clqi_gguf_type_bytes(clqi_gguf_type type);
 const char *clqi_gguf_type_name(clqi_gguf_type type);
 
 const clqi_gguf_entry *clqi_gguf_find_entry(const clqi_gguf *file, const char *key);
-
-/* CLQ_IO_ERROR if a mapped file has changed its size since it was opened. */
-CLQ_NODISCARD clq_status clqi_gguf_recheck(const clqi_gguf *file);
 
 #endif

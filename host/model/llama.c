@@ -6,6 +6,7 @@
 
 #include "io/gguf.h"
 #include "model/tokenizer.h"
+#include "quant/pack.h"
 #include "runtime/buffer.h"
 #include "runtime/clock.h"
 #include "runtime/memory.h"
@@ -54,22 +55,37 @@ static clq_status get_matrix(loader *l, const char *name, int64_t rows, int64_t 
   return CLQ_OK;
 }
 
-/* Packs tensors[first .. first+count-1], all of one format. */
+/* The tensors that are packed into one matrix, as a clqi_row_source. */
+typedef struct stack {
+  const clqi_gguf *file;
+  const clqi_gguf_tensor *const *tensors;
+} stack;
+
+static clq_status read_rows(void *from, int32_t part, int64_t first_row, int64_t rows, void *out) {
+  const stack *s = from;
+  const clqi_gguf_tensor *tensor = s->tensors[part];
+  const size_t row_bytes = tensor->bytes / (size_t)tensor->dims[1];
+  return clqi_gguf_read(s->file, tensor, (size_t)first_row * row_bytes, (size_t)rows * row_bytes,
+                        out);
+}
+
+/* Packs tensors[0 .. count-1], all of one format. */
 static clq_status pack(loader *l, const clqi_gguf_tensor *const *tensors, int count,
                        clq_weights **weights) {
   clq_weights_part parts[CLQI_MAX_STACKED];
   clq_weights_desc desc = {.cols = tensors[0]->dims[0], .parts = parts, .part_count = count};
+  stack from = {.file = l->file, .tensors = tensors};
   CLQI_TRY(format_of(l, tensors[0], &desc.format));
   for (int i = 0; i < count; ++i) {
     parts[i] = (clq_weights_part){.rows = tensors[i]->dims[1]};
-    CLQI_TRY(clqi_gguf_tensor_data(l->file, tensors[i], &parts[i].data));
   }
-  const clq_status status = clq_weights_pack(l->model->context, &desc, weights);
+  const clqi_row_source source = {.read = read_rows, .from = &from};
+  const clq_status status = clqi_weights_pack_from(l->model->context, &desc, &source, weights);
+  if (status == CLQ_IO_ERROR) { /* of the file, which the sentence names */
+    return status;
+  }
   if (status != CLQ_OK) {
     return clqi_fail_prefix(status, "%s: tensor %s", clqi_gguf_name(l->file), tensors[0]->name);
-  }
-  for (int i = 0; i < count; ++i) {
-    clqi_gguf_release_pages(l->file, parts[i].data, tensors[i]->bytes);
   }
   l->model->info.weight_bytes += clq_weights_bytes(*weights);
   return CLQ_OK;
@@ -91,17 +107,33 @@ static clq_status pack_linear(loader *l, const clqi_gguf_tensor *const *tensors,
   return CLQ_OK;
 }
 
+/* *values is a new block of the tensor's bytes, NULL on failure. */
+static clq_status read_floats(const loader *l, const clqi_gguf_tensor *tensor, float **values) {
+  *values = clqi_malloc(tensor->bytes);
+  if (*values == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "model: out of memory");
+  }
+  const clq_status status = clqi_gguf_read(l->file, tensor, 0, tensor->bytes, *values);
+  if (status != CLQ_OK) {
+    clqi_free(*values);
+    *values = NULL;
+  }
+  return status;
+}
+
 static clq_status load_gamma(loader *l, const char *name, cl_mem *gamma) {
   const clqi_gguf_tensor *tensor = NULL;
-  const void *data = NULL;
+  float *data = NULL;
   CLQI_TRY(get_matrix(l, name, 1, l->model->info.width, &tensor));
   if (strcmp(tensor->type->name, "f32") != 0) {
     return clqi_fail(CLQ_UNSUPPORTED, "%s: tensor %s is %s, expected f32; convert the model again",
                      clqi_gguf_name(l->file), name, tensor->type->name);
   }
-  CLQI_TRY(clqi_gguf_tensor_data(l->file, tensor, &data));
+  CLQI_TRY(read_floats(l, tensor, &data));
   l->model->info.weight_bytes += tensor->bytes;
-  return clqi_buffer_create_from(l->model->context, data, tensor->bytes, gamma);
+  const clq_status status = clqi_buffer_create_from(l->model->context, data, tensor->bytes, gamma);
+  clqi_free(data);
+  return status;
 }
 
 static clq_status load_layer(loader *l, int64_t index) {
@@ -161,19 +193,13 @@ static clq_status load_rope_factors(loader *l) {
     return CLQ_OK;
   }
   const clqi_gguf_tensor *tensor = NULL;
-  const void *data = NULL;
   CLQI_TRY(get_matrix(l, "rope_freqs.weight", 1, l->model->rope_dims / 2, &tensor));
   if (strcmp(tensor->type->name, "f32") != 0) {
     return clqi_fail(CLQ_UNSUPPORTED,
                      "%s: tensor rope_freqs.weight is %s, expected f32; convert the model again",
                      clqi_gguf_name(l->file), tensor->type->name);
   }
-  CLQI_TRY(clqi_gguf_tensor_data(l->file, tensor, &data));
-  l->model->rope_factors = clqi_malloc(tensor->bytes);
-  if (l->model->rope_factors == NULL) {
-    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "model: out of memory");
-  }
-  memcpy(l->model->rope_factors, data, tensor->bytes);
+  CLQI_TRY(read_floats(l, tensor, &l->model->rope_factors));
   for (int64_t i = 0; i < l->model->rope_dims / 2; ++i) {
     const float factor = l->model->rope_factors[i];
     if (!isfinite(factor) || factor <= 0.0f) {

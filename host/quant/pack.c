@@ -25,6 +25,7 @@ typedef struct job {
   const clq_weights_desc *desc;
   size_t row_bytes;
   uint8_t *base;
+  int64_t origin; /* the tile where the first part begins */
   int64_t first_tile, end_tile;
 } job;
 
@@ -185,7 +186,7 @@ static void *pack_tiles(void *argument) {
   const size_t plane = (size_t)w->groups * TILE;
   for (int64_t t = j->first_tile; t < j->end_tile; ++t) {
     source_row rows[TILE] = {{0}};
-    find_rows(j, t * TILE, rows);
+    find_rows(j, (t - j->origin) * TILE, rows);
     const size_t i = (size_t)t;
     uint8_t *codes = j->base + i * code_bytes;
     uint8_t *scale = j->base + w->scale_offset + i * plane * clqi_weights_scale_bytes(w);
@@ -208,16 +209,27 @@ static int thread_count(uint64_t bytes) {
   return (int)(useful < 1 ? 1 : useful < most ? useful : most);
 }
 
-void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, uint8_t *base) {
+void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t first_tile,
+               uint8_t *base) {
   size_t row_bytes = 0;
+  int64_t rows = 0;
   (void)clqi_format_row_bytes(desc->format, desc->cols, &row_bytes);
-  const int64_t tiles = clqi_div_up(weights->rows, TILE);
-  const int threads = thread_count(weights->bytes);
+  for (int32_t i = 0; i < desc->part_count; ++i) {
+    rows += desc->parts[i].rows;
+  }
+  const int64_t tiles = clqi_div_up(rows, TILE);
+  const int threads = thread_count((uint64_t)rows * row_bytes);
   job jobs[MAX_THREADS];
   pthread_t ids[MAX_THREADS];
   bool started[MAX_THREADS] = {false};
   for (int i = 0; i < threads; ++i) {
-    jobs[i] = (job){weights, desc, row_bytes, base, tiles * i / threads, tiles * (i + 1) / threads};
+    jobs[i] = (job){.weights = weights,
+                    .desc = desc,
+                    .row_bytes = row_bytes,
+                    .base = base,
+                    .origin = first_tile,
+                    .first_tile = first_tile + tiles * i / threads,
+                    .end_tile = first_tile + tiles * (i + 1) / threads};
   }
   for (int i = 1; i < threads; ++i) {
     started[i] = pthread_create(&ids[i], NULL, pack_tiles, &jobs[i]) == 0;

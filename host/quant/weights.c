@@ -6,7 +6,10 @@
 #include "runtime/checked.h"
 #include "runtime/memory.h"
 
-enum { PLANE_ALIGNMENT = 128 };
+enum {
+  PLANE_ALIGNMENT = 128,
+  BAND_BYTES = 8 << 20 /* of rows from a source: enough for a few threads to share */
+};
 
 int64_t clq_weights_rows(const clq_weights *weights) { return weights->rows; }
 int64_t clq_weights_cols(const clq_weights *weights) { return weights->cols; }
@@ -17,11 +20,11 @@ static bool scales_beside(clq_format format) {
   return format == CLQ_FORMAT_W4 || format == CLQ_FORMAT_W8;
 }
 
-static clq_status check_part(const clq_weights_desc *desc, int32_t i) {
+static clq_status check_part(const clq_weights_desc *desc, bool in_memory, int32_t i) {
   const clq_weights_part *part = &desc->parts[i];
   CLQI_REQUIRE(part->rows >= 1, "weights_pack: part %d has %lld rows, expected 1 or more", (int)i,
                (long long)part->rows);
-  CLQI_REQUIRE(part->data != NULL, "weights_pack: part %d has no data", (int)i);
+  CLQI_REQUIRE(!in_memory || part->data != NULL, "weights_pack: part %d has no data", (int)i);
   if (scales_beside(desc->format)) {
     CLQI_REQUIRE(part->scales != NULL, "weights_pack: part %d has no scales, which %s needs",
                  (int)i, clq_format_name(desc->format));
@@ -35,7 +38,7 @@ static clq_status check_part(const clq_weights_desc *desc, int32_t i) {
   return CLQ_OK;
 }
 
-static clq_status check_desc(const clq_weights_desc *desc) {
+static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   size_t row_bytes;
   CLQI_REQUIRE(desc->format >= CLQ_FORMAT_F32 && desc->format <= CLQ_FORMAT_W8,
                "weights_pack: %d is no format", (int)desc->format);
@@ -54,7 +57,7 @@ static clq_status check_desc(const clq_weights_desc *desc) {
                "weights_pack: group is %lld, expected a multiple of 8", (long long)desc->group);
   CLQI_REQUIRE(desc->parts != NULL && desc->part_count >= 1, "weights_pack: no parts");
   for (int32_t i = 0; i < desc->part_count; ++i) {
-    CLQI_TRY(check_part(desc, i));
+    CLQI_TRY(check_part(desc, in_memory, i));
   }
   return CLQ_OK;
 }
@@ -112,13 +115,56 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
   return CLQ_OK;
 }
 
-clq_status clq_weights_pack(clq_context *context, const clq_weights_desc *desc,
-                            clq_weights **weights) {
-  CLQI_REQUIRE(weights != NULL, "weights_pack: the result pointer is NULL");
-  *weights = NULL;
-  CLQI_REQUIRE(context != NULL && desc != NULL,
-               "weights_pack: context and description must not be NULL");
-  CLQI_TRY(check_desc(desc));
+/* Rows first .. first + count - 1 of all parts together. */
+static clq_status read_rows(const clq_weights_desc *desc, const clqi_row_source *source,
+                            int64_t first, int64_t count, size_t row_bytes, uint8_t *out) {
+  for (int32_t i = 0; i < desc->part_count && count > 0; ++i) {
+    const int64_t left = desc->parts[i].rows - first;
+    const int64_t rows = left < count ? left : count;
+    if (rows > 0) {
+      CLQI_TRY(source->read(source->from, i, first, rows, out));
+      out += (size_t)rows * row_bytes;
+      count -= rows;
+    }
+    first = left > 0 ? 0 : -left;
+  }
+  return CLQ_OK;
+}
+
+/* Reads and packs a band of tiles at a time. */
+static clq_status fill_from(const clq_weights *w, const clq_weights_desc *desc,
+                            const clqi_row_source *source, uint8_t *base) {
+  size_t row_bytes = 0;
+  (void)clqi_format_row_bytes(desc->format, desc->cols, &row_bytes);
+  const size_t tile_bytes = row_bytes * CLQI_TILE; /* no more than w->bytes, which did not wrap */
+  const int64_t tiles = clqi_div_up(w->rows, CLQI_TILE);
+  int64_t band = tile_bytes < BAND_BYTES ? (int64_t)(BAND_BYTES / tile_bytes) : 1;
+  band = band < tiles ? band : tiles;
+  uint8_t *staging = clqi_malloc((size_t)band * tile_bytes);
+  if (staging == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "weights_pack: out of memory");
+  }
+  clq_status status = CLQ_OK;
+  for (int64_t tile = 0; tile < tiles; tile += band) {
+    const int64_t first = tile * CLQI_TILE;
+    const int64_t left = w->rows - first;
+    clq_weights_part part = {.data = staging,
+                             .rows = left < band * CLQI_TILE ? left : band * CLQI_TILE};
+    clq_weights_desc part_desc = *desc;
+    part_desc.parts = &part;
+    part_desc.part_count = 1;
+    CLQI_TRY_CLEAN(read_rows(desc, source, first, part.rows, row_bytes, staging));
+    clqi_pack(w, &part_desc, tile, base);
+  }
+cleanup:
+  clqi_free(staging);
+  return status;
+}
+
+/* source: NULL where the rows lie in the description's parts. */
+static clq_status create(clq_context *context, const clq_weights_desc *desc,
+                         const clqi_row_source *source, clq_weights **weights) {
+  CLQI_TRY(check_desc(desc, source == NULL));
   clq_status status = CLQ_OK;
   clqi_mapping m;
   clq_weights *w = clqi_calloc(1, sizeof *w);
@@ -131,13 +177,35 @@ clq_status clq_weights_pack(clq_context *context, const clq_weights_desc *desc,
   w->claimed = true;
   CLQI_TRY_CLEAN(clqi_buffer_create_mappable(context, w->bytes, &w->mem));
   CLQI_TRY_CLEAN(clqi_buffer_map(context, w->mem, CL_MAP_WRITE_INVALIDATE_REGION, &m));
-  clqi_pack(w, desc, m.base);
-  CLQI_TRY_CLEAN(clqi_buffer_unmap(&m));
-  *weights = w;
-  w = NULL;
+  if (source == NULL) {
+    clqi_pack(w, desc, 0, m.base);
+  } else {
+    status = fill_from(w, desc, source, m.base);
+  }
+  const clq_status unmapped = clqi_buffer_unmap(&m);
+  status = status == CLQ_OK ? unmapped : status;
+  if (status == CLQ_OK) {
+    *weights = w;
+    w = NULL;
+  }
 cleanup:
   clq_weights_destroy(w);
   return status;
+}
+
+clq_status clq_weights_pack(clq_context *context, const clq_weights_desc *desc,
+                            clq_weights **weights) {
+  CLQI_REQUIRE(weights != NULL, "weights_pack: the result pointer is NULL");
+  *weights = NULL;
+  CLQI_REQUIRE(context != NULL && desc != NULL,
+               "weights_pack: context and description must not be NULL");
+  return create(context, desc, NULL, weights);
+}
+
+clq_status clqi_weights_pack_from(clq_context *context, const clq_weights_desc *desc,
+                                  const clqi_row_source *source, clq_weights **weights) {
+  *weights = NULL;
+  return create(context, desc, source, weights);
 }
 
 void clq_weights_destroy(clq_weights *weights) {

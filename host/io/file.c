@@ -1,10 +1,9 @@
-#include "io/file_map.h"
+#include "io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,7 +13,7 @@ static clq_status fail_errno(const char *path, int code) {
     case ENOTDIR: return clqi_fail(CLQ_IO_ERROR, "%s: no such file", path);
     case EACCES:
     case EPERM: return clqi_fail(CLQ_IO_ERROR, "%s: no permission to read it", path);
-    case ENOMEM: return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: no memory to map it", path);
+    case ENOMEM: return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: no memory to read it", path);
     default: return clqi_fail(CLQ_IO_ERROR, "%s: cannot be read: %s", path, strerror(code));
   }
 }
@@ -38,9 +37,8 @@ static clq_status check_kind(const char *path, const struct stat *info) {
   return CLQ_OK;
 }
 
-clq_status clqi_file_map_open(const char *path, clqi_file_map *map) {
+clq_status clqi_file_open(const char *path, clqi_file *file) {
   clq_status status = CLQ_OK;
-  void *bytes = MAP_FAILED;
   struct stat info;
   /* O_NONBLOCK so that a pipe is refused below instead of waited for. */
   const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -52,12 +50,7 @@ clq_status clqi_file_map_open(const char *path, clqi_file_map *map) {
     goto cleanup;
   }
   CLQI_TRY_CLEAN(check_kind(path, &info));
-  bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-  if (bytes == MAP_FAILED) {
-    status = fail_errno(path, errno);
-    goto cleanup;
-  }
-  *map = (clqi_file_map){.bytes = bytes, .size = (size_t)info.st_size, .descriptor = descriptor};
+  *file = (clqi_file){.size = (size_t)info.st_size, .descriptor = descriptor};
 cleanup:
   if (status != CLQ_OK) {
     (void)close(descriptor);
@@ -65,34 +58,45 @@ cleanup:
   return status;
 }
 
-clq_status clqi_file_map_recheck(const clqi_file_map *map, const char *path) {
+static clq_status check_size(const clqi_file *file, const char *path) {
   struct stat info;
-  if (fstat(map->descriptor, &info) != 0) {
+  if (fstat(file->descriptor, &info) != 0) {
     return fail_errno(path, errno);
   }
-  if ((uintmax_t)info.st_size != map->size) {
+  if ((uintmax_t)info.st_size != file->size) {
     return clqi_fail(CLQ_IO_ERROR,
                      "%s: the file had %zu bytes when it was opened and has %jd now: wait until "
                      "nothing writes to it, then open it again",
-                     path, map->size, (intmax_t)info.st_size);
+                     path, file->size, (intmax_t)info.st_size);
   }
   return CLQ_OK;
 }
 
-void clqi_file_map_release_pages(const clqi_file_map *map, const void *begin, size_t bytes) {
-  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-  const size_t offset = (size_t)((const unsigned char *)begin - map->bytes);
-  const size_t first = offset & ~(page - 1);
-  if (bytes != 0) {
-    /* Advice only: a refusal costs memory, not correctness. */
-    (void)madvise((void *)(uintptr_t)(map->bytes + first), bytes + (offset - first), MADV_DONTNEED);
+clq_status clqi_file_read(const clqi_file *file, const char *path, size_t offset, size_t bytes,
+                          void *out) {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t n =
+        pread(file->descriptor, (char *)out + done, bytes - done, (off_t)(offset + done));
+    if (n > 0) {
+      done += (size_t)n;
+    } else if (n == 0) {
+      break;
+    } else if (errno != EINTR) {
+      return fail_errno(path, errno);
+    }
   }
+  CLQI_TRY(check_size(file, path)); /* afterwards: what was read may be what is being replaced */
+  return done == bytes ? CLQ_OK
+                       : clqi_fail(CLQ_IO_ERROR,
+                                   "%s: the file has changed while it was read: wait until nothing "
+                                   "writes to it, then open it again",
+                                   path);
 }
 
-void clqi_file_map_close(clqi_file_map *map) {
-  if (map->bytes != NULL) {
-    (void)munmap((void *)(uintptr_t)map->bytes, map->size);
-    (void)close(map->descriptor);
+void clqi_file_close(clqi_file *file) {
+  if (file->descriptor >= 0) {
+    (void)close(file->descriptor);
   }
-  *map = (clqi_file_map){.descriptor = -1};
+  *file = (clqi_file){.descriptor = -1};
 }
