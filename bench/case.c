@@ -143,13 +143,12 @@ cl_mem bench_buffer(bench_case *c, const void *data, int64_t count, size_t eleme
   if (!size_of(c, count, element_bytes, &c->device_bytes, &bytes)) {
     return NULL;
   }
-  cl_int code = CL_OUT_OF_HOST_MEMORY;
-  cl_mem mem = c->buffer_count < BENCH_MAX_BLOCKS
-                   ? clCreateBuffer(clq_context_cl(c->session->context), CL_MEM_READ_WRITE, bytes,
-                                    NULL, &code)
-                   : NULL;
-  transfer(c, code, "clCreateBuffer");
-  if (c->code != CLI_DONE) {
+  if (c->buffer_count == BENCH_MAX_BLOCKS) {
+    bench_fail(c, "%s: more buffers than a case may have", c->op->name);
+    return NULL;
+  }
+  cl_mem mem = NULL;
+  if (!bench_ok(c, clq_buffer_create(c->session->context, bytes, &mem))) {
     return NULL;
   }
   c->buffers[c->buffer_count++] = mem;

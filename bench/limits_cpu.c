@@ -5,11 +5,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cli.h"
 #include "limits_loops.h"
 
 /* --- arrays --- */
+
+#define HUGE_PAGE ((size_t)2 << 20)
 
 struct bench_arrays {
   size_t bytes;
@@ -17,15 +20,26 @@ struct bench_arrays {
   char *to;
 };
 
+/* In huge pages, as the library's own buffers are. */
+static char *array_of(size_t bytes) {
+  char *array = aligned_alloc(HUGE_PAGE, bytes);
+#ifdef MADV_HUGEPAGE
+  if (array != NULL) {
+    (void)madvise(array, bytes, MADV_HUGEPAGE);
+  }
+#endif
+  return array;
+}
+
 bench_arrays *bench_arrays_new(size_t bytes_each) {
   bench_arrays *arrays = calloc(1, sizeof *arrays);
-  const size_t bytes = bytes_each / 4096 * 4096 + 4096;
+  const size_t bytes = bytes_each / HUGE_PAGE * HUGE_PAGE + HUGE_PAGE;
   if (arrays == NULL) {
     return NULL;
   }
   arrays->bytes = bytes;
-  arrays->from = aligned_alloc(4096, bytes);
-  arrays->to = aligned_alloc(4096, bytes);
+  arrays->from = array_of(bytes);
+  arrays->to = array_of(bytes);
   if (arrays->from == NULL || arrays->to == NULL) {
     bench_arrays_free(arrays);
     return NULL;

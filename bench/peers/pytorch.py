@@ -12,7 +12,8 @@ PyTorch runs at its best in eager mode: results go into tensors that are already
 operator takes out=; of rms_norm and of the largest magnitude there are several ways to write them, and
 the fastest here is taken. Freed memory stays in the process (mallopt, before torch is loaded): with
 glibc's defaults every fresh tensor of this size costs page faults, which make it 3 to 8 times slower.
-That says nothing of PyTorch's kernels and is no figure to quote.
+That says nothing of PyTorch's kernels and is no figure to quote. Its tensors lie in huge pages
+(THP_MEM_ALLOC_ENABLE), as the buffers of `clq bench` do.
 
 That both do the same work is checked twice: `clq bench` compares its answer with the C reference, and
 PyTorch's of a small case, and its first rows of every case, must be those of the definition in f64, the
@@ -39,10 +40,11 @@ SMALL = (64, 770)  # the case that is checked before anything is measured
 
 
 def keep_memory():
-    """No allocation is a mapping of its own, and nothing goes back to the system."""
+    """No allocation is a mapping of its own, nothing goes back to the system; huge pages."""
     libc = ctypes.CDLL(None)
     if not (libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1)):
         raise SystemExit("pytorch.py: mallopt refuses: not glibc?")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 keep_memory()

@@ -1,27 +1,53 @@
 #include "runtime/buffer.h"
 
+#include <string.h>
+
 #include "runtime/event.h"
 #include "runtime/host_memory.h"
+#include "runtime/host_pages.h"
 #include "runtime/queue.h"
 
-static clq_status create(clq_context *context, cl_mem_flags flags, const void *data, uint64_t bytes,
-                         cl_mem *buffer) {
+static clq_status check_size(const clq_context *context, uint64_t bytes) {
   cl_ulong most = 0;
-  CLQI_TRY(clqi_context_usable(context));
   CLQI_TRY(clqi_cl(
       clGetDeviceInfo(context->device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof most, &most, NULL),
       "clGetDeviceInfo"));
-  if (bytes > most || bytes > SIZE_MAX) {
-    return clqi_fail(CLQ_OUT_OF_DEVICE_MEMORY,
-                     "a buffer of %llu bytes is wanted, the device offers at most %llu",
-                     (unsigned long long)bytes, (unsigned long long)most);
-  }
+  return bytes <= most && bytes <= SIZE_MAX
+             ? CLQ_OK
+             : clqi_fail(CLQ_OUT_OF_DEVICE_MEMORY,
+                         "a buffer of %llu bytes is wanted, the device offers at most %llu",
+                         (unsigned long long)bytes, (unsigned long long)most);
+}
+
+static clq_status create(clq_context *context, cl_mem_flags flags, const void *data, uint64_t bytes,
+                         cl_mem *buffer) {
   cl_int code = CL_SUCCESS;
   *buffer = clCreateBuffer(context->cl, flags, (size_t)bytes, (void *)(uintptr_t)data, &code);
   const clq_status status = clqi_context_cl(context, code, "clCreateBuffer");
   return status == CLQ_OK
              ? CLQ_OK
              : clqi_fail_prefix(status, "a buffer of %llu bytes", (unsigned long long)bytes);
+}
+
+static void CL_CALLBACK give_back_pages(cl_mem buffer, void *pages) {
+  (void)buffer;
+  clqi_host_pages_give_back(pages);
+}
+
+/* The pages are the buffer's from here on, error or not. */
+static clq_status create_in_pages(clq_context *context, cl_mem_flags flags, void *pages,
+                                  uint64_t bytes, cl_mem *buffer) {
+  clq_status status = create(context, flags | CL_MEM_USE_HOST_PTR, pages, bytes, buffer);
+  if (status == CLQ_OK) {
+    status = clqi_cl(clSetMemObjectDestructorCallback(*buffer, give_back_pages, pages),
+                     "clSetMemObjectDestructorCallback");
+  }
+  if (status != CLQ_OK) {
+    clqi_buffer_release(*buffer);
+    *buffer = NULL;
+    clqi_host_pages_give_back(pages);
+  }
+  return status;
 }
 
 static clq_status shares_host_memory(const clq_context *context, bool *shared) {
@@ -33,12 +59,21 @@ static clq_status shares_host_memory(const clq_context *context, bool *shared) {
   return CLQ_OK;
 }
 
-/* Memory of the host is asked for as such: a driver then takes it now, where it may refuse, and not
- * when the first command finds none (pocl asserts there). */
+/* CPUs compute in the pages that they are given. Elsewhere memory of the host is asked for as such:
+ * a driver then takes it now, where it may refuse, and not when the first command finds none (pocl
+ * asserts there). */
 static clq_status create_where_it_lies(clq_context *context, cl_mem_flags flags, uint64_t bytes,
                                        cl_mem *buffer) {
   bool shared = false;
+  *buffer = NULL;
+  CLQI_TRY(clqi_context_usable(context));
+  CLQI_TRY(check_size(context, bytes));
   CLQI_TRY(shares_host_memory(context, &shared));
+  const bool cpu = shared && strcmp(context->info.type, "cpu") == 0;
+  void *pages = cpu ? clqi_host_pages_take(&context->pages, (size_t)bytes) : NULL;
+  if (pages != NULL) {
+    return create_in_pages(context, flags, pages, bytes, buffer);
+  }
   return create(context, flags | (shared ? CL_MEM_ALLOC_HOST_PTR : 0U), NULL, bytes, buffer);
 }
 
@@ -46,8 +81,17 @@ clq_status clqi_buffer_create(clq_context *context, uint64_t bytes, cl_mem *buff
   return create_where_it_lies(context, CL_MEM_READ_WRITE, bytes, buffer);
 }
 
+clq_status clq_buffer_create(clq_context *context, uint64_t bytes, cl_mem *buffer) {
+  CLQI_REQUIRE(context != NULL && buffer != NULL, "buffer: the context or the result is NULL");
+  *buffer = NULL;
+  CLQI_REQUIRE(bytes > 0, "buffer: 0 bytes are wanted, expected at least 1");
+  return clqi_buffer_create(context, bytes, buffer);
+}
+
 clq_status clqi_buffer_create_from(clq_context *context, const void *data, uint64_t bytes,
                                    cl_mem *buffer) {
+  CLQI_TRY(clqi_context_usable(context));
+  CLQI_TRY(check_size(context, bytes));
   return create(context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, data, bytes, buffer);
 }
 

@@ -136,6 +136,7 @@ clq_status clq_context_create(const clq_context_desc *desc, clq_context **contex
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "context: out of memory");
   }
   clq_status status = CLQ_OK;
+  clqi_host_pages_init(&c->pages);
   CLQI_TRY_CLEAN(adopt_or_create(c, desc));
   c->cache_bytes = cache_bytes(c->device);
   c->rounded_division_option = offers_rounded_division(c->device);
@@ -174,6 +175,7 @@ void clq_context_destroy(clq_context *context) {
   if (context->cl != NULL) {
     (void)clReleaseContext(context->cl);
   }
+  clqi_host_pages_destroy(&context->pages);
   clqi_free(context);
 }
 

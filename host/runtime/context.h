@@ -8,6 +8,7 @@
 
 #include <clquant/context.h>
 
+#include "runtime/host_pages.h"
 #include "runtime/status.h"
 
 typedef enum clqi_trait {
@@ -44,6 +45,7 @@ struct clq_context {
   bool rounded_division_option;        /* -cl-fp32-correctly-rounded-divide-sqrt is taken */
   atomic_bool lost;                    /* sticky: see clqi_context_usable */
   atomic_uint_least64_t claimed_bytes; /* see clqi_memory_claim */
+  clqi_host_pages pages;               /* of buffers, where the device is a CPU */
   clqi_program_cache *programs;
 };
 
