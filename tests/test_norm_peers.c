@@ -29,7 +29,7 @@ static void sweep(int forms, const norm_case *type, const int64_t *rows, size_t 
     cases[i].rows = fewer(rows[i % row_counts], cols[i]);
     cases[i].pad = i % 2 == 0 ? type->pad : 0;
   }
-  norm_case_run(forms, cases, col_counts);
+  norm_case_run(forms, type, cases, col_counts);
 }
 enum { OWN_FORM = 1, TWO_FORMS = 2 };
 #define SWEEP(forms, type, rows, cols)                                      \
@@ -128,7 +128,7 @@ static void run_offsets(int forms, const norm_case *type) {
     cases[i].cols = cols[cases[i].lead % 3];
     cases[i].pad = 1 + cases[i].lead % 7;
   }
-  norm_case_run(forms, cases, OFFSETS);
+  norm_case_run(forms, type, cases, OFFSETS);
 }
 
 Test(norm_peers, every_offset_at_odd_widths) {

@@ -13,7 +13,10 @@ enum { WIDTHS = sizeof widths / sizeof widths[0] };
 
 /* Other ways to exchange values are in the sweeps. */
 enum { TWO_FORMS = 2 };
-#define RUN(cases) norm_case_run(TWO_FORMS, (cases), sizeof(cases) / sizeof((cases)[0]))
+#define RUN(cases) norm_case_run(TWO_FORMS, &base, (cases), sizeof(cases) / sizeof((cases)[0]))
+
+/* What a case of the tables does not say. */
+static const norm_case base = {.rows = 3, .cols = 300};
 
 Test(rmsnorm, f32_is_the_reference_bit_for_bit) {
   norm_case_sweep((norm_case){.gamma = CLQ_F32, .rstd = true}, widths, WIDTHS);
@@ -31,57 +34,21 @@ Test(rmsnorm, residual_and_q8_per_group_are_the_reference_bit_for_bit) {
 
 Test(rmsnorm, casts_types_and_codes) {
   static const norm_case cases[] = {
-      {.rows = 3,
-       .cols = 300,
-       .x = CLQ_F16,
-       .gamma = CLQ_F16,
-       .cast = CLQ_CAST_LLAMA,
-       .out = CLQ_F16},
-      {.rows = 3,
-       .cols = 300,
-       .x = CLQ_BF16,
+      {.x = CLQ_F16, .gamma = CLQ_F16, .cast = CLQ_CAST_LLAMA, .out = CLQ_F16},
+      {.x = CLQ_BF16,
        .residual = CLQ_BF16,
        .gamma = CLQ_BF16,
        .cast = CLQ_CAST_LLAMA,
        .out = CLQ_I8,
        .per = CLQ_PER_TOKEN,
        .sum = true},
-      {.rows = 3, .cols = 300, .x = CLQ_F16, .cast = CLQ_CAST_LLAMA},
-      {.rows = 3,
-       .cols = 300,
-       .x = CLQ_BF16,
-       .gamma = CLQ_F32,
-       .cast = CLQ_CAST_GEMMA,
-       .out = CLQ_BF16},
-      {.rows = 3,
-       .cols = 1100,
-       .x = CLQ_F16,
-       .residual = CLQ_F32,
-       .gamma = CLQ_F16,
-       .out = CLQ_F32},
-      {.rows = 3,
-       .cols = 1100,
-       .residual = CLQ_F16,
-       .gamma = CLQ_F32,
-       .out = CLQ_F16,
-       .pad = 3,
-       .lead = 1},
-      {.rows = 3,
-       .cols = 300,
-       .residual = CLQ_F32,
-       .alpha = 0.5f,
-       .bias = CLQ_F16,
-       .x_scale = 0.0625f,
-       .rstd = true},
-      {.rows = 3,
-       .cols = 300,
-       .x = CLQ_I8,
-       .x_per = CLQ_PER_CHANNEL,
-       .exponent = true,
-       .gamma = CLQ_F32},
-      {.rows = 3,
-       .cols = 300,
-       .x = CLQ_I32,
+      {.x = CLQ_F16, .cast = CLQ_CAST_LLAMA},
+      {.x = CLQ_BF16, .gamma = CLQ_F32, .cast = CLQ_CAST_GEMMA, .out = CLQ_BF16},
+      {.cols = 1100, .x = CLQ_F16, .residual = CLQ_F32, .gamma = CLQ_F16, .out = CLQ_F32},
+      {.cols = 1100, .residual = CLQ_F16, .gamma = CLQ_F32, .out = CLQ_F16, .pad = 3, .lead = 1},
+      {.residual = CLQ_F32, .alpha = 0.5f, .bias = CLQ_F16, .x_scale = 0.0625f, .rstd = true},
+      {.x = CLQ_I8, .x_per = CLQ_PER_CHANNEL, .exponent = true, .gamma = CLQ_F32},
+      {.x = CLQ_I32,
        .x_per = CLQ_PER_TENSOR,
        .column_scale = true,
        .residual = CLQ_F32,
@@ -89,17 +56,11 @@ Test(rmsnorm, casts_types_and_codes) {
        .per = CLQ_PER_GROUP,
        .group = 32,
        .sum = true},
-      {.rows = 3, .cols = 300, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true},
-      {.rows = 3, .cols = 2051, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 1024},
-      {.rows = 3,
-       .cols = 100,
-       .x = CLQ_F16,
-       .out = CLQ_I8,
-       .per = CLQ_PER_GROUP,
-       .group = 24,
-       .sum = true},
-      {.rows = 3, .cols = 300, .out = CLQ_U8, .per = CLQ_PER_TOKEN, .zero = true},
-      {.rows = 3, .cols = 300, .out = CLQ_I8, .per = CLQ_PER_CHANNEL, .sum = true},
+      {.out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true},
+      {.cols = 2051, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 1024},
+      {.cols = 100, .x = CLQ_F16, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 24, .sum = true},
+      {.out = CLQ_U8, .per = CLQ_PER_TOKEN, .zero = true},
+      {.out = CLQ_I8, .per = CLQ_PER_CHANNEL, .sum = true},
   };
   RUN(cases);
 }
@@ -107,9 +68,9 @@ Test(rmsnorm, casts_types_and_codes) {
 /* Many rows, too: on CPUs a work-item then takes several. */
 Test(rmsnorm, in_place) {
   static const norm_case cases[] = {
-      {.rows = 3, .cols = 129, .in_place = true},
+      {.cols = 129, .in_place = true},
       {.rows = 301, .cols = 129, .in_place = true},
-      {.rows = 3, .cols = 1100, .in_place = true},
+      {.cols = 1100, .in_place = true},
       {.rows = 2, .cols = 17001, .in_place = true},
   };
   RUN(cases);
@@ -127,7 +88,7 @@ Test(rmsnorm, wide_rows) {
   }
 }
 
-Test(rmsnorm, tiny_shapes_in_every_form) {
+Test(rmsnorm, tiny_shapes) {
   static const norm_case cases[] = {
       {.rows = 2,
        .cols = 33,
@@ -169,66 +130,16 @@ Test(rmsnorm, reference_agrees_with_double) {
   }
 }
 
-/* Zero, NaN and Inf rows are as the quantization contract says; their neighbours are untouched. */
-static void check_special_rows(const test_device *d) {
-  enum { ROWS = 5, COLS = 48 };
-  float x[ROWS][COLS];
-  int8_t codes[ROWS][COLS];
-  float scales[ROWS];
-  int32_t sums[ROWS];
-  for (int i = 0; i < COLS; ++i) {
-    x[0][i] = x[4][i] = (float)(i - 20);
-    x[1][i] = 0.0f;
-    x[2][i] = 1.0f;
-    x[3][i] = 1.0f;
-  }
-  x[2][7] = NAN;
-  x[3][9] = INFINITY;
-  test_buffer xb = test_buffer_new(d, x, sizeof x);
-  test_buffer ob = test_buffer_new(d, NULL, sizeof codes);
-  test_buffer sb = test_buffer_new(d, NULL, sizeof scales);
-  test_buffer ub = test_buffer_new(d, NULL, sizeof sums);
-  test_ok(clq_rmsnorm(d->stream,
-                      &(clq_rmsnorm_args){
-                          .x = {xb.mem, CLQ_F32, {ROWS, COLS}},
-                          .out = {ob.mem,
-                                  CLQ_I8,
-                                  {ROWS, COLS},
-                                  .quant = {.per = CLQ_PER_TOKEN, .scale = sb.mem, .sum = ub.mem}},
-                      }));
-  test_buffer_read(d, &ob, codes);
-  test_buffer_read(d, &sb, scales);
-  test_buffer_read(d, &ub, sums);
-  cr_assert_arr_eq(codes[0], codes[4], COLS);
-  cr_assert_eq(codes[0][COLS - 1], 127);
-  cr_assert(scales[1] == 0.0f && sums[1] == 0);
-  cr_assert(isnan(scales[2]) && sums[2] == 0);
-  for (int i = 0; i < COLS; ++i) {
-    cr_assert_eq(codes[1][i], 0);
-    cr_assert_eq(codes[2][i], 0);
-  }
-  /* An infinity makes rstd 0 and inf * 0 = NaN, as in every RMSNorm. */
-  cr_assert(isnan(scales[3]));
-  test_buffer_free(&xb);
-  test_buffer_free(&ob);
-  test_buffer_free(&sb);
-  test_buffer_free(&ub);
-}
-
-Test(rmsnorm, special_rows) {
-  for (test_forms f = {0}; test_forms_next(&f);) {
-    check_special_rows(&f.device);
-  }
-}
-
 Test(rmsnorm, bad_arguments_are_named) {
   test_device d = test_device_open(NULL);
   test_buffer b = test_buffer_new(&d, NULL, 4 * 64 * 4);
   test_buffer codes = test_buffer_new(&d, NULL, 4 * 64);
   test_buffer planes = test_buffer_new(&d, NULL, 32);
-  const clq_rmsnorm_args good = {.x = {b.mem, CLQ_F32, {4, 64}},
-                                 .gamma = {b.mem, CLQ_F32, {64}},
-                                 .out = {b.mem, CLQ_F32, {4, 64}}};
+  const clq_rmsnorm_args good = {
+      .x = {b.mem, CLQ_F32, {4, 64}},
+      .gamma = {b.mem, CLQ_F32, {64}},
+      .out = {b.mem, CLQ_F32, {4, 64}},
+  };
   clq_rmsnorm_args a = good;
   a.gamma.shape[0] = 63;
   test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT,
@@ -279,10 +190,12 @@ Test(rmsnorm, bad_arguments_are_named) {
   a = good;
   a.gamma.mem = NULL;
   a.gamma = (clq_tensor){0};
-  a.out = (clq_tensor){codes.mem,
-                       CLQ_I8,
-                       {4, 64},
-                       .quant = {.per = CLQ_PER_TOKEN, .scale = planes.mem, .sum = planes.mem}};
+  a.out = (clq_tensor){
+      codes.mem,
+      CLQ_I8,
+      {4, 64},
+      .quant = {.per = CLQ_PER_TOKEN, .scale = planes.mem, .sum = planes.mem},
+  };
   test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT,
              "out.quant.sum overlaps out.quant.scale");
   a.out.quant.sum_offset = 16;

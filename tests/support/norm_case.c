@@ -449,27 +449,31 @@ void norm_case_check(const test_device *device, const norm_case *given) {
   }
 }
 
-void norm_case_saw(const test_forms *forms, const char *op, const char *form) {
+const char *norm_case_form(const test_forms *forms, const char *form) {
   static const char *const exchange[] = {"khr_subgroups", "intel_subgroups", "qcom_subgroups",
                                          "nvidia_ptx"};
-  char expected[64];
   bool exchanges = false;
   for (size_t i = 0; i < sizeof exchange / sizeof exchange[0]; ++i) {
     exchanges = exchanges || test_has_trait(forms->device.context, exchange[i]);
   }
-  const bool cpu = test_has_trait(forms->device.context, "cpu");
-  (void)snprintf(expected, sizeof expected, "%s%s", op,
-                 cpu         ? "_rows"
-                 : exchanges ? form
-                             : "_stream");
+  return test_has_trait(forms->device.context, "cpu") ? "_rows" : exchanges ? form : "_stream";
+}
+
+void norm_case_saw(const test_forms *forms, const char *op, const char *form) {
+  char expected[64];
+  (void)snprintf(expected, sizeof expected, "%s%s", op, norm_case_form(forms, form));
   cr_assert(test_dispatch_saw(op, expected), "%s did not run as %s", op, expected);
 }
 
-void norm_case_run(int forms, const norm_case *cases, size_t count) {
+void norm_case_run(int forms, const norm_case *base, const norm_case *cases, size_t count) {
   test_forms f = {0};
   for (int form = 0; form < forms && test_forms_next(&f); ++form) {
     for (size_t i = 0; i < count; ++i) {
-      norm_case_check(&f.device, &cases[i]);
+      norm_case c = cases[i];
+      c.centered = base->centered;
+      c.rows = c.rows == 0 ? base->rows : c.rows;
+      c.cols = c.cols == 0 ? base->cols : c.cols;
+      norm_case_check(&f.device, &c);
     }
   }
   test_forms_end(&f);

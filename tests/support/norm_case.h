@@ -28,13 +28,17 @@ typedef struct norm_case {
 
 void norm_case_check(const test_device *device, const norm_case *c);
 
-/* The cases in the first `forms` forms of the device: as it is, then as if it were no CPU. */
-void norm_case_run(int forms, const norm_case *cases, size_t count);
+/* The cases in the first `forms` forms of the device: as it is, then as if it were no CPU. They are
+ * of base's operator; rows and cols that a case does not give are base's. */
+void norm_case_run(int forms, const norm_case *base, const norm_case *cases, size_t count);
 
 /* The case at every width, with a count of rows, a distance between them and an offset of its own,
  * in every form of the device. Widths on both sides of 1024, since the forms for either are
  * asserted to have run. */
 void norm_case_sweep(norm_case c, const int64_t *cols, size_t count);
+
+/* Of the names below, the one that the form has: "_rows", `form` or "_stream". */
+const char *norm_case_form(const test_forms *forms, const char *form);
 
 /* Asserts that since the form was opened the operator ran as such a form does: by rows on a CPU,
  * as `form` ("_warp", "_group") where work-items exchange values, else as "_stream". */
