@@ -50,10 +50,13 @@ static void prepare(bench_case *c) {
   const clq_dtype dtype = bench_is(c, "kv", "f32") ? CLQ_F32 : CLQ_F16;
   enum { MOST_SEQUENCES = 8 };
   if (bench_is(c, "kv", "q8") || bench_is(c, "kv", "q4")) {
-    bench_fail(c, "attention: a cache of %s is not offered", bench_choice(c, "kv"));
+    bench_fail(c, "attention: --kv %s is not offered; take f32 or f16", bench_choice(c, "kv"));
   } else if (rows > keys || batch > MOST_SEQUENCES) {
-    bench_fail(
-        c, rows > keys ? "attention: more queries than keys" : "attention: at most 8 sequences");
+    bench_fail(c,
+               rows > keys ? "attention: --queries %lld are more than --keys %lld; take fewer"
+                           : "attention: --batch is %lld, at most %lld sequences are measured",
+               (long long)(rows > keys ? rows : batch),
+               (long long)(rows > keys ? keys : MOST_SEQUENCES));
   }
   s->capacity = (keys + 15) / 16 * 16;
   s->position = keys - rows;

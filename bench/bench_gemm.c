@@ -139,7 +139,7 @@ static void peer_prepare(bench_case *c) {
   state *s = c->state;
   if (s->weights.format != CLQ_FORMAT_F32 || s->args.x.dtype != CLQ_F32 ||
       s->args.out.dtype != CLQ_F32 || c->then.args != NULL) {
-    bench_fail(c, "gemm: CLBlast multiplies floats only: --weights f32 --acts f32 --out f32");
+    bench_fail(c, "gemm: CLBlast multiplies floats only; take --weights f32 --acts f32 --out f32");
     return;
   }
   s->peer_w = bench_buffer(c, s->weights.data, s->weights.rows * s->weights.cols, sizeof(float));

@@ -68,7 +68,7 @@ static void prepare(bench_case *c) {
                       : bench_is(c, "dtype", "u8") ? CLQ_U8
                                                    : CLQ_I8;
   if (rows > INT64_MAX / cols) {
-    bench_fail(c, "integer_norm: the shape is too large");
+    bench_fail(c, "integer_norm: the shape is too large; take a smaller one");
     return;
   }
   s->args.kind = bench_is(c, "norm", "rms") ? CLQ_NORM_RMS : CLQ_NORM_LAYER;

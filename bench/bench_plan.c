@@ -215,7 +215,8 @@ static void run(bench_case *c) {
     one[i] = 1.0f;
   }
   if (nodes > MOST_NODES) {
-    bench_fail(c, "plan: %lld nodes, at most %d nodes are measured", (long long)nodes, MOST_NODES);
+    bench_fail(c, "plan: --nodes is %lld, at most %d nodes are measured", (long long)nodes,
+               MOST_NODES);
   }
   k.start = bench_buffer(c, start, COLS, sizeof(float));
   k.one = bench_buffer(c, one, COLS, sizeof(float));

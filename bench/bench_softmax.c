@@ -23,7 +23,7 @@ static void prepare(bench_case *c) {
   const int64_t rows = bench_number(c, "rows");
   const int64_t cols = bench_number(c, "cols");
   if (!bench_is(c, "lut", "f32")) {
-    bench_fail(c, "softmax: a table of '%s' is not offered, only of f32", bench_choice(c, "lut"));
+    bench_fail(c, "softmax: --lut %s is not offered; take f32", bench_choice(c, "lut"));
     return;
   }
   s->x = bench_random_floats(c, rows * cols, 1);

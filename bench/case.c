@@ -52,20 +52,14 @@ void bench_fail(bench_case *c, const char *format, ...) {
   }
 }
 
-/* Graphs and plans name the node that failed, of which there is one here. */
-static const char *without_node(const char *text) {
-  const bool named =
-      strncmp(text, "graph: node ", 12) == 0 || strncmp(text, "plan: node ", 11) == 0;
-  const char *rest = named ? strstr(strstr(text, "node "), ": ") : NULL;
-  return rest != NULL ? rest + 2 : text;
-}
-
 bool bench_ok(bench_case *c, clq_status status) {
   if (status != CLQ_OK) {
     /* What the case asks for can be refused; a device that fails will fail the next one, too. */
     c->measuring = c->measuring || !(status == CLQ_UNSUPPORTED || status == CLQ_INVALID_ARGUMENT ||
                                      status == CLQ_OUT_OF_DEVICE_MEMORY);
-    bench_fail(c, "%s", without_node(clq_last_error()));
+    char sentence[CLI_SENTENCE_BYTES];
+    cli_sentence(sentence);
+    bench_fail(c, "%s", sentence);
   }
   return c->code == CLI_DONE;
 }
@@ -92,9 +86,12 @@ static bool fits(bench_case *c) {
   const uint64_t host = shared ? sum(c->host_bytes, c->device_bytes) : c->host_bytes;
   if (c->device_bytes > c->device_room || host > c->host_room) {
     const bool device = c->device_bytes > c->device_room;
-    bench_fail(c, "%s: the shape needs %llu MiB, copies to check with included, there are %llu MiB",
-               c->op->name, (unsigned long long)((device ? c->device_bytes : host) >> 20),
-               (unsigned long long)((device ? c->device_room : c->host_room) >> 20));
+    bench_fail(
+        c,
+        "%s: the shape needs %llu MiB, copies to check with included, there are %llu MiB; take a "
+        "smaller one",
+        c->op->name, (unsigned long long)((device ? c->device_bytes : host) >> 20),
+        (unsigned long long)((device ? c->device_room : c->host_room) >> 20));
   }
   return c->code == CLI_DONE;
 }
@@ -109,7 +106,7 @@ static bool size_of(bench_case *c, int64_t count, size_t element_bytes, uint64_t
                     size_t *bytes) {
   if (count < 0 || (uint64_t)count > (SIZE_MAX / 4) / element_bytes) {
     *total = INT64_MAX;
-    bench_fail(c, "%s: the shape is too large", c->op->name);
+    bench_fail(c, "%s: the shape is too large; take a smaller one", c->op->name);
     return false;
   }
   *bytes = (size_t)count * element_bytes;
@@ -125,7 +122,7 @@ void *bench_host(bench_case *c, int64_t count, size_t element_bytes) {
   }
   void *block = c->block_count < BENCH_MAX_BLOCKS ? calloc(bytes, 1) : NULL;
   if (block == NULL) {
-    bench_fail(c, "%s: out of memory for %zu bytes", c->op->name, bytes);
+    bench_fail(c, "%s: out of memory for %zu bytes; take a smaller shape", c->op->name, bytes);
     return NULL;
   }
   c->blocks[c->block_count++] = block;
@@ -253,7 +250,7 @@ clq_tensor bench_output(bench_case *c, const char *word, int64_t rows, int64_t c
   clq_tensor t = {
       .dtype = type.dtype, .shape = {rows, cols}, .quant = {.per = type.per, .group = type.group}};
   if (cols > 0 && rows > INT64_MAX / cols) {
-    bench_fail(c, "%s: the shape is too large", c->op->name);
+    bench_fail(c, "%s: the shape is too large; take a smaller one", c->op->name);
     return t;
   }
   t.mem = bench_buffer(c, NULL, rows * cols, clq_dtype_bytes(type.dtype));
@@ -302,7 +299,9 @@ clq_tensor bench_input(bench_case *c, const char *word, int64_t rows, int64_t co
     case CLQ_F16:
     case CLQ_BF16: store_as_16_bits(c, &t, data); break;
     case CLQ_I8: store_as_codes(c, &t, data); break;
-    default: bench_fail(c, "%s: '%s' is no type of an input", c->op->name, word);
+    default:
+      bench_fail(c, "%s: '%s' is no type of an input; take f32, f16, bf16 or q8", c->op->name,
+                 word);
   }
   return t;
 }

@@ -28,7 +28,8 @@ static void prepare(bench_case *c) {
   bench_step steps[3];
   int count = 0;
   if (s->residual == NULL && !makes_codes(s)) {
-    bench_fail(c, "%s: nothing is fused without --residual or an --out of q8", c->op->name);
+    bench_fail(c, "%s: nothing is fused without --residual or an --out of q8; give one of them",
+               c->op->name);
   }
   if (s->residual != NULL) {
     in = bench_input(c, bench_choice(c, "dtype"), x->shape[0], x->shape[1], s->residual);

@@ -130,12 +130,15 @@ clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, in
   weights_type type;
   uint64_t seed = 7;
   if (!parse(word, &type) || type.format == 0 || (type.zeros && type.format != CLQ_FORMAT_W4)) {
-    bench_fail(c, "%s: weights of '%s' are not offered", c->op->name, word);
+    bench_fail(c,
+               "%s: --weights %s is not offered; take f32, f16, w8, w4, w8g32, w4g32z, q8_0, q4_0, "
+               "q4_1, ...",
+               c->op->name, word);
     return (clqi_ref_weights){0};
   }
   if (block_bytes(type.format) != 0 && cols % 32 != 0) {
-    bench_fail(c, "%s: %lld columns, a multiple of 32 is needed for %s", c->op->name,
-               (long long)cols, word);
+    bench_fail(c, "%s: --%s is %lld, --weights %s takes a multiple of 32", c->op->name,
+               c->op->op == CLQ_OP_GEMM ? "k" : "cols", (long long)cols, word);
     return (clqi_ref_weights){0};
   }
   clqi_ref_weights w = {.format = type.format, .rows = rows, .cols = cols};

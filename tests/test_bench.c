@@ -272,14 +272,15 @@ Test(bench, a_sweep_goes_on) {
   cr_assert_eq(count_of(r.err, " is left out: "), 5, "%s", r.err);
   cr_assert_not_null(strstr(r.err,
                             "clq: gemm/m:1/n:16/k:64/weights:w3/acts:q8/out:f32 is left out: gemm: "
-                            "weights of 'w3' are not offered\n"),
+                            "--weights w3 is not offered; take f32, f16, w8, w4, "),
                      "%s", r.err);
   cJSON *json = expect_json(r);
   cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
   check_record(cJSON_GetArrayItem(item(json, "benchmarks"), 0), "gemm", "warm");
   cJSON_Delete(json);
-  expect_refusal(bench("gemm", "--n", "16", "--k", "64", "--weights", "w3,bf16", "-o", "json"), 1,
-                 "clq: none of the 2 combinations is offered\n");
+  expect_refusal(
+      bench("gemm", "--n", "16", "--k", "64", "--weights", "w3,bf16", "-o", "json"), 1,
+      "clq: none of the 2 combinations is offered; take one that 'clq bench --help' names");
   json = expect_json(bench("plan", "--nodes", "1000001,9", "--reps", "1", "-o", "json"));
   cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
   cJSON_Delete(json);
@@ -392,7 +393,8 @@ Test(bench, tables) {
 
 Test(bench, misuse) {
   expect_refusal(bench("rmsnrm"), 2, "did you mean 'rmsnorm'");
-  expect_refusal(bench("--reps", "3"), 2, "which operator");
+  expect_refusal(bench("--reps", "3"), 2, "name an operator: layernorm, rmsnorm, ");
+  expect_refusal(bench("zzzzzzzz"), 2, "expected one of layernorm, rmsnorm, ");
   expect_refusal(bench("gemm", "add"), 2, "one operator at a time");
   expect_refusal(bench("gemm", "--rows", "3"), 2, "gemm takes no --rows");
   expect_refusal(bench("gemm", "--m", "0"), 2, "--m");
@@ -412,7 +414,7 @@ Test(bench, misuse) {
 Test(bench, what_is_not_offered_fails_with_the_reason) {
   expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--weights", "w3", "-o", "json"), 1, "w3");
   expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--acts", "f16", "-o", "json"), 1,
-                 "clq: gemm: dtype of x is f16");
+                 "clq: gemm: --acts f16 is not offered; take f32, q8 or q8g32\n");
   expect_refusal(bench("add", "--rows", "1000000000", "--cols", "100000", "-o", "json"), 1,
                  "the shape needs ");
   expect_refusal(bench("add", "--rows", "100000", "--cols", "40000", "-o", "json"), 1,
@@ -425,6 +427,47 @@ Test(bench, what_is_not_offered_fails_with_the_reason) {
   expect_refusal(bench("softmax", "--rows", "4", "--lut", "q30", "-o", "json"), 1, "q30");
   expect_refusal(bench("attention", "--keys", "4", "--kv", "q8", "-o", "json"), 1, "q8");
   expect_refusal(bench("attention", "--keys", "4", "--queries", "5", "-o", "json"), 1, "queries");
+}
+
+/* Of what the library refuses, options are named, and what to take: no arguments of its calls. */
+Test(bench, refusals_are_in_the_words_of_the_options) {
+  static const struct {
+    const char *const words[12];
+    const char *const told[6];
+  } cases[] = {
+      {{"gemm", "--n", "8", "--k", "64", "--weights", "f32,w4g7,w4g24", "--acts",
+        "q8g32,bf16,q8g64"},
+       {": gemm: --weights f32 go with --acts f32 only; take ",
+        ": --weights: a group of 7 is not offered, expected a multiple of 8; take ",
+        ": gemm: with --acts q8g32 the group of --weights must be a multiple of 32, not 24; take ",
+        ": gemm: --acts bf16 is not offered; take f32, q8 or q8g32\n",
+        ": gemm: --acts q8g64 is not offered; take q8g32 or q8\n"}},
+      {{"attention", "--heads", "4", "--kv-heads", "2,3", "--head-dim", "16,17", "--keys", "4",
+        "--kv", "f16,q4"},
+       {": attention: --head-dim 17 is not offered; take a multiple of 16 up to 256\n",
+        ": attention: --heads 4 is not offered with --kv-heads 3; take a multiple of that\n",
+        ": attention: --kv q4 is not offered; take f32 or f16\n"}},
+      {{"softmax", "--rows", "2", "--cols", "8", "--dtype", "f16,f32", "--out", "f32,u8"},
+       {": softmax: --dtype f16 is not offered; take f32 or q8\n",
+        ": softmax: --out u8 is not offered with this --dtype; take f32\n"}},
+      {{"layernorm", "--rows", "2", "--cols", "8", "--out", "f32,u8"},
+       {": layernorm: --out u8 is not offered; take q8 or q8g32\n"}},
+  };
+  static const char *const internal[] = {"dtype of", "quant.",  "weights_pack", "head_dim",
+                                         "k_cache",  "of x is", "plan: ",       "graph: "};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    const char *argv[MOST_WORDS] = {CLQ_TEST_CLI, "bench", "--reps", "1", "-o", "json"};
+    memcpy(argv + 6, cases[i].words, sizeof cases[i].words);
+    command_result r = run(argv);
+    for (size_t t = 0; t < 6 && cases[i].told[t] != NULL; ++t) {
+      cr_assert_not_null(strstr(r.err, cases[i].told[t]), "'%s' is not in: %s", cases[i].told[t],
+                         r.err);
+    }
+    for (size_t n = 0; n < sizeof internal / sizeof internal[0]; ++n) {
+      cr_assert_null(strstr(r.err, internal[n]), "'%s' is in: %s", internal[n], r.err);
+    }
+    command_free(&r);
+  }
 }
 
 /* SIGINT ends it cleanly with what was produced. */

@@ -178,6 +178,12 @@ Test(cli, wrong_usage_is_named) {
   expect_refusal(clq(NULL, "logits", "-m", "x", "--ids", "1,,2"), 2, "separated by commas");
   expect_refusal(clq(NULL, "logits", "-m", "x", "--ids", "1,-2"), 2, "from 0");
   expect_refusal(clq(NULL, "tokenize", "-p", "a"), 2, "-m FILE");
+  expect_refusal(clq(NULL, "tokenize", "-m", "", "-p", "a"), 2,
+                 "clq tokenize: -m is empty: name the model with -m FILE;");
+  expect_refusal(clq(NULL, "run", "-m", "", "-p", "a"), 2, "-m is empty");
+  expect_refusal(clq(NULL, "run", "-m", "-", "-p", "a"), 2, "not read from standard input; name");
+  expect_refusal(clq(NULL, "run", "-m", "x", "-p", "a", "--trace", "-"), 2, "name a file with");
+  expect_refusal(clq(NULL, "logits", "-m", "x", "-p", "a", "--out", ""), 2, "--out FILE.npy");
   expect_refusal(clq(NULL, "tokenize", "-m", "x", "-p", "a", "--decode", "--pieces"), 2,
                  "exclude each other");
   expect_refusal(clq(NULL, "perplexity", "-m", "x", "-f", "y", "--stride", "512"), 2,
@@ -236,6 +242,7 @@ Test(cli, devices_tell_what_is_wrong_with_the_environment) {
   command_result result = clq("CLQ_KERNEL_DIR=/nonexistent", "devices");
   cr_assert(result.code == 1 && strstr(result.out, "platform") != NULL);
   cr_assert_not_null(strstr(result.err, "clq: CLQ_KERNEL_DIR: "), "%s", result.err);
+  cr_assert_not_null(strstr(result.err, "; set CLQ_KERNEL_DIR to the folder kernels_cl"));
   command_free(&result);
 }
 
@@ -411,9 +418,15 @@ Test(cli, spoiled_cache_files_are_built_again) {
 
 Test(cli, what_is_no_model_is_refused) {
   scratch s = scratch_new("model.gguf");
-  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, "model.gguf: no such file");
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1,
+                 "model.gguf: no such file; give -m the path of a GGUF file\n");
   expect_refusal(clq(NULL, "run", "-m", s.folder, "-p", "a"), 1, "is a directory");
-  expect_refusal(clq(NULL, "tokenize", "-m", s.folder, "-p", "a"), 1, "is a directory");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.folder, "-p", "a"), 1,
+                 "is a directory, expected a file; give -m the GGUF file in it\n");
+  expect_refusal(clq(NULL, "tokenize", "-m", "/dev/null", "-p", "a"), 1,
+                 "; save the model to a file first\n");
+  put_file(s.file, "", 0);
+  expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, "is empty; download it again\n");
   put_file(s.file, "GGUF\3\0\0\0\1", 9);
   expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, "model.gguf: ");
   put_file(s.file, "<html>", 6);
@@ -488,7 +501,7 @@ Test(cli, metadata_that_cannot_be_right_is_named) {
 Test(cli, what_cannot_be_written_or_read_is_said_first) {
   scratch s = scratch_new("no/logits.npy");
   expect_refusal(clq(NULL, "logits", "-m", "none", "-p", "a", "--out", s.file), 1,
-                 "cannot be written: No such file or directory");
+                 "cannot be written: No such file or directory; give --out another name\n");
   expect_refusal(clq(NULL, "logits", "-m", "none", "-p", "a", "--out", s.folder), 1,
                  "no regular file");
   (void)snprintf(s.file, sizeof s.file, "%s/logits.npy", s.folder);
@@ -501,14 +514,14 @@ Test(cli, what_cannot_be_written_or_read_is_said_first) {
 /* --- Text. -------------------------------------------------------------------- */
 
 /* All bytes as tokens would be long; "a", "b", "ab", a space and an accent are enough. */
-static void put_tokenizer(const char *path) {
+static void put_foreign_tokenizer(const char *path, const char *model, const char *pre) {
   static const char *const tokens[] = {"<|im_end|>", "a",        "b",       "ab",
                                        "\xC4\xA0",   "\xC3\x83", "\xC2\xA9"};
   static const char *const merge[] = {"a b"};
   static const int32_t types[] = {3, 1, 1, 1, 1, 1, 1};
   gguf_image image = {0};
-  gguf_add_string(&image, "tokenizer.ggml.model", "gpt2");
-  gguf_add_string(&image, "tokenizer.ggml.pre", "smollm");
+  gguf_add_string(&image, "tokenizer.ggml.model", model);
+  gguf_add_string(&image, "tokenizer.ggml.pre", pre);
   gguf_add_string_array(&image, "tokenizer.ggml.tokens", tokens, 7);
   gguf_add_array(&image, "tokenizer.ggml.token_type", CLQI_GGUF_I32, types, 7, sizeof types);
   gguf_add_string_array(&image, "tokenizer.ggml.merges", merge, 1);
@@ -517,6 +530,8 @@ static void put_tokenizer(const char *path) {
   put_file(path, bytes.data, bytes.size);
   free(bytes.data);
 }
+
+static void put_tokenizer(const char *path) { put_foreign_tokenizer(path, "gpt2", "smollm"); }
 
 static void expect_text(command_result result, const char *text) {
   cr_assert_eq(result.code, 0, "%s", result.err);
@@ -537,11 +552,20 @@ Test(cli, text_becomes_ids_and_back) {
               "abba\n\n\xC3\xA9\n<|im_end|>\n");
   expect_refusal(clq(NULL, "tokenize", "-m", s.file, "--decode", "-p", "1x 2"), 1,
                  "'1x' is no token id");
-  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "--decode", "-p", "7"), 1, "7");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "--decode", "-p", "7"), 1,
+                 "clq: '7' is no token id of the model, expected whole numbers from 0 to 6; `clq "
+                 "tokenize` without --decode");
   expect_refusal(clq(NULL, "tokenize", "-m", s.file, "--decode", "-p", "99999999999"), 1,
                  "'99999999999' is no token id");
   expect_refusal(clq(NULL, "tokenize", "-m", s.file, "-f", "/no/such/file"), 1,
-                 "/no/such/file: cannot be opened");
+                 "/no/such/file: cannot be opened: No such file or directory; give -f a file");
+  put_foreign_tokenizer(s.file, "llama", "smollm");
+  expect_refusal(
+      clq(NULL, "tokenize", "-m", s.file, "-p", "a"), 1,
+      "t.gguf: its tokenizer is \"llama\", supported is gpt2 (byte-level BPE); use another "
+      "model\n");
+  put_foreign_tokenizer(s.file, "gpt2", "chameleon");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.file, "-p", "a"), 1, "; use another model\n");
   scratch_free(&s);
 }
 
@@ -812,7 +836,7 @@ Test(cli, logits_agree_with_run_and_perplexity) {
   const matrix same = read_npy(other);
   cr_assert_eq(memcmp(same.values, m.values, (size_t)m.rows * (size_t)m.cols * sizeof(float)), 0);
   expect_refusal(clq(NULL, "logits", "-m", model, "--ids", "2147483647", "--out", other), 1,
-                 "is not one of the model's");
+                 "--ids has 2147483647, expected token ids of the model, 0 to ");
   cr_assert_eq(for_files(s.folder, leave_file), 2, "a failed command leaves what was there");
   free(m.values);
   free(same.values);

@@ -194,7 +194,10 @@ static int sweep(bench_session *session, const bench_op *op, const bench_options
     code = bench_run(session, op, values);
   }
   return code == CLI_DONE && session->left_out == total
-             ? cli_fail("none of the %zu combinations is offered", total)
+             ? cli_fail(
+                   "none of the %zu combinations is offered; take one that 'clq bench --help' "
+                   "names",
+                   total)
              : code;
 }
 
@@ -249,17 +252,28 @@ static const char *op_name(const void *list, size_t i) {
   return bench_at(i) == NULL ? NULL : bench_at(i)->name;
 }
 
+/* "add, gemm, ..." */
+static void list_ops(char *list, size_t size) {
+  size_t at = 0;
+  for (size_t i = 0; bench_at(i) != NULL && at < size; ++i) {
+    at += (size_t)snprintf(list + at, size - at, "%s%s", at == 0 ? "" : ", ", op_name(NULL, i));
+  }
+}
+
 static const bench_op *find_op(const cli_words *words, const cli_usage *usage, int *code) {
+  char list[512] = "";
+  list_ops(list, sizeof list);
   if (words->count != 1) {
     *code = words->count == 0
-                ? cli_misuse(usage, "which operator?")
+                ? cli_misuse(usage, "name an operator: %s", list)
                 : cli_misuse(usage, "one operator at a time, not '%s' as well", words->items[1]);
     return NULL;
   }
   const bench_op *op = bench_find(words->items[0]);
   if (op == NULL) {
     const char *nearest = cli_nearest(words->items[0], op_name, NULL);
-    *code = nearest == NULL ? cli_misuse(usage, "unknown operator '%s'", words->items[0])
+    *code = nearest == NULL ? cli_misuse(usage, "unknown operator '%s', expected one of %s",
+                                         words->items[0], list)
                             : cli_misuse(usage, "unknown operator '%s', did you mean '%s'",
                                          words->items[0], nearest);
   }

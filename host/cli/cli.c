@@ -23,19 +23,31 @@ int cli_fail(const char *format, ...) {
   return CLI_FAILED;
 }
 
-int cli_fail_library(void) { return cli_fail("%s", clq_last_error()); }
+int cli_fail_library(void) {
+  char sentence[CLI_SENTENCE_BYTES];
+  cli_sentence(sentence);
+  const bool memory = strstr(sentence, "out of ") != NULL && strstr(sentence, "memory") != NULL;
+  return cli_fail("%s%s", sentence,
+                  memory && strchr(sentence, ';') == NULL ? "; free some, or ask for less" : "");
+}
 
 int cli_fail_library_advice(const char *advice) {
-  return cli_fail("%s; %s", clq_last_error(), advice);
+  char sentence[CLI_SENTENCE_BYTES];
+  cli_sentence(sentence);
+  return cli_fail("%s; %s", sentence, advice);
 }
 
 int cli_fail_memory(void) { return cli_fail("out of memory; free some, or ask for less"); }
 
 void cli_context_sentence(const char *device, char sentence[CLI_SENTENCE_BYTES]) {
-  const char *text = clq_last_error();
-  const bool chosen_elsewhere = device == NULL && strncmp(text, "no device '", 11) == 0;
-  (void)snprintf(sentence, CLI_SENTENCE_BYTES, "%s%s", chosen_elsewhere ? "CLQ_DEVICE: " : "",
-                 text);
+  static const char variable[] = "CLQ_DEVICE: ";
+  const bool unknown = strncmp(clq_last_error(), "no device '", 11) == 0;
+  cli_sentence(sentence);
+  if (device == NULL && unknown) {
+    memmove(sentence + sizeof variable - 1, sentence, CLI_SENTENCE_BYTES - sizeof variable);
+    memcpy(sentence, variable, sizeof variable - 1);
+    sentence[CLI_SENTENCE_BYTES - 1] = '\0';
+  }
 }
 
 int cli_open_context(const char *device, clq_context **context) {

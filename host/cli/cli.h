@@ -9,6 +9,8 @@
 
 #include <clquant/context.h>
 
+#include "sentence.h"
+
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_MISUSED = 2 };
 
 /* Ends a command like a failure, without a sentence and with exit code 0: SIGINT came before there
@@ -26,7 +28,7 @@ int cli_tokenize(int argc, char **argv);
 
 /* Prints "clq: <sentence>" to stderr; returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The same with the sentence behind the library's last error. */
+/* The same with the library's last error, in the command's words. */
 int cli_fail_library(void);
 /* The same, and what to try. */
 int cli_fail_library_advice(const char *advice);
@@ -36,7 +38,6 @@ int cli_fail_memory(void);
  * refused as every command does it: an exit code, the sentence said. */
 int cli_open_context(const char *device, clq_context **context);
 /* The sentence for a context that could not be made, without a newline. */
-enum { CLI_SENTENCE_BYTES = 2048 };
 void cli_context_sentence(const char *device, char sentence[CLI_SENTENCE_BYTES]);
 
 /* Warns, once, where the context has no folder for its compiled kernels though nobody turned that

@@ -1,5 +1,7 @@
 #include "engine.h"
 
+#include <string.h>
+
 #include "cli.h"
 
 static const struct {
@@ -16,16 +18,28 @@ static const struct {
 const char *cli_acts_name(const cli_engine *engine) { return all_acts[engine->acts].name; }
 const char *cli_kv_name(const cli_engine *engine) { return all_kv[engine->kv].name; }
 
+int cli_engine_check_path(const char *path, const cli_usage *usage) {
+  if (path == NULL || path[0] == '\0') {
+    return cli_misuse(usage, "%sname the model with -m FILE", path == NULL ? "" : "-m is empty: ");
+  }
+  return strcmp(path, "-") != 0
+             ? CLI_DONE
+             : cli_misuse(usage, "a model is not read from standard input; name its file with -m");
+}
+
 int cli_engine_check(const cli_engine *engine, const cli_usage *usage) {
-  return engine->path != NULL ? CLI_DONE : cli_misuse(usage, "name the model with -m FILE");
+  return cli_engine_check_path(engine->path, usage);
 }
 
 int cli_engine_fail(const cli_engine *engine, clq_status status) {
   const bool memory = status == CLQ_OUT_OF_HOST_MEMORY || status == CLQ_OUT_OF_DEVICE_MEMORY;
   const bool halves = all_kv[engine->kv].dtype == CLQ_F16;
-  return memory ? cli_fail("%s; %s%s, or free memory", clq_last_error(), engine->thrift,
-                           halves ? "" : ", --kv f16")
-                : cli_fail_library();
+  if (!memory) {
+    return cli_fail_library();
+  }
+  char sentence[CLI_SENTENCE_BYTES];
+  cli_sentence(sentence);
+  return cli_fail("%s; %s%s, or free memory", sentence, engine->thrift, halves ? "" : ", --kv f16");
 }
 
 const char *cli_engine_nan_advice(const cli_engine *engine) {

@@ -45,7 +45,8 @@ typedef struct cli_engine {
 const char *cli_acts_name(const cli_engine *engine);
 const char *cli_kv_name(const cli_engine *engine);
 
-/* CLI_MISUSED without a --model. */
+/* CLI_MISUSED without a --model that could be a file. */
+int cli_engine_check_path(const char *path, const cli_usage *usage);
 int cli_engine_check(const cli_engine *engine, const cli_usage *usage);
 
 /* Each gives an exit code and has said its sentence; close is due in any case. */

@@ -46,7 +46,8 @@ static int read_some(int descriptor, const char *name, char *to, size_t room, si
       return CLI_DONE;
     }
     if (errno != EINTR && errno != EAGAIN) {
-      return cli_fail("%s: cannot be read: %s", name, strerror(errno));
+      return cli_fail("%s: cannot be read: %s; give -f a file with the text", name,
+                      strerror(errno));
     }
   }
   return CLI_CANCELLED;
@@ -92,7 +93,8 @@ int cli_input_read(const cli_input *input, char **data, size_t *length) {
   const char *name = is_stdin ? "standard input" : input->file;
   const int descriptor = is_stdin ? STDIN_FILENO : open(input->file, O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) {
-    return cli_fail("%s: cannot be opened: %s", name, strerror(errno));
+    return cli_fail("%s: cannot be opened: %s; give -f a file with the text, or the text with -p",
+                    name[0] == '\0' ? "-f ''" : name, strerror(errno));
   }
   const int code = read_all(descriptor, name, data, length);
   if (!is_stdin) {

@@ -18,11 +18,18 @@ typedef struct logits {
 } logits;
 
 static int take_ids(logits *l) {
+  const int64_t vocabulary = l->engine.info.vocabulary;
   l->tokens.ids = malloc((l->ids.count + 1) * sizeof *l->tokens.ids);
   if (l->tokens.ids == NULL) {
     return cli_fail_memory();
   }
   for (size_t i = 0; i < l->ids.count; ++i) {
+    if (l->ids.items[i] >= vocabulary) {
+      return cli_fail(
+          "--ids has %lld, expected token ids of the model, 0 to %lld; `clq tokenize` "
+          "gives a text's ids",
+          (long long)l->ids.items[i], (long long)vocabulary - 1);
+    }
     l->tokens.ids[i] = (int32_t)l->ids.items[i];
   }
   l->tokens.count = (int64_t)l->ids.count;
@@ -88,7 +95,7 @@ static int write_logits(logits *l) {
                     (long long)l->tokens.count, (long long)info->context);
   }
   if (code == CLI_DONE && l->tokens.count == 0) {
-    code = cli_fail("the text has no tokens; give at least one");
+    code = cli_fail("there are no tokens to predict from; give at least one");
   }
   code = code != CLI_DONE ? code : cli_engine_start(&l->engine, l->tokens.count);
   code = code != CLI_DONE ? code : cli_npy_header(&l->npy, l->tokens.count, info->vocabulary);

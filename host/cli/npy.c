@@ -10,7 +10,9 @@
 #include "cli.h"
 
 static int cannot_write(const cli_npy *npy) {
-  return cli_fail("%s: cannot be written: %s", npy->path, strerror(errno));
+  return npy->file == stdout ? cli_fail("%s: cannot be written: %s", npy->path, strerror(errno))
+                             : cli_fail("%s: cannot be written: %s; give --out another name",
+                                        npy->path, strerror(errno));
 }
 
 /* mkstemp gives 0600; the result gets what any new file would have. */
@@ -38,7 +40,8 @@ int cli_npy_create(const char *path, cli_npy *npy) {
   }
   struct stat found;
   if (stat(path, &found) == 0 && !S_ISREG(found.st_mode)) {
-    return cli_fail("%s: cannot be written: it exists and is no regular file", path);
+    return cli_fail(
+        "%s: cannot be written: it exists and is no regular file; give --out another name", path);
   }
   const size_t size = strlen(path) + sizeof ".XXXXXX";
   npy->temporary = malloc(size);

@@ -124,7 +124,7 @@ static int encode(perplexity *p) {
   }
   free(text);
   if (code == CLI_DONE && p->tokens.count < 2) {
-    code = cli_fail("the text has %lld token%s, scoring takes at least 2",
+    code = cli_fail("the text has %lld token%s, scoring takes at least 2; give a longer one",
                     (long long)p->tokens.count, p->tokens.count == 1 ? "" : "s");
   }
   return code;

@@ -73,20 +73,23 @@ static int check_trace_file(const char *path) {
   char folder[4096] = ".";
   struct stat found;
   if (path[0] == '\0') {
-    return cli_fail("trace: the file has no name");
+    return cli_fail("--trace is empty; give it the name of a file");
   }
   if (stat(path, &found) == 0) {
-    return S_ISDIR(found.st_mode) ? cli_fail("trace: %s cannot be written: it is a folder", path)
+    return S_ISDIR(found.st_mode)
+               ? cli_fail("trace: %s cannot be written: it is a folder; name a file in it", path)
            : access(path, W_OK) == 0
                ? CLI_DONE
-               : cli_fail("trace: %s cannot be written: %s", path, strerror(errno));
+               : cli_fail("trace: %s cannot be written: %s; give --trace another name", path,
+                          strerror(errno));
   }
   if (slash != NULL) {
     (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
   }
   return access(folder, W_OK | X_OK) == 0
              ? CLI_DONE
-             : cli_fail("trace: %s cannot be written: %s", path, strerror(errno));
+             : cli_fail("trace: %s cannot be written: %s; give --trace another name", path,
+                        strerror(errno));
 }
 
 static int start(cli_run_state *run) {
@@ -127,6 +130,9 @@ static int check(cli_run_state *run, const sampling_options *sampling, const cli
   code = code != CLI_DONE ? code : cli_input_check(&run->input, usage, words, false);
   if (code == CLI_DONE && sampling->greedy && sampling->sampled) {
     code = cli_misuse(usage, "--greedy excludes --temp, --top-k, --top-p, --min-p and --seed");
+  }
+  if (code == CLI_DONE && run->trace_file != NULL && strcmp(run->trace_file, "-") == 0) {
+    code = cli_misuse(usage, "standard output is for the answer; name a file with --trace");
   }
   return code;
 }

@@ -9,6 +9,7 @@
 #include <clquant/model.h>
 
 #include "cli.h"
+#include "engine.h"
 #include "input.h"
 #include "options.h"
 #include "utf8.h"
@@ -88,8 +89,11 @@ static int decode_line(tokenize *t, const char *line, size_t length) {
     errno = 0;
     const long value = strtol(at, &stopped, 10);
     if (stopped == at || (stopped < end && !isspace((unsigned char)*stopped)) || errno != 0 ||
-        value < INT32_MIN || value > INT32_MAX) {
-      return cli_fail("'%.*s' is no token id", (int)strcspn(at, " \t\r\n"), at);
+        value < 0 || value >= clq_tokenizer_size(t->tokenizer)) {
+      return cli_fail(
+          "'%.*s' is no token id of the model, expected whole numbers from 0 to %" PRId64
+          "; `clq tokenize` without --decode gives a text's ids",
+          (int)strcspn(at, " \t\r\n"), at, clq_tokenizer_size(t->tokenizer) - 1);
     }
     const int32_t id = (int32_t)value;
     if (clq_tokenizer_decode(t->tokenizer, &id, 1, 0, &t->text) != CLQ_OK) {
@@ -151,8 +155,8 @@ int cli_tokenize(int argc, char **argv) {
   if (!cli_parse(&usage, argc, argv, &words, &code)) {
     return code;
   }
-  code = t.path != NULL ? cli_input_check(&t.input, &usage, &words, false)
-                        : cli_misuse(&usage, "name the model with -m FILE");
+  code = cli_engine_check_path(t.path, &usage);
+  code = code != CLI_DONE ? code : cli_input_check(&t.input, &usage, &words, false);
   free(words.items);
   if (code == CLI_DONE && t.pieces && t.decode) {
     code = cli_misuse(&usage, "--pieces and --decode exclude each other");
