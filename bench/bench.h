@@ -49,6 +49,7 @@ typedef struct bench_session {
   bench_limits limits;
   bench_report *report;
   int64_t repetitions;
+  double max_error; /* right where an operator's own bound is smaller */
   bool cold;
   const bench_peer *peer; /* measured beside ours; NULL: none */
   bool sweeps;            /* there are several cases: one that is not offered is left out */

@@ -260,6 +260,7 @@ static void check(bench_case *c) {
     return;
   }
   c->op->check(c);
+  c->bound = fmax(c->bound, c->session->max_error);
   c->record.checked = !bench_over(c) && c->record.max_error <= c->bound;
   if (!bench_over(c) && !c->record.checked) {
     bench_fail(c, "%s: %s differs from the reference by %g, at most %g is allowed", c->op->name,

@@ -51,7 +51,7 @@ static const shape_word shape_words[] = {
     {"kv", BENCH_WORD, "attention, rope: type of the KV cache, f32, f16"},
     {"nodes", BENCH_NUMBER, "plan: nodes of the graph"},
 };
-enum { WORDS = sizeof shape_words / sizeof shape_words[0], OWN_OPTIONS = 5 };
+enum { WORDS = sizeof shape_words / sizeof shape_words[0], OWN_OPTIONS = 6 };
 
 typedef struct bench_options {
   cli_ints numbers[WORDS];
@@ -62,6 +62,7 @@ typedef struct bench_options {
   const char *peer;
   bool cold;
   int64_t repetitions;
+  double max_error;
   int format;
 } bench_options;
 
@@ -92,6 +93,9 @@ static void declare(bench_options *o, cli_option options[WORDS + OWN_OPTIONS]) {
       {"cold", 0, CLI_FLAG, NULL, "empty the caches before every call", &o->cold},
       {"reps", 0, CLI_INT, "N", "repetitions, of which the median counts (7)", &o->repetitions,
        .low = 1, .high = 100000},
+      {"max-error", 0, CLI_FLOAT, "E",
+       "for kernels of your own (CLQ_KERNEL_DIR): differences from the reference up to E are right",
+       &o->max_error, .high = 1e9},
       {"peer", 0, CLI_TEXT, "NAME",
        "measure somebody else in turns with ours; gemm: clblast; norms: unfused", &o->peer},
       {"device", 0, CLI_TEXT, "DEVICE", "index or part of a name, as `clq devices` shows it",
@@ -202,8 +206,10 @@ static int sweep(bench_session *session, const bench_op *op, const bench_options
 }
 
 static int run(const bench_op *op, const bench_options *o) {
-  bench_session session = {
-      .repetitions = o->repetitions, .cold = o->cold, .peer = o->peer == NULL ? NULL : op->peer};
+  bench_session session = {.repetitions = o->repetitions,
+                           .max_error = o->max_error,
+                           .cold = o->cold,
+                           .peer = o->peer == NULL ? NULL : op->peer};
   session.report = bench_report_new((bench_format)o->format);
   int code = session.report == NULL ? cli_fail_memory() : bench_open(&session, o->device);
   if (code == CLI_DONE) {
