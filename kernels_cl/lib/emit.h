@@ -95,7 +95,16 @@ static inline clq_out_row clq_out_row_of(__global clq_out *out, __global float *
 
 #define CLQ_STEP_STORE(VALUE, o, i, end)                                                   \
   CLQ_ROW_STREAM(CLQ_OUT)(VALUE(i, end), (o).out, i, end);
-#define CLQ_EMIT_ROW(VALUE, cols, o) CLQ_ROW_WALK(CLQ_STEP_STORE, VALUE, o, 0L, (long)(cols))
+/* Past the caches go whole, aligned steps: a row that starts between them has a step of its own for
+ * what lies before the first. */
+#define CLQ_EMIT_ROW(VALUE, cols, o)                                                       \
+  {                                                                                        \
+    const long clq_head = CLQ_STREAM ? clq_row_head((ulong)(o).out, sizeof *(o).out, cols) : 0L; \
+    if (clq_head > 0) {                                                                    \
+      CLQ_STEP_STORE(VALUE, o, 0L, clq_head)                                               \
+    }                                                                                      \
+    CLQ_ROW_WALK(CLQ_STEP_STORE, VALUE, o, clq_head, (long)(cols))                         \
+  }
 
 #else
 

@@ -133,6 +133,11 @@ CLQ_DEFINE_ROW_KEEP(bf16, ushort, float16, ushort16, clq_bf16_from_f32_16, clq_f
 CLQ_DEFINE_ROW_STORE(i8, char, int, int16, convert_char16, i8, CLQ_STORE1_I8)
 CLQ_DEFINE_ROW_STORE(u8, uchar, int, int16, convert_uchar16, u8, CLQ_STORE1_U8)
 
+/* Elements before the first at a multiple of 16 of them, at most end. */
+static inline long clq_row_head(ulong address, ulong element_bytes, long end) {
+  return min((long)(-(address / element_bytes) & 15), end);
+}
+
 /* All ones for those of the elements i .. i+15 that lie before end. */
 static inline int16 clq_mask16(long i, long end) {
   const int16 k = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
