@@ -687,6 +687,22 @@ Test(cli, parallel_answers_are_those_of_runs_alone) {
   cJSON_Delete(json);
 }
 
+/* A table that fits 100 columns, no kernel in it twice. */
+static void expect_short_lines(const char *table) {
+  const char *kernels = strstr(table, "  kernel\n");
+  cr_assert_not_null(kernels, "%s", table);
+  kernels = strchr(kernels, '\n') + 1;
+  for (const char *line = kernels; *line != '\0'; line = strchr(line, '\n') + 1) {
+    enum { NAME = 42 };
+    const size_t length = strcspn(line, "\n");
+    cr_assert(length > NAME && length <= 100, "%zu columns: %.*s", length, (int)length, line);
+    for (const char *other = kernels; other < line; other = strchr(other, '\n') + 1) {
+      cr_assert_neq(strncmp(other + NAME, line + NAME, length - NAME + 1), 0, "twice: %s", line);
+    }
+  }
+  cr_assert_null(strstr(kernels, "-D"), "%s", kernels);
+}
+
 /* Where a text of its own ends, an answer ends; the others go on. */
 Test(cli, parallel_answers_end_one_by_one) {
   const char *model = test_model();
@@ -704,7 +720,14 @@ Test(cli, parallel_answers_end_one_by_one) {
     ended += eos && count < 24;
   }
   cr_assert(ended > 0 && ended < 8, "%d of 8 ended: the case tests nothing", ended);
+  char stopped[64];
+  (void)snprintf(stopped, sizeof stopped, "stopped by eos (%d), length (%d)\n", ended, 8 - ended);
   cJSON_Delete(json);
+  command_result table = clq(NULL, "run", "-m", model, "--chat", "-p", "Say yes or no.", "-n", "24",
+                             "--temp", "1.5", "--parallel", "8", "--stats");
+  cr_assert_not_null(strstr(table.err, stopped), "'%s' is not in: %s", stopped, table.err);
+  expect_short_lines(table.err);
+  command_free(&table);
   json = expect_json(clq(NULL, "run", "-m", model, "-p", "Once upon a", "-n", "50", "--ctx", "10",
                          "--parallel", "2", "-o", "json"));
   answers = cJSON_GetObjectItem(json, "answers");
@@ -730,7 +753,7 @@ Test(cli, parallel_answers_are_told_apart) {
                  one.out, one.out);
   cr_assert_eq(two.code, 0, "%s", two.err);
   cr_assert_str_eq(two.out, expected);
-  cr_assert_not_null(strstr(two.err, "3 in, 12 out, stopped by length, length\n"), "%s", two.err);
+  cr_assert_not_null(strstr(two.err, "3 in, 12 out, stopped by length\n"), "%s", two.err);
   command_free(&one);
   command_free(&two);
 }
@@ -744,6 +767,7 @@ Test(cli, run_traces_its_kernels) {
   cr_assert_gt(cJSON_GetArraySize(kernels), 0);
   const cJSON *kernel = cJSON_GetArrayItem(kernels, 0);
   cr_assert(number(kernel, "calls") > 0 && number(kernel, "device_s") > 0);
+  cr_assert_not_null(strstr(string(kernel, "name"), " -DCLQ_"), "the whole name");
   cJSON_Delete(json);
   FILE *file = fopen(s.file, "rb");
   cr_assert_not_null(file);

@@ -3,10 +3,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "cli.h"
 #include "json.h"
+#include "kernel_label.h"
 #include "run.h"
 
 /* NaN where there is nothing to divide. */
@@ -131,12 +133,32 @@ static int print_kernels(const cli_run_state *run) {
   (void)fprintf(stderr, "\n  %8s %10s %8s %9s  %s\n", "calls", "ms", "GB/s", "Gop/s", "kernel");
   for (int32_t i = 0; i < count; ++i) {
     const clq_kernel_time *kernel = &kernels[i];
+    char label[CLI_LABEL_BYTES];
+    cli_kernel_label(kernels, count, i, label);
     (void)fprintf(stderr, "  %8" PRIu64 " %10.2f %8.2f %9.2f  %s\n", kernel->calls,
                   1e3 * kernel->device_seconds, 1e-9 * rate(kernel->bytes, kernel->device_seconds),
-                  1e-9 * rate(kernel->ops, kernel->device_seconds), kernel->name);
+                  1e-9 * rate(kernel->ops, kernel->device_seconds), label);
   }
   free(kernels);
   return CLI_DONE;
+}
+
+/* " length", or " eos (3), length (1)" where answers differ. */
+static void print_stop_reasons(const cli_run_state *run) {
+  static const char *const reasons[] = {"eos", "length", "context", "cancelled"};
+  const char *comma = "";
+  for (size_t r = 0; r < sizeof reasons / sizeof reasons[0]; ++r) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < run->parallel; ++i) {
+      count += strcmp(run->answers[i].stop_reason, reasons[r]) == 0;
+    }
+    if (count == run->parallel) {
+      (void)fprintf(stderr, " %s", reasons[r]);
+    } else if (count > 0) {
+      (void)fprintf(stderr, "%s %s (%" PRId64 ")", comma, reasons[r], count);
+      comma = ",";
+    }
+  }
 }
 
 int cli_run_print_stats(const cli_run_state *run) {
@@ -149,9 +171,7 @@ int cli_run_print_stats(const cli_run_state *run) {
                 "device", clq_context_info(engine->context)->name, "model", engine->info.name,
                 cli_acts_name(engine), cli_kv_name(engine), "tokens", run->prompt.count,
                 count_tokens(run, false));
-  for (int64_t i = 0; i < run->parallel; ++i) {
-    (void)fprintf(stderr, "%s %s", i == 0 ? "" : ",", run->answers[i].stop_reason);
-  }
+  print_stop_reasons(run);
   (void)fprintf(stderr, "\n  %-14s %s\n", "kernel cache", cli_engine_kernel_cache(engine));
   print_row("load", run->load_seconds, "s");
   print_row("kernel builds", session.build_seconds, "s");
