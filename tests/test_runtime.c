@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "runtime/context.h"
 #include "runtime/cpu.h"
 #include "runtime/program_cache.h"
+#include "runtime/status.h"
 
 TestSuite(runtime, .fini = opencl_none_live);
 
@@ -389,13 +391,13 @@ Test(runtime, untrustworthy_folders_are_not_used) {
   char path[96];
   clq_cache_contents contents;
   new_folder(dir);
-  cr_assert_eq(chmod(dir, 0777), 0);
-  test_ok(clq_cache_scan(dir, 0, &contents));
-  cr_assert_str_empty(contents.dir);
-  cr_assert_not_null(strstr(contents.why, "can be written to by others"), "%s", contents.why);
-  cr_assert_eq(chmod(dir, 0755), 0);
-  test_ok(clq_cache_scan(dir, 0, &contents));
-  cr_assert_str_eq(contents.dir, dir, "%s", contents.why);
+  for (mode_t open_to = 1; open_to <= 077; open_to = open_to * 2 + (open_to == 1)) {
+    (void)snprintf(path, sizeof path, "is open to others (chmod 700 %s)", dir);
+    cr_assert_eq(chmod(dir, 0700 | open_to), 0);
+    test_ok(clq_cache_scan(dir, 0, &contents));
+    cr_assert_str_empty(contents.dir);
+    cr_assert_not_null(strstr(contents.why, path), "%o: %s", (unsigned)open_to, contents.why);
+  }
   cr_assert_eq(chmod(dir, 0700), 0);
   (void)snprintf(path, sizeof path, "%s/link", dir);
   cr_assert_eq(symlink("/tmp", path), 0);
@@ -424,9 +426,116 @@ Test(runtime, a_new_folder_is_private) {
   clq_cache_contents contents;
   test_ok(clq_cache_scan(path, 0, &contents));
   cr_assert_str_eq(contents.dir, path);
+  cr_assert_not_null(strstr(contents.why, "there is none yet"), "%s", contents.why);
+  cr_assert_neq(stat(path, &info), 0);
+  const mode_t usual = umask(0);
+  cr_assert_eq(run_with_cache(path).disk, 1);
+  (void)umask(usual);
   cr_assert_eq(stat(path, &info), 0);
   cr_assert_eq(info.st_mode & 0777, 0700);
-  (void)rmdir(path);
+  test_ok(clq_cache_scan(path, 0, &contents));
+  cr_assert(contents.files > 0 && contents.why[0] == '\0', "%s", contents.why);
+  remove_folder(path);
+  remove_folder(dir);
+}
+
+/* What is compiled can be kept before the context goes, and is kept once. */
+Test(runtime, programs_are_saved_when_asked) {
+  char dir[64];
+  new_folder(dir);
+  clq_context *context = NULL;
+  clq_cache_contents before;
+  clq_cache_contents after;
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = dir}, &context));
+  (void)run_something(context);
+  test_ok(clq_cache_scan(dir, 0, &before));
+  test_ok(clq_context_cache_save(context));
+  test_ok(clq_cache_scan(dir, 0, &after));
+  cr_assert_gt(after.files, before.files);
+  test_ok(clq_cache_scan(dir, 1, &after));
+  test_ok(clq_context_cache_save(context));
+  clq_context_destroy(context);
+  test_ok(clq_cache_scan(dir, 0, &after));
+  cr_assert_eq(after.files, 0);
+  remove_folder(dir);
+  test_fails(clq_context_cache_save(NULL), CLQ_INVALID_ARGUMENT, "context is NULL");
+}
+
+static void make_folder_of(const char *dir) {
+  char path[512];
+  DIR *d = opendir(dir);
+  cr_assert_not_null(d);
+  for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+    (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+    if (e->d_name[0] != '.') {
+      cr_assert_eq(unlink(path), 0);
+      cr_assert_eq(mkdir(path, 0700), 0);
+    }
+  }
+  (void)closedir(d);
+}
+
+/* A write that fails is told when asked, leaves no part of a file, and spoils no other sentence.
+ * Here folders have the names of the files. */
+Test(runtime, a_folder_that_takes_no_more_is_reported) {
+  char dir[64];
+  new_folder(dir);
+  clq_context *context = NULL;
+  clq_cache_contents contents;
+  (void)run_with_cache(dir);
+  test_ok(clq_cache_scan(dir, 0, &contents));
+  const uint64_t files = contents.files;
+  make_folder_of(dir);
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = dir}, &context));
+  (void)run_something(context);
+  test_fails(clq_context_cache_save(context), CLQ_IO_ERROR,
+             "takes no more compiled kernels (Is a directory): those that are not in it are "
+             "compiled again next time; free some space, or set CLQ_CACHE_DIR");
+  (void)clqi_fail(CLQ_BAD_FILE, "an earlier sentence");
+  clq_context_destroy(context);
+  cr_assert_str_eq(clq_last_error(), "an earlier sentence");
+  test_ok(clq_cache_scan(dir, 0, &contents));
+  cr_assert_eq(contents.files, files);
+  DIR *d = opendir(dir);
+  for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+    (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+  }
+  (void)closedir(d);
+  remove_folder(dir);
+}
+
+static rlim_t address_space(void) {
+  unsigned long pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  cr_assert(file != NULL && fscanf(file, "%lu", &pages) == 1);
+  (void)fclose(file);
+  return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Some drivers write to memory that they did not get (pocl 3.1 crashes in clGetProgramInfo). */
+Test(runtime, binaries_are_not_asked_for_where_memory_is_short) {
+  char dir[64];
+  new_folder(dir);
+  clq_context *context = NULL;
+  clq_cache_contents before;
+  clq_cache_contents after;
+  struct rlimit usual;
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = dir}, &context));
+  (void)run_something(context);
+  test_ok(clq_cache_scan(dir, 0, &before));
+  cr_assert_eq(getrlimit(RLIMIT_AS, &usual), 0);
+  struct rlimit tight = {.rlim_cur = address_space() + ((rlim_t)200 << 20),
+                         .rlim_max = usual.rlim_max};
+  cr_assert_eq(setrlimit(RLIMIT_AS, &tight), 0);
+  test_fails(clq_context_cache_save(context), CLQ_OUT_OF_HOST_MEMORY,
+             "the driver may need 384 MiB of address space for that and less is left");
+  cr_assert_eq(setrlimit(RLIMIT_AS, &usual), 0);
+  test_ok(clq_cache_scan(dir, 0, &after));
+  cr_assert_eq(after.files, before.files);
+  test_ok(clq_context_cache_save(context)); /* nothing was lost meanwhile */
+  test_ok(clq_cache_scan(dir, 0, &after));
+  cr_assert_gt(after.files, before.files);
+  clq_context_destroy(context);
   remove_folder(dir);
 }
 

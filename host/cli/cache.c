@@ -11,6 +11,8 @@
 static void print_text(const clq_cache_contents *found, bool clear) {
   if (found->dir[0] == '\0') {
     (void)printf("off: %s\n", found->why);
+  } else if (found->why[0] != '\0') {
+    (void)printf("%s\n%s\n", found->dir, found->why);
   } else {
     (void)printf("%s\n%s%" PRIu64 " file%s, %.1f KiB\n", found->dir, clear ? "removed " : "",
                  found->files, found->files == 1 ? "" : "s", (double)found->bytes / 1024);

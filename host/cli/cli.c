@@ -75,6 +75,15 @@ void cli_tell_cache(const clq_context *context) {
   }
 }
 
+void cli_close_context(clq_context *context) {
+  static bool told;
+  if (context != NULL && clq_context_cache_save(context) != CLQ_OK && !told) {
+    (void)fprintf(stderr, "clq: warning: %s\n", clq_last_error());
+    told = true;
+  }
+  clq_context_destroy(context);
+}
+
 int cli_flush(int code) {
   errno = 0;
   if (fflush(stdout) != 0 || ferror(stdout)) {

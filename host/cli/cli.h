@@ -44,6 +44,10 @@ void cli_context_sentence(const char *device, char sentence[CLI_SENTENCE_BYTES])
  * off. To be called after a context was created. */
 void cli_tell_cache(const clq_context *context);
 
+/* Keeps what was compiled and destroys the context; NULL is ignored. Warns, once, where nothing can
+ * be kept. */
+void cli_close_context(clq_context *context);
+
 /* Waits for stdout to take everything; CLI_FAILED if it did not, else code. */
 int cli_flush(int code);
 

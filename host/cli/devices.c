@@ -94,7 +94,7 @@ static int list(const clq_device_info *infos, int32_t count, bool as_json) {
     } else {
       print_text(&infos[i], context);
     }
-    clq_context_destroy(context);
+    cli_close_context(context);
   }
   if (as_json) {
     cli_json_close(&json);
@@ -147,6 +147,6 @@ int cli_devices(int argc, char **argv) {
   } else {
     code = list(clq_context_info(chosen.context), 1, output == 1);
   }
-  clq_context_destroy(chosen.context);
+  cli_close_context(chosen.context);
   return code;
 }

@@ -91,7 +91,7 @@ int cli_engine_start(cli_engine *engine, int64_t context) {
 void cli_engine_close(cli_engine *engine) {
   clq_session_destroy(engine->session);
   clq_model_destroy(engine->model);
-  clq_context_destroy(engine->context);
+  cli_close_context(engine->context);
   engine->session = NULL;
   engine->model = NULL;
   engine->context = NULL;

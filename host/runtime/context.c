@@ -200,14 +200,22 @@ const char *clq_context_cache_dir(const clq_context *context, const char **why) 
   return clqi_disk_cache_dir(clqi_program_cache_disk(context->programs), why);
 }
 
+clq_status clq_context_cache_save(clq_context *context) {
+  CLQI_REQUIRE(context != NULL, "cache_save: context is NULL");
+  return clqi_program_cache_save(context->programs);
+}
+
 clq_status clq_cache_scan(const char *dir, int32_t clear, clq_cache_contents *contents) {
   CLQI_REQUIRE(contents != NULL, "cache: contents is NULL");
   *contents = (clq_cache_contents){.files = 0};
   clqi_disk_cache *cache = NULL;
-  CLQI_TRY(clqi_disk_cache_open(dir, &cache));
+  CLQI_TRY(clqi_disk_cache_open(dir, false, &cache));
   const char *why = NULL;
   const char *used = clqi_disk_cache_dir(cache, &why);
   (void)snprintf(contents->dir, sizeof contents->dir, "%s", used == NULL ? "" : used);
+  if (clqi_disk_cache_is_new(cache) && why == NULL) {
+    why = "there is none yet: it is created when kernels are first compiled";
+  }
   (void)snprintf(contents->why, sizeof contents->why, "%s", why == NULL ? "" : why);
   const clq_status status =
       clqi_disk_cache_scan(cache, clear != 0, &contents->files, &contents->bytes);

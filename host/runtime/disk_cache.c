@@ -28,8 +28,10 @@ typedef struct blob_header {
 
 struct clqi_disk_cache {
   char dir[MAX_PATH];
-  char why[MAX_PATH + 128]; /* nonempty: off */
-  bool wanted;              /* off, but nobody asked for that */
+  char why[2 * MAX_PATH]; /* nonempty: off */
+  char put_failure[128];  /* nonempty: nothing is written any more */
+  bool wanted;            /* off, but nobody asked for that */
+  bool is_new;            /* not there yet */
 };
 
 static void turn_off(clqi_disk_cache *cache, const char *reason) {
@@ -59,27 +61,56 @@ static bool make_folders(const char *dir) {
   return mkdir(path, 0700) == 0 || errno == EEXIST;
 }
 
-/* Only a folder that nobody else can write to may hold what we execute. Not even a link to one: who
- * may change the link chooses the folder. */
-static void check_folder(clqi_disk_cache *cache) {
+static void refuse_creation(clqi_disk_cache *cache, int code) {
+  char reason[96];
+  (void)snprintf(reason, sizeof reason, "cannot be created (%s)", strerror(code));
+  refuse_folder(cache, reason);
+}
+
+/* Whether the folder, which is not there, could be made in the nearest one above it that is. */
+static void check_future(clqi_disk_cache *cache) {
+  char above[MAX_PATH];
   struct stat info;
+  (void)snprintf(above, sizeof above, "%s", cache->dir);
+  do {
+    char *slash = strrchr(above, '/');
+    if (slash == NULL) {
+      (void)snprintf(above, sizeof above, ".");
+    } else {
+      slash[slash == above] = '\0';
+    }
+  } while (stat(above, &info) != 0 && errno == ENOENT);
+  if (access(above, W_OK | X_OK) != 0) {
+    refuse_creation(cache, errno);
+  }
+  cache->is_new = true;
+}
+
+/* Only a folder that nobody else has access to may hold what we execute. Not even a link to one:
+ * who may change the link chooses the folder. */
+static void check_folder(clqi_disk_cache *cache, bool create) {
+  struct stat info;
+  char reason[MAX_PATH + 64];
   for (size_t n = strlen(cache->dir); n > 1 && cache->dir[n - 1] == '/'; n--) {
     cache->dir[n - 1] = '\0'; /* behind a slash a link would count as what it points to */
   }
-  if (!make_folders(cache->dir)) {
-    char reason[96];
-    (void)snprintf(reason, sizeof reason, "cannot be created (%s)", strerror(errno));
-    refuse_folder(cache, reason);
+  if (create && !make_folders(cache->dir)) {
+    refuse_creation(cache, errno);
   } else if (lstat(cache->dir, &info) != 0) {
-    refuse_folder(cache, "cannot be examined");
+    if (errno == ENOENT) {
+      check_future(cache);
+    } else {
+      refuse_creation(cache, errno);
+    }
   } else if (S_ISLNK(info.st_mode)) {
     refuse_folder(cache, "is a symbolic link, which is refused (name what it points to)");
   } else if (!S_ISDIR(info.st_mode)) {
     refuse_folder(cache, "is not a folder");
   } else if (info.st_uid != geteuid()) {
     refuse_folder(cache, "belongs to another user");
-  } else if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    refuse_folder(cache, "can be written to by others (chmod go-w it)");
+  } else if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    (void)snprintf(reason, sizeof reason, "is open to others (chmod 700 %s)", cache->dir);
+    refuse_folder(cache, reason);
   } else if (access(cache->dir, R_OK | W_OK | X_OK) != 0) {
     refuse_folder(cache, "is not writable");
   }
@@ -94,7 +125,7 @@ static int default_dir(char path[MAX_PATH]) {
   return home == NULL || home[0] != '/' ? -1 : snprintf(path, MAX_PATH, "%s/.cache/clquant", home);
 }
 
-clq_status clqi_disk_cache_open(const char *dir, clqi_disk_cache **cache) {
+clq_status clqi_disk_cache_open(const char *dir, bool create, clqi_disk_cache **cache) {
   clqi_disk_cache *c = clqi_calloc(1, sizeof *c);
   if (c == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "disk cache: out of memory");
@@ -115,7 +146,7 @@ clq_status clqi_disk_cache_open(const char *dir, clqi_disk_cache **cache) {
   } else if (n >= MAX_PATH) {
     turn_off(c, "the cache path is too long");
   } else {
-    check_folder(c);
+    check_folder(c, create);
   }
   return CLQ_OK;
 }
@@ -130,6 +161,12 @@ const char *clqi_disk_cache_dir(const clqi_disk_cache *cache, const char **why) 
     *why = cache->why;
   }
   return NULL;
+}
+
+bool clqi_disk_cache_is_new(const clqi_disk_cache *cache) { return cache->is_new; }
+
+const char *clqi_disk_cache_put_failure(const clqi_disk_cache *cache) {
+  return cache->put_failure[0] == '\0' ? NULL : cache->put_failure;
 }
 
 static void blob_path(const clqi_disk_cache *cache, clqi_disk_key key, char path[MAX_PATH + 64]) {
@@ -155,6 +192,7 @@ static bool write_all(int fd, const void *data, size_t length) {
   while (length > 0) {
     const ssize_t n = write(fd, p, length);
     if (n <= 0) {
+      errno = n == 0 ? ENOSPC : errno;
       return false;
     }
     p += n;
@@ -211,30 +249,46 @@ bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob,
   return bad == NULL;
 }
 
-void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
-                         size_t length) {
-  if (cache->why[0] != '\0' || length == 0 || length > MAX_BLOB) {
-    return;
-  }
+/* Writes a new file of its own and renames it to path; 0 or the error's code, and then no file. */
+static int write_blob(const char *path, const blob_header *header, const void *blob) {
   static atomic_uint counter;
-  char path[MAX_PATH + 64];
   char temporary[MAX_PATH + 128];
-  blob_path(cache, key, path);
   (void)snprintf(temporary, sizeof temporary, "%s.%ld.%u.tmp", path, (long)getpid(),
                  atomic_fetch_add(&counter, 1U));
   const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) {
-    clqi_log(CLQ_LOG_CACHE, "cannot write %s: %s", temporary, strerror(errno));
+    return errno;
+  }
+  int code = 0;
+  if (!write_all(fd, header, sizeof *header) || !write_all(fd, blob, (size_t)header->length)) {
+    code = errno;
+  }
+  if (close(fd) != 0 && code == 0) {
+    code = errno;
+  }
+  if (code == 0 && rename(temporary, path) != 0) {
+    code = errno;
+  }
+  if (code != 0) {
+    (void)unlink(temporary);
+  }
+  return code;
+}
+
+void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
+                         size_t length) {
+  if (cache->why[0] != '\0' || cache->put_failure[0] != '\0' || length == 0 || length > MAX_BLOB) {
     return;
   }
+  char path[MAX_PATH + 64];
+  blob_path(cache, key, path);
   blob_header header = {
       .key = {key.word[0], key.word[1]}, .length = length, .checksum = XXH3_64bits(blob, length)};
   memcpy(header.magic, MAGIC, sizeof MAGIC);
-  const bool written = write_all(fd, &header, sizeof header) && write_all(fd, blob, length);
-  const bool closed = close(fd) == 0;
-  if (!written || !closed || rename(temporary, path) != 0) {
-    clqi_log(CLQ_LOG_CACHE, "cannot write %s: %s", path, strerror(errno));
-    (void)unlink(temporary);
+  const int code = write_blob(path, &header, blob);
+  if (code != 0) {
+    (void)snprintf(cache->put_failure, sizeof cache->put_failure, "%s", strerror(code));
+    clqi_log(CLQ_LOG_CACHE, "cannot write %s: %s", path, cache->put_failure);
     return;
   }
   clqi_log(CLQ_LOG_CACHE, "saved %016" PRIx64 ", %zu bytes", key.word[0], length);
@@ -253,6 +307,9 @@ clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *fi
   if (cache->why[0] != '\0') {
     return clear && cache->wanted ? clqi_fail(CLQ_IO_ERROR, "nothing was removed: %s", cache->why)
                                   : CLQ_OK;
+  }
+  if (cache->is_new) {
+    return CLQ_OK;
   }
   DIR *dir = opendir(cache->dir);
   if (dir == NULL) {

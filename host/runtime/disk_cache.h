@@ -1,11 +1,12 @@
 /* A folder of small blobs, each under a 128-bit key: compiled programs and probe
  * results. A blob is written to a temporary file and renamed, so readers see all
  * of it or nothing; it carries its key, length and checksum, so a damaged or
- * foreign file is a miss. The folder must belong to the user and be writable by
+ * foreign file is a miss. The folder must belong to the user and be open to
  * nobody else, because what lies in it is executed. */
 #ifndef CLQI_RUNTIME_DISK_CACHE_H
 #define CLQI_RUNTIME_DISK_CACHE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/status.h"
@@ -16,19 +17,26 @@ typedef struct clqi_disk_key {
   uint64_t word[2];
 } clqi_disk_key;
 
-/* dir: a folder, "off", or NULL for CLQ_CACHE_DIR and the defaults. An unusable folder is no
- * error: the cache is then off and says why. Fails only when out of memory. */
-clq_status clqi_disk_cache_open(const char *dir, clqi_disk_cache **cache);
+/* dir: a folder, "off", or NULL for CLQ_CACHE_DIR and the defaults; made if it is not there and
+ * `create`. An unusable folder is no error: the cache is then off and says why. Fails only when out
+ * of memory. */
+clq_status clqi_disk_cache_open(const char *dir, bool create, clqi_disk_cache **cache);
 void clqi_disk_cache_close(clqi_disk_cache *cache);
 
 /* The folder in use, or NULL with the reason in *why. */
 const char *clqi_disk_cache_dir(const clqi_disk_cache *cache, const char **why);
 
+/* True where the folder is not there and was not to be made: the cache is empty. */
+bool clqi_disk_cache_is_new(const clqi_disk_cache *cache);
+
 /* True and a blob (clqi_free it) on a hit. */
 bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob, size_t *length);
-/* Best effort: a full disk only means that the next start is cold. */
+/* Best effort: a full disk only means that the next start is cold. After one failure nothing more
+ * is written. To be called by one thread at a time. */
 void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
                          size_t length);
+/* What put failed with, as text; NULL if it did not. */
+const char *clqi_disk_cache_put_failure(const clqi_disk_cache *cache);
 
 /* Counts the cache's files and their bytes; removes them if `clear`, which fails where the folder
  * is refused, but not where the cache was turned off. */

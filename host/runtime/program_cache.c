@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <xxhash.h>
 
 #include "runtime/clock.h"
@@ -10,7 +11,13 @@
 #include "runtime/memory.h"
 #include "runtime/source.h"
 
-enum { MAX_OPTIONS = 1024, MAX_FAILURE = 1024 };
+enum {
+  MAX_OPTIONS = 1024,
+  MAX_FAILURE = 1024,
+  /* pocl 3.1 takes a block of 256 MiB for a binary and writes to it whether it got it or not; the
+   * rest is for its compiler. */
+  BINARY_ROOM_MIB = 384
+};
 
 typedef enum slot_state { BUILDING, READY, FAILED } slot_state;
 
@@ -34,6 +41,7 @@ struct clqi_program_cache {
   pthread_cond_t built; /* a slot left BUILDING */
   slot *slots;
   clq_cache_stats stats;
+  pthread_mutex_t saving; /* one save at a time; taken before `lock` */
 };
 
 static uint64_t hash_device(const clq_context *context) {
@@ -63,7 +71,7 @@ clq_status clqi_program_cache_create(clq_context *context, const char *dir,
   if (c == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "program cache: out of memory");
   }
-  const clq_status status = clqi_disk_cache_open(dir, &c->disk);
+  const clq_status status = clqi_disk_cache_open(dir, true, &c->disk);
   if (status != CLQ_OK) {
     clqi_free(c);
     return status;
@@ -71,6 +79,7 @@ clq_status clqi_program_cache_create(clq_context *context, const char *dir,
   c->context = context;
   c->device_hash = hash_device(context);
   (void)pthread_mutex_init(&c->lock, NULL);
+  (void)pthread_mutex_init(&c->saving, NULL);
   (void)pthread_cond_init(&c->built, NULL);
   *cache = c;
   return CLQ_OK;
@@ -85,12 +94,23 @@ static void free_slot(slot *s) {
   clqi_free(s);
 }
 
+/* Whether the address space has room for what a driver may take for a binary: limits of the process
+ * and of the system alike. */
+static bool has_room(void) {
+  const size_t bytes = (size_t)BINARY_ROOM_MIB << 20;
+  void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) {
+    clqi_log(CLQ_LOG_CACHE, "not saved: less than %d MiB of address space are left",
+             BINARY_ROOM_MIB);
+    return false;
+  }
+  (void)munmap(room, bytes);
+  return true;
+}
+
 /* Asking for a binary can cost as much as the build (pocl then compiles more), so it is done when
  * the context goes, not before the first result. */
 static void program_to_disk(clqi_program_cache *cache, clqi_disk_key key, cl_program program) {
-  if (clqi_disk_cache_dir(cache->disk, NULL) == NULL) {
-    return;
-  }
   size_t length = 0;
   if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) !=
           CL_SUCCESS ||
@@ -107,20 +127,80 @@ static void program_to_disk(clqi_program_cache *cache, clqi_disk_key key, cl_pro
   clqi_free(binary);
 }
 
+/* A program that is not on disk, which from now on counts as if it were; NULL: there is none. */
+static slot *take_unsaved(clqi_program_cache *cache) {
+  (void)pthread_mutex_lock(&cache->lock);
+  slot *s = cache->slots;
+  while (s != NULL && !(s->state == READY && s->unsaved)) {
+    s = s->next;
+  }
+  if (s != NULL) {
+    s->unsaved = false;
+  }
+  (void)pthread_mutex_unlock(&cache->lock);
+  return s;
+}
+
+static void put_back(clqi_program_cache *cache, slot *s) {
+  (void)pthread_mutex_lock(&cache->lock);
+  s->unsaved = true;
+  (void)pthread_mutex_unlock(&cache->lock);
+}
+
+/* False where memory was too short for some. */
+static bool save_all(clqi_program_cache *cache) {
+  bool room = true;
+  if (clqi_disk_cache_dir(cache->disk, NULL) == NULL) {
+    return true;
+  }
+  (void)pthread_mutex_lock(&cache->saving);
+  while (room && clqi_disk_cache_put_failure(cache->disk) == NULL) {
+    slot *s = take_unsaved(cache);
+    if (s == NULL) {
+      break;
+    }
+    room = has_room();
+    if (room) {
+      program_to_disk(cache, s->key, s->program);
+    } else {
+      put_back(cache, s);
+    }
+  }
+  (void)pthread_mutex_unlock(&cache->saving);
+  return room;
+}
+
+clq_status clqi_program_cache_save(clqi_program_cache *cache) {
+  if (!save_all(cache)) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY,
+                     "the compiled kernels are not kept, because the driver may need %d MiB of "
+                     "address space for that and less is left: they are compiled again next time, "
+                     "unless the process is allowed more (ulimit -v)",
+                     BINARY_ROOM_MIB);
+  }
+  const char *failure = clqi_disk_cache_put_failure(cache->disk);
+  return failure == NULL
+             ? CLQ_OK
+             : clqi_fail(CLQ_IO_ERROR,
+                         "the cache folder %s takes no more compiled kernels (%s): those that are "
+                         "not in it are compiled again next time; free some space, or set "
+                         "CLQ_CACHE_DIR to another folder, or to off",
+                         clqi_disk_cache_dir(cache->disk, NULL), failure);
+}
+
 void clqi_program_cache_destroy(clqi_program_cache *cache) {
   if (cache == NULL) {
     return;
   }
+  (void)save_all(cache);
   for (slot *s = cache->slots; s != NULL;) {
     slot *next = s->next;
-    if (s->unsaved) {
-      program_to_disk(cache, s->key, s->program);
-    }
     free_slot(s);
     s = next;
   }
   clqi_disk_cache_close(cache->disk);
   (void)pthread_cond_destroy(&cache->built);
+  (void)pthread_mutex_destroy(&cache->saving);
   (void)pthread_mutex_destroy(&cache->lock);
   clqi_free(cache);
 }

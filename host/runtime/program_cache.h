@@ -8,7 +8,11 @@
 /* dir: as clqi_disk_cache_open. */
 clq_status clqi_program_cache_create(clq_context *context, const char *dir,
                                      clqi_program_cache **cache);
-/* Writes what was built from source to disk, and releases all. */
+/* Writes what was built from source and is not on disk yet. CLQ_IO_ERROR where the folder takes no
+ * more, CLQ_OUT_OF_HOST_MEMORY where the driver could need more than there is; each a sentence for
+ * the user. */
+clq_status clqi_program_cache_save(clqi_program_cache *cache);
+/* Saves, and releases all. */
 void clqi_program_cache_destroy(clqi_program_cache *cache);
 
 /* The program of kernels_cl/<file>.cl with these options (NULL: none), built at most once however

@@ -89,15 +89,22 @@ CLQ_API void clq_context_cache_stats(clq_context *context, clq_cache_stats *stat
 /** The folder that the disk cache uses, or NULL with the reason in @p why. */
 CLQ_API const char *clq_context_cache_dir(const clq_context *context, const char **why);
 
+/** Writes what was compiled to the disk cache now. clq_context_destroy() does so too, but cannot
+ * say that it failed; worth calling in a process that lives long. CLQ_IO_ERROR where the folder
+ * takes no more (a full disk), CLQ_OUT_OF_HOST_MEMORY where the driver could need more memory for
+ * it than the process may have; nothing is lost then but the speed of the next start. CLQ_OK where
+ * the cache is off. */
+CLQ_API CLQ_NODISCARD clq_status clq_context_cache_save(clq_context *context);
+
 /** What a cache folder holds. */
 typedef struct clq_cache_contents {
   char dir[1024]; /**< "" if no folder is in use */
-  char why[1152]; /**< then the reason */
+  char why[2048]; /**< then the reason; also that the folder is not there yet */
   uint64_t files;
   uint64_t bytes;
 } clq_cache_contents;
-/** Looks into the disk cache that a context with this @p cache_dir would use, without a device;
- *  with @p clear nonzero also empties it. CLQ_IO_ERROR. */
+/** Looks into the disk cache that a context with this @p cache_dir would use, without a device
+ *  and without making it; with @p clear nonzero also empties it. CLQ_IO_ERROR. */
 CLQ_API CLQ_NODISCARD clq_status clq_cache_scan(const char *cache_dir, int32_t clear,
                                                 clq_cache_contents *contents);
 
