@@ -258,16 +258,50 @@ Test(cli, devices_show_the_one_asked_for) {
   cJSON_Delete(json);
 }
 
-/* Registered, and of no use. */
+/* Registered, and of no use: any library without a device in it. */
 Test(cli, a_driver_without_a_device_is_not_to_be_installed) {
-  scratch s = scratch_new("broken.icd");
-  put_file(s.file, "/nonexistent/libOpenCL.so\n", 26);
+  scratch s = scratch_new("useless.icd");
+  put_file(s.file, "libm.so.6\n", 10);
   (void)snprintf(s.variable, sizeof s.variable, "OCL_ICD_VENDORS=%s", s.folder);
   command_result result = clq(s.variable, "devices");
   cr_assert_null(strstr(result.err, "install"), "%s", result.err);
   expect_refusal(result, 1,
-                 "drivers are registered (broken.icd), but none of them offers a device; for pocl "
+                 "drivers are registered (useless.icd), but none of them offers a device; for pocl "
                  "set POCL_CACHE_DIR (or HOME) to a folder that can be written to");
+  scratch_free(&s);
+}
+
+/* What is named and what names it, wherever that stands. */
+Test(cli, a_driver_that_cannot_be_loaded_is_named) {
+  static const char gone[] =
+      "names /nonexistent/libOpenCL.so, which cannot be loaded "
+      "(/nonexistent/libOpenCL.so: cannot open shared object file: No such "
+      "file or directory); install that driver again";
+  scratch s = scratch_new("broken.icd");
+  char expected[320];
+  char empty[] = "/tmp/clq_cli_XXXXXX";
+  char folder[96];
+  put_file(s.file, "/nonexistent/libOpenCL.so\n", 26);
+  (void)snprintf(expected, sizeof expected, "no OpenCL device: %s %s", s.file, gone);
+  (void)snprintf(s.variable, sizeof s.variable, "OCL_ICD_VENDORS=%s", s.folder);
+  expect_refusal(clq(s.variable, "devices"), 1, expected);
+  (void)snprintf(s.variable, sizeof s.variable, "OCL_ICD_VENDORS=%s", s.file);
+  expect_refusal(clq(s.variable, "devices"), 1, expected);
+  put_file(s.file, "", 0);
+  expect_refusal(clq(s.variable, "devices"), 1, "broken.icd names no library");
+  expect_refusal(clq("OCL_ICD_VENDORS=libclq_gone.so", "devices"), 1,
+                 "OCL_ICD_VENDORS names libclq_gone.so, which cannot be loaded (");
+  expect_refusal(clq("OCL_ICD_VENDORS=/nonexistent/", "devices"), 1,
+                 "OCL_ICD_VENDORS is /nonexistent/, where no driver is registered; unset it, or ");
+  cr_assert_not_null(mkdtemp(empty));
+  (void)snprintf(folder, sizeof folder, "OCL_ICD_VENDORS=%s", empty);
+  const char *argv[] = {"/usr/bin/env", folder, NULL, CLQ_TEST_CLI, "devices", NULL};
+  argv[2] = "OCL_ICD_FILENAMES=/nonexistent/libOpenCL.so";
+  (void)snprintf(expected, sizeof expected, "no OpenCL device: OCL_ICD_FILENAMES %s", gone);
+  expect_refusal(command_run(argv, NULL, NULL), 1, expected);
+  argv[2] = "OCL_ICD_FILENAMES=/nonexistent/libOpenCL.so:libm.so.6";
+  expect_refusal(command_run(argv, NULL, NULL), 1, "OCL_ICD_FILENAMES names libm.so.6, but either");
+  cr_assert_eq(rmdir(empty), 0);
   scratch_free(&s);
 }
 

@@ -17,6 +17,7 @@
 #include "runtime/buffer.h"
 #include "runtime/context.h"
 #include "runtime/cpu.h"
+#include "runtime/device_missing.h"
 #include "runtime/program_cache.h"
 #include "runtime/status.h"
 
@@ -107,6 +108,30 @@ Test(runtime, a_missing_platform_is_a_sentence) {
   (void)setenv("OCL_ICD_VENDORS", "/nonexistent/", 1);
   int32_t count = 0;
   test_fails(clq_devices(NULL, 0, &count), CLQ_NO_DEVICE, "pocl-opencl-icd");
+}
+
+static rlim_t address_space(void) {
+  unsigned long pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  cr_assert(file != NULL && fscanf(file, "%lu", &pages) == 1);
+  (void)fclose(file);
+  return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A driver that is there and starts but for want of memory. */
+Test(runtime, missing_memory_is_told_from_a_missing_device) {
+  int32_t count = 0;
+  struct rlimit usual;
+  test_ok(clq_devices(NULL, 0, &count)); /* the driver is loaded from now on */
+  test_fails(clqi_device_missing(true), CLQ_OUT_OF_HOST_MEMORY, "no OpenCL device: out of memory");
+  test_fails(clqi_device_missing(false), CLQ_NO_DEVICE, "none of them offers a device");
+  cr_assert_eq(getrlimit(RLIMIT_AS, &usual), 0);
+  struct rlimit tight = {.rlim_cur = address_space() + ((rlim_t)100 << 20),
+                         .rlim_max = usual.rlim_max};
+  cr_assert_eq(setrlimit(RLIMIT_AS, &tight), 0);
+  const clq_status status = clqi_device_missing(false);
+  cr_assert_eq(setrlimit(RLIMIT_AS, &usual), 0);
+  cr_assert_eq(status, CLQ_OUT_OF_HOST_MEMORY, "%s", clq_last_error());
 }
 
 Test(runtime, adopts_the_callers_objects) {
@@ -502,14 +527,6 @@ Test(runtime, a_folder_that_takes_no_more_is_reported) {
   }
   (void)closedir(d);
   remove_folder(dir);
-}
-
-static rlim_t address_space(void) {
-  unsigned long pages = 0;
-  FILE *file = fopen("/proc/self/statm", "r");
-  cr_assert(file != NULL && fscanf(file, "%lu", &pages) == 1);
-  (void)fclose(file);
-  return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Some drivers write to memory that they did not get (pocl 3.1 crashes in clGetProgramInfo). */

@@ -145,13 +145,16 @@ clq_status clq_devices(clq_device_info *infos, int32_t capacity, int32_t *count)
   *count = 0;
   const cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &platform_count);
   if (code != CL_SUCCESS || platform_count == 0) {
-    return clqi_device_missing();
+    return clqi_device_missing(code == CL_OUT_OF_HOST_MEMORY);
   }
+  bool out_of_memory = false;
   for (cl_uint p = 0; p < platform_count && p < MAX_PLATFORMS; ++p) {
     cl_device_id ids[CLQI_MAX_DEVICES];
     cl_uint id_count = 0;
-    if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, CLQI_MAX_DEVICES, ids, &id_count) !=
-        CL_SUCCESS) {
+    const cl_int found =
+        clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, CLQI_MAX_DEVICES, ids, &id_count);
+    if (found != CL_SUCCESS) {
+      out_of_memory = out_of_memory || found == CL_OUT_OF_HOST_MEMORY;
       continue;
     }
     for (cl_uint d = 0; d < id_count && d < CLQI_MAX_DEVICES; ++d) {
@@ -162,7 +165,7 @@ clq_status clq_devices(clq_device_info *infos, int32_t capacity, int32_t *count)
       ++*count;
     }
   }
-  return *count > 0 ? CLQ_OK : clqi_device_missing();
+  return *count > 0 ? CLQ_OK : clqi_device_missing(out_of_memory);
 }
 
 static bool contains_ignoring_case(const char *text, const char *part) {

@@ -39,8 +39,9 @@ typedef struct clq_device_info {
 } clq_device_info;
 
 /** Writes up to @p capacity devices to @p infos and their number to @p count
- *  (which may exceed capacity). CLQ_NO_DEVICE, with what to install, if there
- *  is no platform or no device. */
+ *  (which may exceed capacity). CLQ_NO_DEVICE, with what to install or to
+ *  mend, if there is no platform or no device; CLQ_OUT_OF_HOST_MEMORY where that is the likely
+ *  reason. */
 CLQ_API CLQ_NODISCARD clq_status clq_devices(clq_device_info *infos, int32_t capacity,
                                              int32_t *count);
 
