@@ -527,8 +527,22 @@ Test(cli, what_is_no_model_is_refused) {
   scratch_free(&s);
 }
 
+/* All bytes as tokens would be long; "a", "b", "ab", a space and an accent are enough. */
+static void add_tokenizer(gguf_image *image, const char *model, const char *pre) {
+  static const char *const tokens[] = {"<|im_end|>", "a",        "b",       "ab",
+                                       "\xC4\xA0",   "\xC3\x83", "\xC2\xA9"};
+  static const char *const merge[] = {"a b"};
+  static const int32_t types[] = {3, 1, 1, 1, 1, 1, 1};
+  gguf_add_string(image, "tokenizer.ggml.model", model);
+  gguf_add_string(image, "tokenizer.ggml.pre", pre);
+  gguf_add_string_array(image, "tokenizer.ggml.tokens", tokens, 7);
+  gguf_add_array(image, "tokenizer.ggml.token_type", CLQI_GGUF_I32, types, 7, sizeof types);
+  gguf_add_string_array(image, "tokenizer.ggml.merges", merge, 1);
+  gguf_add_u32(image, "tokenizer.ggml.eos_token_id", 0);
+}
+
 /* Metadata of a small LLaMA model, one number of it odd. */
-static void put_metadata(const char *path, const char *odd, float value) {
+static void add_metadata(gguf_image *image, const char *odd, float value) {
   static const char *const extents[] = {"llama.block_count",
                                         "llama.embedding_length",
                                         "llama.feed_forward_length",
@@ -539,18 +553,26 @@ static void put_metadata(const char *path, const char *odd, float value) {
   static const uint32_t usual[] = {1, 64, 64, 4, 64, 16, 2};
   static const char *const floats[] = {"llama.attention.layer_norm_rms_epsilon",
                                        "llama.rope.freq_base", "llama.rope.scaling.factor"};
-  gguf_image image = {0};
-  gguf_add_string(&image, "general.architecture", "llama");
+  gguf_add_string(image, "general.architecture", "llama");
   for (size_t i = 0; i < sizeof extents / sizeof extents[0]; ++i) {
     const bool is_odd = strcmp(extents[i], odd) == 0;
-    gguf_add_u32(&image, extents[i], is_odd ? (uint32_t)value : usual[i]);
+    gguf_add_u32(image, extents[i], is_odd ? (uint32_t)value : usual[i]);
   }
   for (size_t i = 0; i < sizeof floats / sizeof floats[0]; ++i) {
-    gguf_add_f32(&image, floats[i], strcmp(floats[i], odd) == 0 ? value : 2.0f);
+    gguf_add_f32(image, floats[i], strcmp(floats[i], odd) == 0 ? value : 2.0f);
   }
-  gguf_bytes bytes = gguf_finish(&image);
+}
+
+static void put_image(const char *path, gguf_image *image) {
+  gguf_bytes bytes = gguf_finish(image);
   put_file(path, bytes.data, bytes.size);
   free(bytes.data);
+}
+
+static void put_metadata(const char *path, const char *odd, float value) {
+  gguf_image image = {0};
+  add_metadata(&image, odd, value);
+  put_image(path, &image);
 }
 
 /* The key, what it is, what it may be, and the way out. */
@@ -583,6 +605,30 @@ Test(cli, metadata_that_cannot_be_right_is_named) {
   scratch_free(&s);
 }
 
+/* Two places of a file that say how many tokens there are. */
+Test(cli, a_vocabulary_size_that_is_not_the_tokenizers_is_refused) {
+  static const struct {
+    int64_t stated;
+    const char *sentence;
+  } cases[] = {
+      {7, "tensor 'token_embd.weight' is missing"}, /* right: the next thing is missed */
+      {8, "model.gguf: llama.vocab_size is 8, but tokenizer.ggml.tokens has 7 tokens; "},
+      {0, "llama.vocab_size is 0, but tokenizer.ggml.tokens has 7 tokens; "},
+      {-1, "llama.vocab_size is -1, but tokenizer.ggml.tokens has 7 tokens; "},
+      {INT64_MAX, "llama.vocab_size is 9223372036854775807, but tokenizer.ggml.tokens has 7 "},
+  };
+  scratch s = scratch_new("model.gguf");
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    gguf_image image = {0};
+    add_metadata(&image, "none", 0);
+    add_tokenizer(&image, "gpt2", "smollm");
+    gguf_add_value(&image, "llama.vocab_size", CLQI_GGUF_I64, &cases[i].stated, 8);
+    put_image(s.file, &image);
+    expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, cases[i].sentence);
+  }
+  scratch_free(&s);
+}
+
 Test(cli, what_cannot_be_written_or_read_is_said_first) {
   scratch s = scratch_new("no/logits.npy");
   expect_refusal(clq(NULL, "logits", "-m", "none", "-p", "a", "--out", s.file), 1,
@@ -598,22 +644,10 @@ Test(cli, what_cannot_be_written_or_read_is_said_first) {
 
 /* --- Text. -------------------------------------------------------------------- */
 
-/* All bytes as tokens would be long; "a", "b", "ab", a space and an accent are enough. */
 static void put_foreign_tokenizer(const char *path, const char *model, const char *pre) {
-  static const char *const tokens[] = {"<|im_end|>", "a",        "b",       "ab",
-                                       "\xC4\xA0",   "\xC3\x83", "\xC2\xA9"};
-  static const char *const merge[] = {"a b"};
-  static const int32_t types[] = {3, 1, 1, 1, 1, 1, 1};
   gguf_image image = {0};
-  gguf_add_string(&image, "tokenizer.ggml.model", model);
-  gguf_add_string(&image, "tokenizer.ggml.pre", pre);
-  gguf_add_string_array(&image, "tokenizer.ggml.tokens", tokens, 7);
-  gguf_add_array(&image, "tokenizer.ggml.token_type", CLQI_GGUF_I32, types, 7, sizeof types);
-  gguf_add_string_array(&image, "tokenizer.ggml.merges", merge, 1);
-  gguf_add_u32(&image, "tokenizer.ggml.eos_token_id", 0);
-  gguf_bytes bytes = gguf_finish(&image);
-  put_file(path, bytes.data, bytes.size);
-  free(bytes.data);
+  add_tokenizer(&image, model, pre);
+  put_image(path, &image);
 }
 
 static void put_tokenizer(const char *path) { put_foreign_tokenizer(path, "gpt2", "smollm"); }

@@ -364,12 +364,24 @@ static clq_status read_shape(const clqi_gguf *file, clq_model *m) {
   return CLQ_OK;
 }
 
+/* llama.vocab_size, where a file has it, says once more how many tokens there are. */
+static clq_status check_vocabulary(const clqi_gguf *file, int64_t tokens) {
+  int64_t stated = 0;
+  CLQI_TRY(clqi_gguf_get_i64_or(file, "llama.vocab_size", tokens, &stated));
+  return stated == tokens
+             ? CLQ_OK
+             : clqi_fail(CLQ_BAD_FILE,
+                         "%s: llama.vocab_size is %lld, but tokenizer.ggml.tokens has %lld tokens",
+                         clqi_gguf_name(file), (long long)stated, (long long)tokens);
+}
+
 static clq_status load(loader *l) {
   clq_model *m = l->model;
   CLQI_TRY(read_architecture(l->file, &m->info));
   CLQI_TRY(read_shape(l->file, m));
   CLQI_TRY(read_rope(l->file, m));
   CLQI_TRY(clqi_tokenizer_from_gguf(l->file, &m->tokenizer));
+  CLQI_TRY(check_vocabulary(l->file, clq_tokenizer_size(m->tokenizer)));
   m->layers = clqi_calloc((size_t)m->info.layers, sizeof *m->layers);
   if (m->layers == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "model: out of memory");
