@@ -529,6 +529,30 @@ Test(runtime, a_folder_that_takes_no_more_is_reported) {
   remove_folder(dir);
 }
 
+/* Nor are kernels built there (pocl's compiler ends the process). A context comes about, with the
+ * traits that can be had; what needs a kernel says why there is none. */
+Test(runtime, nothing_is_built_where_memory_is_short) {
+  int32_t count = 0;
+  struct rlimit usual;
+  clq_context *context = NULL;
+  cl_program program = NULL;
+  test_ok(clq_devices(NULL, 0, &count)); /* the driver is loaded from now on */
+  cr_assert_eq(getrlimit(RLIMIT_AS, &usual), 0);
+  struct rlimit tight = {.rlim_cur = address_space() + ((rlim_t)100 << 20),
+                         .rlim_max = usual.rlim_max};
+  cr_assert_eq(setrlimit(RLIMIT_AS, &tight), 0);
+  test_ok(clq_context_create(&(clq_context_desc){.cache_dir = "off"}, &context));
+  const clq_status status = clqi_program_get(context->programs, "add", NULL, &program);
+  cr_assert_eq(setrlimit(RLIMIT_AS, &usual), 0);
+  cr_assert_eq(status, CLQ_OUT_OF_HOST_MEMORY, "%s", clq_last_error());
+  cr_assert_not_null(strstr(clq_last_error(),
+                            "kernel add.cl cannot be built: the driver's compiler "
+                            "may need 128 MiB of address space"),
+                     "%s", clq_last_error());
+  test_ok(clqi_program_get(context->programs, "add", NULL, &program)); /* it was no final answer */
+  clq_context_destroy(context);
+}
+
 /* Some drivers write to memory that they did not get (pocl 3.1 crashes in clGetProgramInfo). */
 Test(runtime, binaries_are_not_asked_for_where_memory_is_short) {
   char dir[64];

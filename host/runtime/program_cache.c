@@ -1,6 +1,7 @@
 #include "runtime/program_cache.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,7 +17,11 @@ enum {
   MAX_FAILURE = 1024,
   /* pocl 3.1 takes a block of 256 MiB for a binary and writes to it whether it got it or not; the
    * rest is for its compiler. */
-  BINARY_ROOM_MIB = 384
+  BINARY_ROOM_MIB = 384,
+  /* Its compiler throws through C where it gets none, which ends the process: the first build was
+   * seen to take 122 MiB, later ones up to 4. */
+  FIRST_BUILD_ROOM_MIB = 128,
+  BUILD_ROOM_MIB = 8
 };
 
 typedef enum slot_state { BUILDING, READY, FAILED } slot_state;
@@ -41,6 +46,7 @@ struct clqi_program_cache {
   pthread_cond_t built; /* a slot left BUILDING */
   slot *slots;
   clq_cache_stats stats;
+  atomic_bool has_built;  /* from source: the driver's compiler is there */
   pthread_mutex_t saving; /* one save at a time; taken before `lock` */
 };
 
@@ -94,14 +100,11 @@ static void free_slot(slot *s) {
   clqi_free(s);
 }
 
-/* Whether the address space has room for what a driver may take for a binary: limits of the process
- * and of the system alike. */
-static bool has_room(void) {
-  const size_t bytes = (size_t)BINARY_ROOM_MIB << 20;
+/* Whether the address space has so much room, by the limits of the process and of the system. */
+static bool has_room(int mib) {
+  const size_t bytes = (size_t)mib << 20;
   void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (room == MAP_FAILED) {
-    clqi_log(CLQ_LOG_CACHE, "not saved: less than %d MiB of address space are left",
-             BINARY_ROOM_MIB);
     return false;
   }
   (void)munmap(room, bytes);
@@ -159,7 +162,7 @@ static bool save_all(clqi_program_cache *cache) {
     if (s == NULL) {
       break;
     }
-    room = has_room();
+    room = has_room(BINARY_ROOM_MIB);
     if (room) {
       program_to_disk(cache, s->key, s->program);
     } else {
@@ -302,6 +305,13 @@ static clq_status build_failure(clqi_program_cache *cache, const char *file, cl_
 static clq_status build_from_source(clqi_program_cache *cache, const char *file, const char *source,
                                     size_t length, const char *options, cl_program *program) {
   cl_int code = CL_SUCCESS;
+  const int mib = atomic_load(&cache->has_built) ? BUILD_ROOM_MIB : FIRST_BUILD_ROOM_MIB;
+  if (!has_room(mib)) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY,
+                     "kernel %s.cl cannot be built: the driver's compiler may need %d MiB of "
+                     "address space, and less is left",
+                     file, mib);
+  }
   cl_program p = clCreateProgramWithSource(cache->context->cl, 1, &source, &length, &code);
   CLQI_TRY(clqi_cl(code, "clCreateProgramWithSource"));
   code = clBuildProgram(p, 1, &cache->context->device, options, NULL, NULL);
@@ -313,6 +323,7 @@ static clq_status build_from_source(clqi_program_cache *cache, const char *file,
     (void)clReleaseProgram(p);
     return status;
   }
+  atomic_store(&cache->has_built, true);
   *program = p;
   return CLQ_OK;
 }
