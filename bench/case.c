@@ -59,7 +59,8 @@ bool bench_ok(bench_case *c, clq_status status) {
                                      status == CLQ_OUT_OF_DEVICE_MEMORY);
     char sentence[CLI_SENTENCE_BYTES];
     cli_sentence(sentence);
-    bench_fail(c, "%s", sentence);
+    const bool memory = status == CLQ_OUT_OF_HOST_MEMORY || status == CLQ_OUT_OF_DEVICE_MEMORY;
+    bench_fail(c, "%s%s", sentence, memory ? "; take a smaller shape, or free memory" : "");
   }
   return c->code == CLI_DONE;
 }

@@ -51,7 +51,9 @@ static void print_text(const clq_device_info *info, const clq_context *context) 
                info->compute_units == 1 ? "" : "s", (double)info->global_bytes / (1 << 30),
                (double)info->local_bytes / 1024);
   if (context == NULL) {
-    (void)printf(" unknown: %s", clq_last_error());
+    char sentence[CLI_SENTENCE_BYTES];
+    cli_sentence(sentence);
+    (void)printf(" unknown: %s", sentence);
   }
   for (int32_t i = 0; context != NULL && clq_context_trait(context, i) != NULL; ++i) {
     (void)printf(" %s", clq_context_trait(context, i));
@@ -76,7 +78,9 @@ static void add_json(cli_json *json, const clq_device_info *info, const clq_cont
   }
   cli_json_close(json);
   if (context == NULL) {
-    cli_json_string(json, "error", clq_last_error());
+    char sentence[CLI_SENTENCE_BYTES];
+    cli_sentence(sentence);
+    cli_json_string(json, "error", sentence);
   }
   cli_json_close(json);
 }
