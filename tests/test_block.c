@@ -524,8 +524,8 @@ Test(block, forward_with_codes_has_the_bits_of_the_references) {
   test_device_close(&d);
 }
 
-/* A result is summed once, however often the stream is read. */
-Test(block, reading_twice_sums_once) {
+/* A read or a finish out of turn is refused, and the stream goes on as if it had not been. */
+Test(block, calls_out_of_turn_change_nothing) {
   enum { ROWS = 2, COLS = 32, COUNT = ROWS * COLS };
   test_device d = test_device_open(NULL);
   test_random random = {5};
@@ -542,10 +542,14 @@ Test(block, reading_twice_sums_once) {
   test_ok(clq_graph_create(d.context, &g));
   clq_block b = {.graph = g, .kind = CLQ_BLOCK_PRE_LN, .eps = eps};
   b.stream = (clq_tensor){h.mem, CLQ_F32, {ROWS, COLS}};
+  const clq_tensor last = {out.mem, CLQ_F32, {ROWS, COLS}};
   test_ok(clq_block_read(&b, NULL, &x));
+  test_fails(clq_block_read(&b, NULL, &x), CLQ_INVALID_ARGUMENT,
+             "block: a sublayer reads, but the one before has not added");
+  test_fails(clq_block_finish(&b, NULL, last), CLQ_INVALID_ARGUMENT,
+             "block: finished, but the last sublayer has not added");
   test_ok(clq_block_add(&b, (clq_tensor){y.mem, CLQ_F32, {ROWS, COLS}}, NULL));
-  test_ok(clq_block_read(&b, NULL, &x));
-  test_ok(clq_block_finish(&b, NULL, (clq_tensor){out.mem, CLQ_F32, {ROWS, COLS}}));
+  test_ok(clq_block_finish(&b, NULL, last));
   test_ok(clq_plan_create(g, &plan));
   test_ok(clq_plan_run(plan, d.stream));
 
@@ -618,6 +622,9 @@ Test(block, refuses) {
   test_fails(clq_block_finish(&b, NULL, h), CLQ_INVALID_ARGUMENT, "no sublayer has added");
   test_ok(clq_block_read(&b, NULL, &x));
   cr_assert_eq(x.mem, h.mem);
+  test_fails(clq_block_read(&b, NULL, &x), CLQ_INVALID_ARGUMENT, "the one before has not added");
+  test_fails(clq_block_finish(&b, NULL, h), CLQ_INVALID_ARGUMENT,
+             "the last sublayer has not added");
   test_fails(clq_block_add(&b, (clq_tensor){0}, NULL), CLQ_INVALID_ARGUMENT, "y is absent");
   test_ok(clq_block_add(&b, edge(g, 2, 32), NULL));
   test_fails(clq_block_add(&b, h, NULL), CLQ_INVALID_ARGUMENT, "no sublayer has read");

@@ -95,6 +95,7 @@ static clq_status read_stream(clq_block *b, const clq_block_norm *norm, clq_tens
 clq_status clq_block_read(clq_block *block, const clq_block_norm *norm, clq_tensor *x) {
   CLQI_TRY(check(block));
   CLQI_REQUIRE(x != NULL, "block: the result pointer is NULL");
+  CLQI_REQUIRE(block->is_read == 0, "block: a sublayer reads, but the one before has not added");
   CLQI_TRY(is_post(block) ? read_stream(block, norm, x) : read_normed(block, norm, x));
   block->is_read = 1;
   return CLQ_OK;
@@ -125,6 +126,7 @@ clq_status clq_block_add(clq_block *block, clq_tensor y, const clq_tensor *bias)
 
 clq_status clq_block_finish(clq_block *block, const clq_block_norm *norm, clq_tensor out) {
   CLQI_TRY(check(block));
+  CLQI_REQUIRE(block->is_read == 0, "block: finished, but the last sublayer has not added");
   if (!is_post(block)) {
     return norm_stream(block, norm, out);
   }

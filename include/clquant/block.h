@@ -75,7 +75,7 @@ typedef struct clq_block {
 /** @p x: what the next sublayer reads, an edge that is made here or the stream. @p norm (NULL:
  *  without gamma and beta) is the one that belongs to the sublayer, before it or behind it.
  *  The errors of clq_graph_add; CLQ_INVALID_ARGUMENT for a kind, an alpha or types that break what
- *  stands above. */
+ *  stands above, and if the sublayer that read before has not added. */
 CLQ_API CLQ_NODISCARD clq_status clq_block_read(clq_block *block, const clq_block_norm *norm,
                                                 clq_tensor *x);
 
@@ -90,7 +90,9 @@ CLQ_API CLQ_NODISCARD clq_status clq_block_add(clq_block *block, clq_tensor y,
                                                const clq_tensor *bias);
 
 /** The norm behind the last sublayer, to @p out: whatever a norm can write, edge or buffer. @p norm
- *  is the last one of Pre-LN and Sub-LN; Post-LN and DeepNorm, which have theirs, take NULL. */
+ *  is the last one of Pre-LN and Sub-LN; Post-LN and DeepNorm, which have theirs, take NULL.
+ *  CLQ_INVALID_ARGUMENT if a sublayer has read and not added; with Post-LN and DeepNorm also if
+ *  none has added. */
 CLQ_API CLQ_NODISCARD clq_status clq_block_finish(clq_block *block, const clq_block_norm *norm,
                                                   clq_tensor out);
 
