@@ -5,7 +5,7 @@
 typedef struct state {
   clq_integer_norm_args args;
   int32_t *codes; /* [rows, cols] as integers */
-  uint8_t *exponent;
+  int8_t *exponent;
   int32_t *multiplier, *bias;
   int32_t *values, *expected; /* one row */
 } state;
@@ -55,9 +55,9 @@ static void fill_exponents(bench_case *c, state *s, int64_t cols) {
   s->exponent = bench_host(c, cols, 1);
   uint64_t seed = 4;
   for (int64_t i = 0; s->exponent != NULL && i < cols; ++i) {
-    s->exponent[i] = (uint8_t)(bench_random(&seed) & 3);
+    s->exponent[i] = (int8_t)(bench_random(&seed) & 3);
   }
-  s->args.exponent = (clq_tensor){bench_buffer(c, s->exponent, cols, 1), CLQ_U8, {cols}};
+  s->args.exponent = (clq_tensor){bench_buffer(c, s->exponent, cols, 1), CLQ_I8, {cols}};
 }
 
 static void prepare(bench_case *c) {
@@ -95,7 +95,7 @@ static void check_row(bench_case *c, const clqi_ref_integer_norm *norm, const ui
   const state *s = c->state;
   for (int64_t i = 0; i < norm->cols; ++i) {
     s->values[i] = clqi_ref_integer_norm_value(s->args.x.dtype, s->codes[row * norm->cols + i], 0,
-                                               s->exponent == NULL ? 0 : s->exponent[i]);
+                                               (int8_t)(s->exponent == NULL ? 0 : s->exponent[i]));
   }
   (void)clqi_ref_integer_norm_row(norm, s->values, s->expected);
   for (int64_t i = 0; i < norm->cols; ++i) {

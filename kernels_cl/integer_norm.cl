@@ -61,7 +61,7 @@ typedef uchar out_t;
  * sum: one a row; each may be NULL. n eps = eps_sum * 2^-eps_shift. low, high: what codes saturate
  * to. */
 #define INTEGER_NORM_ARGS                                                                          \
-  CLQ_TENSOR(const x_t, x), CLQ_TENSOR(const int, zero), CLQ_TENSOR(const uchar, exponent),        \
+  CLQ_TENSOR(const x_t, x), CLQ_TENSOR(const int, zero), CLQ_TENSOR(const char, exponent),         \
       CLQ_TENSOR(const int, multiplier), CLQ_TENSOR(const int, bias), CLQ_TENSOR(out_t, out),      \
       CLQ_TENSOR(int, out_scale), CLQ_TENSOR(int, out_zero), CLQ_TENSOR(int, sum),                 \
       const long cols, const long x_stride, const long out_stride, const long eps_sum,             \
@@ -133,7 +133,7 @@ static inline row_norm norm_of(long total, long squares, long n, bool is_layer, 
 #endif
 #define VALUE_OF(q, zero, exponent, INTN, AS_INTN, AS_UINTN)                                       \
   SATURATED(AS_INTN(AS_UINTN(SATURATED((q) - (zero), INTN))                                        \
-                    << AS_UINTN(min((exponent), (INTN)MOST_EXPONENT))),                            \
+                    << AS_UINTN(clamp((exponent), (INTN)0, (INTN)MOST_EXPONENT))),                 \
             INTN)
 #define CENTRED(v, norm, AS_INTN, AS_UINTN)                                                        \
   AS_INTN((AS_UINTN(v) << (uint)(norm).up) - (norm).offset)
@@ -226,7 +226,7 @@ static inline long fold_long8(long8 v) {
     return convert_int16(vload16(0, v));                                                           \
   }
 DEFINE_LOAD(load_x, x_t)
-DEFINE_LOAD(load_uchar, uchar)
+DEFINE_LOAD(load_char, char)
 DEFINE_LOAD(load_int, int)
 
 /* One work-item a row. */
@@ -234,14 +234,14 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
   enum { BLOCK = 4096 }; /* columns whose q' (2^21) sum to 2^29 in each of 16 lanes */
   const long row = get_global_id(0);
   const __global x_t *x = x_base + x_start + row * x_stride;
-  const __global uchar *exponent = exponent_base + exponent_start;
+  const __global char *exponent = exponent_base + exponent_start;
   const __global int *multiplier = multiplier_base + multiplier_start;
   const __global int *bias = bias_base + bias_start;
   __global out_t *out = out_base + out_start + row * out_stride;
   const bool has_exponent = exponent_base != 0;
   const bool has_bias = bias_base != 0;
   const int zero = zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH);
-#define EXPONENTS(i) (has_exponent ? load_uchar(exponent, (i), cols, 0) : (int16)0)
+#define EXPONENTS(i) (has_exponent ? load_char(exponent, (i), cols, 0) : (int16)0)
 #define VALUES(i)                                                                                  \
   VALUE_OF(load_x(x, (i), cols, (x_t)zero), (int16)zero, EXPONENTS(i), int16, as_int16, as_uint16)
 
@@ -299,7 +299,7 @@ __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
   const long lid = get_local_id(0);
   const long items = get_local_size(0);
   const __global x_t *x = x_base + x_start + row * x_stride;
-  const __global uchar *exponent = exponent_base + exponent_start;
+  const __global char *exponent = exponent_base + exponent_start;
   const __global int *multiplier = multiplier_base + multiplier_start;
   const __global int *bias = bias_base + bias_start;
   __global out_t *out = out_base + out_start + row * out_stride;

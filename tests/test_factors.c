@@ -40,7 +40,7 @@ static void check(const clq_factors_desc *d, bool symmetric) {
   const double qmin = symmetric ? -127.0 : d->codes == CLQ_I8 ? -128.0 : 0.0;
   const double qmax = d->codes == CLQ_I8 ? 127.0 : 255.0;
   const int most = d->most == 0 ? 3 : d->most;
-  uint8_t exponent[COLS];
+  int8_t exponent[COLS];
   float scale = 0.0f;
   int32_t zero = 0;
   test_ok(clq_power_of_two_factors(d, exponent, &scale, symmetric ? NULL : &zero));
@@ -91,7 +91,7 @@ static double quality(const float *x, int channel, float scale, int exponent) {
 /* What they are for: the narrowest channels keep their digits, the widest lose none. */
 Test(factors, keep_small_channels_alive) {
   static float x[ROWS * COLS];
-  uint8_t exponent[COLS];
+  int8_t exponent[COLS];
   float scale = 0.0f;
   make_x(x, 0.0f, 9);
   test_ok(clq_power_of_two_factors(&(clq_factors_desc){x, ROWS, COLS, CLQ_I8, OCTAVES - 1},
@@ -108,7 +108,7 @@ Test(factors, edges) {
   const float x[] = {0.0f, 1.0f, 0.0f, -254.0f};
   const float bad[] = {0.0f, 1.0f, NAN, 2.0f};
   const float tiny[] = {0x1p-149f, 0.0f};
-  uint8_t exponent[2] = {9, 9};
+  int8_t exponent[2] = {9, 9};
   float scale = 5.0f;
   int32_t zero = 5;
   test_ok(

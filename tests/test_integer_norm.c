@@ -29,7 +29,7 @@ typedef struct call {
 /* What it computes with, dense. */
 typedef struct data {
   int32_t *codes; /* [rows, cols] */
-  uint8_t *exponent;
+  int8_t *exponent;
   int32_t *multiplier, *bias; /* [cols] */
   int32_t zero;
 } data;
@@ -64,7 +64,8 @@ static void fill(call *c, data *d, uint64_t seed) {
     d->codes[i] = test_random_int(&random, low, high);
   }
   for (int64_t i = 0; i < c->cols; ++i) {
-    d->exponent[i] = (uint8_t)test_random_int(&random, 0, i % 50 == 49 ? 255 : 7);
+    d->exponent[i] =
+        (int8_t)test_random_int(&random, i % 50 == 48 ? -128 : 0, i % 50 == 49 ? 127 : 7);
   }
   d->zero = test_random_int(&random, -200, 300);
   float *gamma = calloc((size_t)c->cols + 1, sizeof *gamma);
@@ -203,7 +204,7 @@ static int32_t *run(const test_device *device, call c, const data *d, bool keep)
     args.x.quant = (clq_quant){.per = CLQ_PER_TENSOR, .zero = zb.mem};
   }
   if (c.has_exponent) {
-    args.exponent = (clq_tensor){eb.mem, CLQ_U8, {c.cols}};
+    args.exponent = (clq_tensor){eb.mem, CLQ_I8, {c.cols}};
   }
   if (c.has_bias) {
     args.bias = (clq_tensor){bb.mem, CLQ_I32, {c.cols}};
@@ -541,7 +542,7 @@ static double check_close(const test_device *device, closeness w, uint64_t seed)
     gamma[i] = 1.0f + 0.3f * test_random_normal(&random);
     beta[i] = 0.5f * test_random_normal(&random);
     most = fmax(most, fabs((double)gamma[i]));
-    d.exponent[i] = (uint8_t)test_random_int(&random, 0, 5);
+    d.exponent[i] = (int8_t)test_random_int(&random, 0, 5);
   }
   clq_integer_norm_args args = {0};
   test_ok(clq_integer_norm_prepare(

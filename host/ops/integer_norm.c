@@ -77,7 +77,7 @@ static clq_status check(const clq_context *context, const void *args) {
   const clq_integer_norm_args *a = args;
   CLQI_TRY(check_x(a));
   if (clqi_present(&a->exponent)) {
-    CLQI_TRY(check_vector("exponent", &a->exponent, CLQ_U8, a->x.shape[1]));
+    CLQI_TRY(check_vector("exponent", &a->exponent, CLQ_I8, a->x.shape[1]));
   }
   CLQI_TRY(check_vector("multiplier", &a->multiplier, CLQ_I32, a->x.shape[1]));
   if (clqi_present(&a->bias)) {

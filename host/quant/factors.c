@@ -13,7 +13,7 @@ typedef struct grid {
   int most;
 } grid;
 
-static clq_status check(const clq_factors_desc *d, const uint8_t *exponent, const float *scale,
+static clq_status check(const clq_factors_desc *d, const int8_t *exponent, const float *scale,
                         const int32_t *zero) {
   CLQI_REQUIRE(d != NULL && exponent != NULL && scale != NULL,
                "factors: desc, exponent and scale must not be NULL");
@@ -69,7 +69,7 @@ static double error_of(const clq_factors_desc *d, const grid *g, int64_t channel
   return sum;
 }
 
-clq_status clq_power_of_two_factors(const clq_factors_desc *desc, uint8_t *exponent, float *scale,
+clq_status clq_power_of_two_factors(const clq_factors_desc *desc, int8_t *exponent, float *scale,
                                     int32_t *zero) {
   CLQI_TRY(check(desc, exponent, scale, zero));
   const grid g = grid_of(desc, zero == NULL);
@@ -80,7 +80,7 @@ clq_status clq_power_of_two_factors(const clq_factors_desc *desc, uint8_t *expon
       const double error = error_of(desc, &g, c, ldexp(g.step, e));
       if (error < best) {
         best = error;
-        exponent[c] = (uint8_t)e;
+        exponent[c] = (int8_t)e;
       }
     }
   }

@@ -26,8 +26,9 @@ static int64_t clamped(int64_t x, int64_t low, int64_t high) {
   return x < low ? low : x > high ? high : x;
 }
 
-int32_t clqi_ref_integer_norm_value(clq_dtype dtype, int32_t code, int32_t zero, uint8_t exponent) {
-  const int64_t factor = (int64_t)1 << (exponent > MOST_EXPONENT ? MOST_EXPONENT : exponent);
+int32_t clqi_ref_integer_norm_value(clq_dtype dtype, int32_t code, int32_t zero, int8_t exponent) {
+  const int within = exponent < 0 ? 0 : exponent > MOST_EXPONENT ? MOST_EXPONENT : exponent;
+  const int64_t factor = (int64_t)1 << within;
   switch (dtype) {
     case CLQ_I8: return (int32_t)((code - clamped(zero, -128, 127)) * factor);
     case CLQ_U8: return (int32_t)((code - clamped(zero, 0, 255)) * factor);

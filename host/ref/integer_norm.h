@@ -22,7 +22,7 @@ typedef struct clqi_ref_integer_norm {
 uint64_t clqi_ref_integer_sqrt(uint64_t n);
 
 /* q' of one element; exponent 0 without factors. */
-int32_t clqi_ref_integer_norm_value(clq_dtype dtype, int32_t code, int32_t zero, uint8_t exponent);
+int32_t clqi_ref_integer_norm_value(clq_dtype dtype, int32_t code, int32_t zero, int8_t exponent);
 
 /* One row of q' to codes; returns their sum. */
 int32_t clqi_ref_integer_norm_row(const clqi_ref_integer_norm *norm, const int32_t *values,

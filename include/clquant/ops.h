@@ -272,8 +272,9 @@ typedef enum clq_norm_kind {
  *
  *  `x` i8, u8 or i32 [rows, cols]; cols at most 8388608, with i32 131072. i8 and u8 may have one
  *  zero point (quant.per CLQ_PER_TENSOR; the scale is not read), taken for the nearest number of
- *  x's type. `exponent` u8 [cols], optional, FQ-ViT's power-of-two factors: the norm is that of
- *      q' = (code - zero) << exponent[c],     exponents above 7 counting as 7.
+ *  x's type. `exponent` i8 [cols], 0 to 7 (beyond, the nearer of these), optional, FQ-ViT's
+ *  power-of-two factors: the norm is that of
+ *      q' = (code - zero) << exponent[c].
  *  q' of i32 is 22 bits wide as in I-BERT and saturates at +-2^21.
  *
  *  `multiplier` i32 [cols], `bias` i32 [cols] (optional), `shift`, `eps` and `eps_shift` are what
@@ -343,13 +344,13 @@ typedef struct clq_factors_desc {
  *      code = rint(x / (scale << exponent[c])) + zero, saturated.
  *  scale << most is what a scale per tensor would be: (max(x, 0) - min(x, 0)) / 255; zero is the
  *  one that belongs to it. exponent[c], from 0 to most, is the one with the least sum of squared
- *  errors over the channel, the smaller of equals. @p exponent [cols] is that of clq_integer_norm
- *  and, as i8, of clq_layernorm and clq_rmsnorm; @p zero NULL: symmetric, max |x| / 127 and codes
+ *  errors over the channel, the smaller of equals. @p exponent [cols] is that of clq_layernorm,
+ *  clq_rmsnorm and clq_integer_norm; @p zero NULL: symmetric, max |x| / 127 and codes
  *  from -127 on, for CLQ_I8 only. Nothing but zeros: scale 1.
  *  CLQ_INVALID_ARGUMENT for what is not finite and what breaks the above; nothing is written then.
  */
 CLQ_API CLQ_NODISCARD clq_status clq_power_of_two_factors(const clq_factors_desc *desc,
-                                                          uint8_t *exponent, float *scale,
+                                                          int8_t *exponent, float *scale,
                                                           int32_t *zero);
 
 #ifdef __cplusplus
