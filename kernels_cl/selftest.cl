@@ -132,65 +132,28 @@ __kernel void selftest_segment(__global const int *n, __global int *out, const i
 #endif
 #if CLQ_SELFTEST_WELFORD || CLQ_SELFTEST_ALL
 
-// One work-group a row; work-item l takes elements l, l + size, …. out[row]:
-// mean - pivot, variance.
-__kernel void selftest_welford_group(__global const float *x, __global float *out, const int cols,
-                                     __local clq_welford *scratch) {
-  const size_t row = get_group_id(0);
-  const float pivot = x[row * cols];
-  clq_welford w = clq_welford_empty();
-  for (int i = (int)get_local_id(0); i < cols; i += (int)get_local_size(0)) {
-    w = clq_welford_add(w, x[row * cols + i] - pivot);
-  }
-  w = clq_group_reduce_welford(w, scratch);
-  if (get_local_id(0) == 0) {
+// Each `segment` neighbouring work-items hold a row of as many elements. out[row]: mean - pivot,
+// variance.
+__kernel void selftest_welford_segment(__global const float *x, __global float *out,
+                                       const int segment, __local clq_welford *scratch) {
+  const size_t i = get_global_id(0);
+  const size_t row = i / (size_t)segment;
+  const float d = x[i] - x[row * (size_t)segment];
+  const clq_welford w = clq_segment_reduce_welford_equal(clq_welford_of(1.0f, d, 0.0f),
+                                                         (uint)segment, scratch);
+  if (i == row * (size_t)segment) {
     out[2 * row] = w.mean;
-    out[2 * row + 1] = clq_welford_variance(w);
+    out[2 * row + 1] = clq_div(w.m2, w.n);
   }
 }
 
-// The same where cols is a multiple of the local size, itself a power of two.
-__kernel void selftest_welford_equal(__global const float *x, __global float *out, const int cols,
-                                     __local clq_welford *scratch) {
-  const size_t row = get_group_id(0);
-  const float pivot = x[row * cols];
-  clq_welford w = clq_welford_empty();
-  for (int i = (int)get_local_id(0); i < cols; i += (int)get_local_size(0)) {
-    w = clq_welford_add_with(w, x[row * cols + i] - pivot, clq_div(1.0f, w.n + 1.0f));
-  }
-  w = clq_group_reduce_welford_equal(w, scratch);
-  if (get_local_id(0) == 0) {
-    out[2 * row] = w.mean;
-    out[2 * row + 1] = clq_welford_variance(w);
-  }
-}
-
-// One warp a row.
-__kernel void selftest_welford_warp(__global const float *x, __global float *out, const int cols,
-                                    __local clq_welford *scratch) {
-  const size_t row = get_group_id(0) * clq_warp_count() + clq_warp_index();
-  const float pivot = x[row * cols];
-  clq_welford w = clq_welford_empty();
-  for (int i = (int)clq_warp_lane(); i < cols; i += (int)clq_warp_size()) {
-    w = clq_welford_add(w, x[row * cols + i] - pivot);
-  }
-  w = clq_warp_reduce_welford(w, scratch);
-  if (clq_warp_lane() == 0) {
-    out[2 * row] = w.mean;
-    out[2 * row + 1] = clq_welford_variance(w);
-  }
-}
-
-// One work-item a row, cols a multiple of 16.
-__kernel void selftest_welford_row(__global const float *x, __global float *out, const int cols) {
+// A work-item a row of 8 elements.
+__kernel void selftest_welford8(__global const float *x, __global float *out, const int cols) {
   const size_t row = get_global_id(0);
-  __global const float *p = x + row * cols;
-  const float pivot = p[0];
-  clq_welford16 w = clq_welford16_empty();
-  for (int i = 0; i < cols; i += 16) w = clq_welford16_add(w, vload16(0, p + i) - pivot);
-  const clq_welford r = clq_welford16_fold(w);
-  out[2 * row] = r.mean;
-  out[2 * row + 1] = clq_welford_variance(r);
+  const float8 d = vload8(0, x + row * (size_t)cols) - x[row * (size_t)cols];
+  const clq_welford w = clq_welford8_fold(1.0f, d, (float8)0.0f);
+  out[2 * row] = w.mean;
+  out[2 * row + 1] = clq_div(w.m2, w.n);
 }
 
 #endif
@@ -238,7 +201,7 @@ __kernel void selftest_quantize(__global const float *x, __global char *q1, __gl
     vstore16(convert_char16(q), 0, q16 + row * cols + i);
   }
   sum[row] = clq_fold_add16i(total);
-  for (int i = 0; i < cols; i++) q1[row * cols + i] = clq_quant_code(p[i], mult);
+  for (int i = 0; i < cols; i++) q1[row * cols + i] = (char)clq_quant_code_int(p[i], mult);
 }
 
 // Groups of 32, one a work-item.
@@ -257,8 +220,8 @@ __kernel void selftest_quantize32(__global const float *x, __global char *q, __g
 // rint saturated to a char, one and sixteen at a time.
 __kernel void selftest_saturate(__global const float *x, __global char *q1, __global char *q16) {
   const size_t i = get_global_id(0);
-  for (size_t k = 16 * i; k < 16 * i + 16; k++) q1[k] = clq_saturate(x[k]);
-  vstore16(clq_saturate16(vload16(i, x)), i, q16);
+  for (size_t k = 16 * i; k < 16 * i + 16; k++) q1[k] = (char)clq_round_sat(x[k], -128.0f, 127.0f);
+  vstore16(convert_char16(clq_round_sat16(vload16(i, x), -128.0f, 127.0f)), i, q16);
 }
 
 #endif

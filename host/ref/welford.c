@@ -25,28 +25,13 @@ clqi_ref_welford clqi_ref_welford_merge_equal(clqi_ref_welford a, clqi_ref_welfo
                             fmaf(delta * delta, 0.5f * a.n, a.m2 + b.m2)};
 }
 
-float clqi_ref_welford_variance(clqi_ref_welford w) {
-  return w.n > 0.0f ? clqi_ref_div(w.m2, w.n) : 0.0f;
-}
-
-/* Lanes first .. first + count - 1. */
-static clqi_ref_welford fold(const float *x, int cols, int lanes, int equal, int first, int count) {
+/* Elements first .. first + count - 1. */
+static clqi_ref_welford fold(const float *x, int first, int count) {
   if (count == 1) {
-    clqi_ref_welford w = {0.0f, 0.0f, 0.0f};
-    for (int i = first; i < cols; i += lanes) {
-      w = clqi_ref_welford_add(w, x[i] - x[0]);
-    }
-    return w;
+    return (clqi_ref_welford){1.0f, x[first] - x[0], 0.0f};
   }
-  int left = 1;
-  while (left * 2 < count) {
-    left *= 2;
-  }
-  const clqi_ref_welford a = fold(x, cols, lanes, equal, first, left);
-  const clqi_ref_welford b = fold(x, cols, lanes, equal, first + left, count - left);
-  return equal != 0 ? clqi_ref_welford_merge_equal(a, b) : clqi_ref_welford_merge(a, b);
+  return clqi_ref_welford_merge_equal(fold(x, first, count / 2),
+                                      fold(x, first + count / 2, count / 2));
 }
 
-clqi_ref_welford clqi_ref_welford_row(const float *x, int cols, int lanes, int equal) {
-  return fold(x, cols, lanes, equal, 0, lanes);
-}
+clqi_ref_welford clqi_ref_welford_row(const float *x, int cols) { return fold(x, 0, cols); }

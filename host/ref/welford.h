@@ -1,4 +1,5 @@
-/* C twin of kernels_cl/lib/welford.h; the contracts stand there. */
+/* C twin of kernels_cl/lib/welford.h, with Welford's update and the general merge: what the norms
+ * do by vectors. */
 #ifndef CLQI_REF_WELFORD_H
 #define CLQI_REF_WELFORD_H
 
@@ -11,10 +12,8 @@ typedef struct clqi_ref_welford {
 clqi_ref_welford clqi_ref_welford_add(clqi_ref_welford w, float d);
 clqi_ref_welford clqi_ref_welford_merge(clqi_ref_welford a, clqi_ref_welford b);
 clqi_ref_welford clqi_ref_welford_merge_equal(clqi_ref_welford a, clqi_ref_welford b);
-float clqi_ref_welford_variance(clqi_ref_welford w);
 
-/* Of a row relative to its first element, dealt to `lanes` states in turn and
- * merged neighbours first; equal: by the equal-count merge. */
-clqi_ref_welford clqi_ref_welford_row(const float *x, int cols, int lanes, int equal);
+/* Of a row of a power of two elements, relative to its first, merged neighbours first. */
+clqi_ref_welford clqi_ref_welford_row(const float *x, int cols);
 
 #endif

@@ -22,11 +22,6 @@ static inline float clq_fold_add16(float16 v) {
   return clq_fold_add8(v.even + v.odd);
 }
 
-/* 32 lanes: low is 0..15, high is 16..31. */
-static inline float clq_fold_add32(float16 low, float16 high) {
-  return clq_fold_add16((float16)(low.even + low.odd, high.even + high.odd));
-}
-
 /* Integer sums and maxima are exact in any order; this one is the cheapest. */
 static inline int clq_fold_add16i(int16 v) {
   int8 a = v.lo + v.hi;

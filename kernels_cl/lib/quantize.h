@@ -5,7 +5,7 @@
  * and lets NaN and Inf win over every number:
  *     int m = 0;  m = clq_absmax(m, x) for all x;    (integer maximum merges)
  *     float scale = clq_quant_scale(m), mult = clq_quant_mult(m);
- * then the codes:  q = clq_quant_code(x, mult), in [-127, 127].
+ * then the codes:  q = clq_quant_code_int(x, mult), in [-127, 127].
  *
  *   ordinary row        scale = absmax / 127, q = rint(x * (127 / absmax)),
  *                       ties to even
@@ -47,8 +47,8 @@ static inline float clq_quant_mult(int absmax_bits) {
   return absmax_bits < as_int(CLQ_QUANT_SMALLEST) ? 0.0f : mult;
 }
 
-/* F, I, C: float, int and char type of one width; S: suffix (none, 4, 8, 16). */
-#define CLQ_DEFINE_QUANTIZE(F, I, C, S)                                        \
+/* F, I: float and int type of one width; S: suffix (none, 4, 16). */
+#define CLQ_DEFINE_QUANTIZE(F, I, S)                                           \
   /* Running maximum of |x| as bits. */                                        \
   static inline I clq_absmax##S(I m, F x) {                                    \
     return max(m, as_##I(x) & 0x7fffffff);                                     \
@@ -67,7 +67,7 @@ static inline float clq_quant_mult(int absmax_bits) {
     return clq_round_int##S(x);                                                \
   }                                                                            \
                                                                                \
-  /* Code of x as an int, for callers that also sum the codes. */              \
+  /* Code of x, in [-127, 127] as an int, with the row's multiplier. */        \
   static inline I clq_quant_code_int##S(F x, float mult) {                     \
     F v = x * mult;                                                            \
     if (mult > 0.0f) { /* an ordinary row: nothing to saturate */              \
@@ -75,22 +75,11 @@ static inline float clq_quant_mult(int absmax_bits) {
     }                                                                          \
     v = ((fabs(x) == (F)CLQ_INF) & ((F)mult == (F)0.0f)) ? x : v;               \
     return clq_round_sat##S(v, -127.0f, 127.0f);                               \
-  }                                                                            \
-                                                                               \
-  /* Code of x in [-127, 127] with the row's multiplier. */                    \
-  static inline C clq_quant_code##S(F x, float mult) {                         \
-    return convert_##C(clq_quant_code_int##S(x, mult));                        \
-  }                                                                            \
-                                                                               \
-  /* rint(x) saturated to [-128, 127]; NaN gives 0. */                         \
-  static inline C clq_saturate##S(F x) {                                       \
-    return convert_##C(clq_round_sat##S(x, -128.0f, 127.0f));                  \
   }
 
-CLQ_DEFINE_QUANTIZE(float, int, char, )
-CLQ_DEFINE_QUANTIZE(float4, int4, char4, 4)
-CLQ_DEFINE_QUANTIZE(float8, int8, char8, 8)
-CLQ_DEFINE_QUANTIZE(float16, int16, char16, 16)
+CLQ_DEFINE_QUANTIZE(float, int, )
+CLQ_DEFINE_QUANTIZE(float4, int4, 4)
+CLQ_DEFINE_QUANTIZE(float16, int16, 16)
 
 /* A float as an integer of the same order: -NaN < -Inf < ... < Inf < NaN. */
 static inline int16 clq_order16(float16 x) {
