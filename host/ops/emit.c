@@ -90,9 +90,10 @@ int64_t clqi_emit_group(const clq_tensor *out, int64_t cols) {
 }
 
 double clqi_emit_bytes(const clq_tensor *out, int64_t rows, int64_t cols) {
-  const double planes = (out->quant.sum != NULL ? 8.0 : 4.0);
-  return (double)rows * (double)cols * (double)clq_dtype_bytes(out->dtype) +
-         planes * (double)clqi_scale_count(out, rows, cols);
+  const double scales = 4.0 * (double)clqi_scale_count(out, rows, cols);
+  const double zeros = out->quant.zero != NULL ? scales : 0.0;
+  const double sums = out->quant.sum != NULL ? 4.0 * (double)clqi_sum_count(out, rows, cols) : 0.0;
+  return (double)rows * (double)cols * (double)clq_dtype_bytes(out->dtype) + scales + zeros + sums;
 }
 
 static bool is_for_cpus(const clqi_variant *variant) {

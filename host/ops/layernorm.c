@@ -13,10 +13,11 @@ static const clqi_field fields[] = {
     CLQI_FIELD(clq_layernorm_args, out, CLQI_OUT, false),
 };
 
-static const clqi_variant variants[] = {CLQI_NORM_VARIANTS(layernorm)};
+static const clqi_variant variants[CLQI_NORM_FORMS] = {CLQI_NORM_VARIANTS(layernorm)};
 
 static clqi_norm norm_of(const clq_layernorm_args *a) {
   return (clqi_norm){.name = "layernorm",
+                     .centered = true,
                      .x = &a->x,
                      .residual = &a->residual,
                      .bias = &a->bias,
@@ -30,8 +31,7 @@ static clqi_norm norm_of(const clq_layernorm_args *a) {
                      .eps = a->eps,
                      .alpha = a->alpha,
                      .x_scale = a->x_scale,
-                     .variants = variants,
-                     .variant_count = CLQI_COUNT(variants)};
+                     .variants = variants};
 }
 
 static clq_status infer(void *args) {

@@ -13,7 +13,7 @@ enum {
   LANES = 32,
   MOST_ITEMS = 512,
   QUAD = 4,
-  MOST_ROWS = 4,        /* CLQ_ROWS_AT_ONCE of lib/norm_rows.h */
+  MOST_ROWS = 4,        /* of a work-item on CPUs; lib/norm_rows.h is built for it */
   NEAR_COLUMNS = 32768, /* of all rows that a work-item takes */
   ITEMS_PER_UNIT = 8,   /* at least, so that units share the work evenly */
   WARP_ITEMS = 128      /* work-items of a group that takes a row with each warp */
@@ -138,6 +138,8 @@ static int cast_of(const clqi_norm *n) {
   return n->cast == CLQ_CAST_LLAMA ? 2 : n->cast == CLQ_CAST_GEMMA ? 1 : 0;
 }
 
+static bool is_scaled(const clqi_norm *n) { return n->x_scale != 0.0f && n->x_scale != 1.0f; }
+
 static void set_arguments(clqi_launch *l, const clqi_norm *n) {
   const clq_tensor *x = n->x;
   const int64_t cols = x->shape[1];
@@ -174,20 +176,40 @@ static void set_arguments(clqi_launch *l, const clqi_norm *n) {
   clqi_arg_f32(l, eps * factor * factor);
 }
 
+static size_t planes_bytes(const clq_tensor *t, int64_t rows, int64_t cols) {
+  const size_t planes = (t->quant.scale != NULL ? 1U : 0U) + (t->quant.zero != NULL ? 1U : 0U);
+  return planes * sizeof(cl_float) * (size_t)clqi_scale_count(t, rows, cols);
+}
+
 static double line_bytes(const clq_tensor *t) {
   return clqi_present(t) ? (double)t->shape[0] * (double)clq_dtype_bytes(t->dtype) : 0.0;
 }
 
-/* That must move: x and residual once each way, lines once. */
+/* That must move: x once, the residual once each way, lines and planes once. */
 static double bytes_of(const clqi_norm *n) {
   const int64_t rows = n->x->shape[0];
   const int64_t cols = n->x->shape[1];
   const double elements = (double)rows * (double)cols;
   const double residual =
       clqi_present(n->residual) ? 2.0 * (double)clq_dtype_bytes(n->residual->dtype) : 0.0;
-  return elements * ((double)clq_dtype_bytes(n->x->dtype) + residual) + line_bytes(n->bias) +
-         line_bytes(n->gamma) + line_bytes(n->beta) + line_bytes(n->mean) + line_bytes(n->rstd) +
-         clqi_emit_bytes(n->out, rows, cols);
+  const clq_tensor *lines[] = {n->bias,     n->gamma, n->beta, n->column_scale,
+                               n->exponent, n->mean,  n->rstd};
+  double bytes = elements * ((double)clq_dtype_bytes(n->x->dtype) + residual) +
+                 (double)planes_bytes(n->x, rows, cols) + clqi_emit_bytes(n->out, rows, cols);
+  for (size_t i = 0; i < CLQI_COUNT(lines); ++i) {
+    bytes += line_bytes(lines[i]);
+  }
+  return bytes;
+}
+
+/* Additions and multiplications in the formulas at clq_layernorm_args, quantization apart. */
+static double ops_of(const clqi_norm *n) {
+  const double sum = (clqi_present(n->residual) ? 2.0 : 0.0) + (clqi_present(n->bias) ? 1.0 : 0.0) +
+                     (is_scaled(n) ? 1.0 : 0.0);
+  /* A sum, a distance, its square, their sum, a product; a square, their sum, a product. */
+  const double norm = n->centered ? 5.0 : 3.0;
+  const double affine = (clqi_present(n->gamma) ? 1.0 : 0.0) + (clqi_present(n->beta) ? 1.0 : 0.0);
+  return (sum + norm + affine) * (double)n->x->shape[0] * (double)n->x->shape[1];
 }
 
 static size_t kernel_limit(const clqi_launch *l) {
@@ -238,53 +260,73 @@ static clq_status launch_rows(clqi_launch *l, int64_t rows, int64_t cols, double
   return clqi_launch_end(l, 1, (size_t[]){(size_t)clqi_div_up(rows, each)}, NULL, bytes, ops);
 }
 
-static void begin(clqi_launch *l, clqi_emitter *emitter, const clqi_norm *n,
-                  const clqi_variant *v) {
-  const int64_t cols = n->x->shape[1];
-  const bool warp = v == &n->variants[1];
-  const bool group = v == &n->variants[2];
-  const int x_float = is_integer(n->x) ? CLQ_F32 : (int)n->x->dtype;
-  char shape[48] = "";
-  if (warp) {
-    (void)snprintf(shape, sizeof shape, " -DCLQ_LANES=%d -DCLQ_QUADS=%d", lanes_of(cols),
+static clq_status launch_group(clqi_launch *l, const clqi_norm *n, double bytes, double ops) {
+  const size_t local = group_items(n);
+  return clqi_launch_end(l, 1, (size_t[]){(size_t)n->x->shape[0] * local}, (size_t[]){local}, bytes,
+                         ops);
+}
+
+/* Build options that only one form reads. */
+static void form_options(const clqi_norm *n, clqi_norm_form form, char *options, size_t bytes) {
+  const char *groups = has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "";
+  options[0] = '\0';
+  if (form == CLQI_NORM_ROWS) {
+    (void)snprintf(options, bytes, " -DCLQ_ROWS_AT_ONCE=%d", MOST_ROWS);
+  } else if (form == CLQI_NORM_WARP) {
+    const int64_t cols = n->x->shape[1];
+    (void)snprintf(options, bytes, "%s -DCLQ_LANES=%d -DCLQ_QUADS=%d", groups, lanes_of(cols),
                    quads_of(cols));
+  } else if (form == CLQI_NORM_GROUP) {
+    (void)snprintf(options, bytes, "%s", groups);
   }
+}
+
+static void begin(clqi_launch *l, clqi_emitter *emitter, const clqi_norm *n, clqi_norm_form form) {
+  const clqi_variant *v = &n->variants[form];
+  const int x_float = is_integer(n->x) ? CLQ_F32 : (int)n->x->dtype;
+  char own[80];
+  form_options(n, form, own, sizeof own);
   clqi_begin(l, emitter, v,
              "-DCLQ_X=%d -DCLQ_RESIDUAL=%d -DCLQ_BIAS=%d -DCLQ_GAMMA=%d -DCLQ_BETA=%d "
-             "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s%s",
+             "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s",
              (int)n->x->dtype, type_of(n->residual), type_of(n->bias), type_of(n->gamma),
-             type_of(n->beta), cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32,
-             n->x_scale != 0.0f && n->x_scale != 1.0f, clqi_emit_option(n->out),
-             clqi_stream_option(emitter->context, v, n->out),
-             (warp || group) && has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "", shape);
+             type_of(n->beta), cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32, is_scaled(n),
+             clqi_emit_option(n->out), clqi_stream_option(emitter->context, v, n->out), own);
+}
+
+static clqi_norm_form choose(const clq_context *context, const clqi_norm *n) {
+  return (clqi_norm_form)(clqi_choose(context, n->name, n->variants, CLQI_NORM_FORMS, n) -
+                          n->variants);
+}
+
+/* Does the kernel of a form that holds rows in registers run as it is launched? */
+static bool runs(const clqi_launch *l, const clqi_norm *n, clqi_norm_form form) {
+  switch (form) {
+    case CLQI_NORM_WARP: return has_wide_warps(l, WARP_ITEMS);
+    case CLQI_NORM_GROUP:
+      return kernel_limit(l) >= group_items(n) && has_wide_warps(l, group_items(n));
+    default: return true;
+  }
 }
 
 clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n) {
-  const int64_t rows = n->x->shape[0];
-  const int64_t cols = n->x->shape[1];
-  const clqi_variant *v = clqi_choose(emitter->context, n->name, n->variants, n->variant_count, n);
-  const clqi_variant *warp = &n->variants[1];
-  const clqi_variant *group = &n->variants[2];
+  clqi_norm_form form = choose(emitter->context, n);
   clqi_launch l;
-  begin(&l, emitter, n, v);
-  const bool in_registers = v == warp || v == group;
-  const size_t items = v == group ? group_items(n) : WARP_ITEMS;
-  if (in_registers && ((v == group && kernel_limit(&l) < items) || !has_wide_warps(&l, items))) {
-    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: its kernel has no warps of 32", n->name, v->name);
-    v = &n->variants[n->variant_count - 1];
-    clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", n->name, v->name);
-    begin(&l, emitter, n, v);
+  begin(&l, emitter, n, form);
+  if (!runs(&l, n, form)) {
+    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: its kernel has no warps of 32", n->name,
+             n->variants[form].name);
+    form = CLQI_NORM_STREAM;
+    clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", n->name, n->variants[form].name);
+    begin(&l, emitter, n, form);
   }
   set_arguments(&l, n);
   const double bytes = bytes_of(n);
-  const double ops = (clqi_present(n->beta) ? 8.0 : 4.0) * (double)rows * (double)cols;
-  if (v == warp) {
-    return launch_warps(&l, n, bytes, ops);
+  const double ops = ops_of(n);
+  switch (form) {
+    case CLQI_NORM_ROWS: return launch_rows(&l, n->x->shape[0], n->x->shape[1], bytes, ops);
+    case CLQI_NORM_WARP: return launch_warps(&l, n, bytes, ops);
+    case CLQI_NORM_GROUP: return launch_group(&l, n, bytes, ops);
+    default: return clqi_launch_rows(&l, &n->variants[form], n->x->shape[0], bytes, ops);
   }
-  if (v == group) {
-    const size_t local = group_items(n);
-    return clqi_launch_end(&l, 1, (size_t[]){(size_t)rows * local}, (size_t[]){local}, bytes, ops);
-  }
-  return v == &n->variants[0] ? launch_rows(&l, rows, cols, bytes, ops)
-                              : clqi_launch_rows(&l, v, rows, bytes, ops);
 }

@@ -11,11 +11,12 @@ static const clqi_field fields[] = {
     CLQI_FIELD(clq_rmsnorm_args, out, CLQI_OUT, false),
 };
 
-static const clqi_variant variants[] = {CLQI_NORM_VARIANTS(rmsnorm)};
+static const clqi_variant variants[CLQI_NORM_FORMS] = {CLQI_NORM_VARIANTS(rmsnorm)};
 
 static clqi_norm norm_of(const clq_rmsnorm_args *a) {
   static const clq_tensor none;
   return (clqi_norm){.name = "rmsnorm",
+                     .centered = false,
                      .x = &a->x,
                      .residual = &a->residual,
                      .bias = &a->bias,
@@ -30,8 +31,7 @@ static clqi_norm norm_of(const clq_rmsnorm_args *a) {
                      .alpha = a->alpha,
                      .x_scale = a->x_scale,
                      .cast = a->cast,
-                     .variants = variants,
-                     .variant_count = CLQI_COUNT(variants)};
+                     .variants = variants};
 }
 
 static clq_status infer(void *args) {

@@ -134,7 +134,7 @@ typedef struct {
   float factor;
 } clq_norm_row;
 
-#define CLQ_NORM_ROW(r, row, end)                                                               \
+#define CLQ_NORM_ROW(r, row, end)                                                          \
   clq_norm_row r;                                                                          \
   r.x = x_base + x_start + (row) * x_stride;                                               \
   r.scale = x_scale_base == 0 ? 1.0f : x_scale_base[x_scale_start + (row) * x_scale_row];  \
@@ -170,8 +170,7 @@ CLQ_INLINE clq_v clq_norm_x(const clq_norm_row *r, long i, long end) {
 }
 
 /* s before it is rounded to the residual's type. */
-CLQ_INLINE clq_v clq_norm_exact(const clq_norm_row *r, long i,
-                                                                  long end) {
+CLQ_INLINE clq_v clq_norm_exact(const clq_norm_row *r, long i, long end) {
   clq_v s = clq_norm_x(r, i, end);
 #if CLQ_BIAS
   s += CLQ_LOAD(CLQ_BIAS)(r->bias, i, end);
@@ -233,7 +232,7 @@ typedef struct {
 
 /* y of t at i; at end and beyond it is what nobody stores. */
 CLQ_INLINE clq_v clq_norm_y(const clq_norm_row *r, clq_norm_stats n, clq_v t, long i,
-                               long end) {
+                            long end) {
 #if CLQ_CENTERED
   clq_v y = ((t - n.pivot) - n.mean) * n.rstd;
 #else
@@ -259,7 +258,7 @@ CLQ_INLINE clq_v clq_norm_y(const clq_norm_row *r, clq_norm_stats n, clq_v t, lo
 
 /* y where elements behind `end` are zeros, as lib/emit.h wants them. */
 CLQ_INLINE clq_v clq_norm_y_inside(const clq_norm_row *r, clq_norm_stats n, clq_v t, long i,
-                                      long end) {
+                                   long end) {
   const clq_v y = clq_norm_y(r, n, t, i, end);
 #if CLQ_OUT_IS_CODES
 #if CLQ_ON_CPU

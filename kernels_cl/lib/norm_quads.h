@@ -59,8 +59,8 @@ static inline long clq_norm_chunks(long cols) {
 
 /* Blocks of a round, whose folds lie in local memory, after those before them. */
 static inline clq_norm_total clq_norm_join_all(clq_norm_total total, __local const float *means,
-                                            __local const float *m2s, long first, long segments,
-                                            long chunks) {
+                                               __local const float *m2s, long first, long segments,
+                                               long chunks) {
   for (long j = 0, c = first; j < segments && c < chunks; ++j, c += CLQ_STEPS) {
     const float count = (float)(CLQ_CHUNK * min(chunks - c, (long)CLQ_STEPS));
     total = clq_norm_join(total, clq_welford_of(count, means[j], m2s[j]));

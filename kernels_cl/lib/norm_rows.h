@@ -5,7 +5,11 @@
 
 #include "lib/norm.h"
 
-enum { CLQ_PARTS = CLQ_CHUNK / CLQ_WIDTH, CLQ_ROWS_AT_ONCE = 4 };
+#ifndef CLQ_ROWS_AT_ONCE /* the most that the host gives a work-item, and says */
+#define CLQ_ROWS_AT_ONCE 1
+#endif
+
+enum { CLQ_PARTS = CLQ_CHUNK / CLQ_WIDTH };
 
 #if CLQ_CENTERED
 
@@ -16,7 +20,7 @@ typedef struct {
 } clq_states;
 
 CLQ_INLINE clq_states clq_merge_pairs(float n, float16 mean_a, float16 mean_b, float16 m2_a,
-                                         float16 m2_b) {
+                                      float16 m2_b) {
   const float16 delta = mean_b - mean_a;
   clq_states s;
   s.mean = 0.5f * (mean_a + mean_b);

@@ -48,7 +48,7 @@ static inline float clq_norm_pivot(float4 t, long cols, uint lanes) {
 
 /* After the blocks what is left behind the last whole chunk: t at i, the lane's quad of it. */
 static inline clq_norm_total clq_norm_join_rest(clq_norm_total total, float4 t, float pivot, long i,
-                                             long cols, uint lanes) {
+                                                long cols, uint lanes) {
 #if CLQ_CENTERED
   const float n = (float)(cols & (CLQ_CHUNK - 1));
   const float4 d = clq_inside_quad(t - pivot, i, cols);
