@@ -2,7 +2,6 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "runtime/checked.h"
@@ -13,7 +12,7 @@ enum { ALIGNMENT = CLQI_HOST_PAGES_ALIGNMENT };
 #define REGION    (16 * HUGE_PAGE)
 
 /* At the head of its own memory. */
-struct clqi_region {
+struct clqi_page_region {
   size_t bytes;
   size_t used;
   atomic_size_t holders; /* pieces, and the pages it is current in */
@@ -21,11 +20,11 @@ struct clqi_region {
 
 /* Before each piece, within ALIGNMENT bytes. */
 typedef struct piece_head {
-  clqi_region *region;
+  clqi_page_region *region;
   size_t bytes; /* of the piece, rounded up */
 } piece_head;
 
-_Static_assert(sizeof(clqi_region) <= ALIGNMENT && sizeof(piece_head) <= ALIGNMENT,
+_Static_assert(sizeof(clqi_page_region) <= ALIGNMENT && sizeof(piece_head) <= ALIGNMENT,
                "heads do not fit before what they describe");
 
 void clqi_host_pages_init(clqi_host_pages *pages) {
@@ -33,7 +32,7 @@ void clqi_host_pages_init(clqi_host_pages *pages) {
   pages->current = NULL;
 }
 
-static void release(clqi_region *region) {
+static void release(clqi_page_region *region) {
   if (atomic_fetch_sub(&region->holders, 1) == 1) {
     (void)munmap(region, region->bytes);
   }
@@ -46,11 +45,11 @@ void clqi_host_pages_destroy(clqi_host_pages *pages) {
   (void)pthread_mutex_destroy(&pages->lock);
 }
 
-#if defined MADV_HUGEPAGE && !defined __SANITIZE_ADDRESS__
+#if CLQI_HAS_HOST_PAGES
 
 /* One more huge page is asked for than needed, and what lies outside their boundaries given back.
  */
-static clqi_region *map_region(size_t bytes) {
+static clqi_page_region *map_region(size_t bytes) {
   size_t wanted;
   if (!clqi_add_size(bytes, HUGE_PAGE, &wanted)) {
     return NULL;
@@ -66,7 +65,7 @@ static clqi_region *map_region(size_t bytes) {
   if (before < HUGE_PAGE) {
     (void)munmap(base + before + bytes, HUGE_PAGE - before);
   }
-  clqi_region *region = (clqi_region *)(void *)(base + before);
+  clqi_page_region *region = (clqi_page_region *)(void *)(base + before);
   (void)madvise(region, bytes, MADV_HUGEPAGE); /* refused: ordinary pages */
   region->bytes = bytes;
   region->used = ALIGNMENT;
@@ -74,7 +73,7 @@ static clqi_region *map_region(size_t bytes) {
   return region;
 }
 
-static void *cut(clqi_region *region, size_t bytes) {
+static void *cut(clqi_page_region *region, size_t bytes) {
   char *at = (char *)region + region->used;
   *(piece_head *)(void *)at = (piece_head){region, bytes};
   region->used += ALIGNMENT + bytes;
@@ -84,7 +83,7 @@ static void *cut(clqi_region *region, size_t bytes) {
 
 static void *take_own_region(size_t bytes) {
   size_t whole;
-  clqi_region *region = NULL;
+  clqi_page_region *region = NULL;
   if (clqi_add_size(bytes, (size_t)2 * ALIGNMENT, &whole) &&
       clqi_align_size(whole, HUGE_PAGE, &whole)) {
     region = map_region(whole);
@@ -97,9 +96,9 @@ static void *take_own_region(size_t bytes) {
 }
 
 static void *take_shared(clqi_host_pages *pages, size_t bytes) {
-  clqi_region *r = pages->current;
+  clqi_page_region *r = pages->current;
   if (r == NULL || r->bytes - r->used < ALIGNMENT + bytes) {
-    clqi_region *next = map_region(REGION);
+    clqi_page_region *next = map_region(REGION);
     if (next == NULL) {
       return NULL;
     }
@@ -124,7 +123,7 @@ void *clqi_host_pages_take(clqi_host_pages *pages, size_t bytes) {
   return piece;
 }
 
-#else /* the sanitizer watches the bounds of the driver's own blocks */
+#else
 
 void *clqi_host_pages_take(clqi_host_pages *pages, size_t bytes) {
   (void)pages;
@@ -136,7 +135,7 @@ void *clqi_host_pages_take(clqi_host_pages *pages, size_t bytes) {
 
 void clqi_host_pages_give_back(void *piece) {
   piece_head *head = (piece_head *)(void *)((char *)piece - ALIGNMENT);
-  clqi_region *region = head->region;
+  clqi_page_region *region = head->region;
   const size_t page = (size_t)sysconf(_SC_PAGESIZE);
   const size_t before = (page - (uintptr_t)piece % page) % page;
   if (head->bytes > before + page) {

@@ -8,13 +8,28 @@
 
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/mman.h>
 
-typedef struct clqi_region clqi_region;
+/* Not under the address sanitizer, which watches the bounds of the driver's own blocks. */
+#if defined __has_feature
+#define CLQI_ASAN __has_feature(address_sanitizer)
+#elif defined __SANITIZE_ADDRESS__
+#define CLQI_ASAN 1
+#else
+#define CLQI_ASAN 0
+#endif
+#ifdef MADV_HUGEPAGE
+#define CLQI_HAS_HOST_PAGES !CLQI_ASAN
+#else
+#define CLQI_HAS_HOST_PAGES 0
+#endif
+
+typedef struct clqi_page_region clqi_page_region;
 
 /* Where the next piece is cut from. Pieces may outlive it. */
 typedef struct clqi_host_pages {
   pthread_mutex_t lock;
-  clqi_region *current; /* NULL: none yet */
+  clqi_page_region *current; /* NULL: none yet */
 } clqi_host_pages;
 
 void clqi_host_pages_init(clqi_host_pages *pages);
