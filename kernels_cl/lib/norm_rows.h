@@ -83,8 +83,7 @@ static inline clq_welford clq_norm_rest(const clq_norm_row *r, float pivot, long
   return clq_welford_of(n, mean, clq_fold_add128(d));
 }
 
-CLQ_INLINE clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
-  const float pivot = clq_norm_pivot(r);
+CLQ_INLINE clq_norm_total clq_norm_row_total(const clq_norm_row *r, float pivot) {
   const long whole = r->cols & -(long)CLQ_CHUNK;
   clq_norm_total total = clq_norm_nothing();
   for (long b = 0; b < whole; b += CLQ_BLOCK) {
@@ -110,12 +109,14 @@ CLQ_INLINE clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
   if (whole < r->cols) {
     total = clq_norm_join(total, clq_norm_rest(r, pivot, whole));
   }
-  return clq_norm_finish(total, pivot, r->cols, eps);
+  return total;
 }
 
 #else
 
-CLQ_INLINE clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
+CLQ_INLINE float clq_norm_pivot(const clq_norm_row *r) { return 0.0f; }
+
+CLQ_INLINE clq_norm_total clq_norm_row_total(const clq_norm_row *r, float pivot) {
   clq_norm_total total = clq_norm_nothing();
   const long whole = r->cols & -(long)CLQ_CHUNK;
   for (long b = 0; b < r->cols; b += CLQ_BLOCK) {
@@ -142,22 +143,31 @@ CLQ_INLINE clq_norm_stats clq_norm_row_stats(const clq_norm_row *r, float eps) {
     }
     clq_norm_add_m2(&total, clq_fold_add128(squares));
   }
-  return clq_norm_finish(total, 0.0f, r->cols, eps);
+  return total;
 }
 
 #endif
 
-/* A work-item takes as many rows as the launch has work-items too few, at most CLQ_ROWS_AT_ONCE:
- * while the processor finishes a row's statistics, a chain of divisions and a root, it walks the
- * next row. */
+/* A work-item takes as many rows as the launch has work-items too few, at most CLQ_ROWS_AT_ONCE, all
+ * of them through each stage in turn: so the chains of pivots and of the ends of statistics, folds,
+ * divisions and a root, run side by side. */
 __kernel void CLQ_NORM_KERNEL(rows)(CLQ_NORM_ARGS) {
   const long each = (rows + (long)get_global_size(0) - 1) / (long)get_global_size(0);
   const long first = each * (long)get_global_id(0);
   const long behind = min(first + each, rows);
+  float pivot[CLQ_ROWS_AT_ONCE];
+  clq_norm_total total[CLQ_ROWS_AT_ONCE];
   clq_norm_stats stats[CLQ_ROWS_AT_ONCE];
   for (long row = first; row < behind; ++row) {
     CLQ_NORM_ROW(r, row, cols);
-    const clq_norm_stats n = clq_norm_row_stats(&r, eps);
+    pivot[row - first] = clq_norm_pivot(&r);
+  }
+  for (long row = first; row < behind; ++row) {
+    CLQ_NORM_ROW(r, row, cols);
+    total[row - first] = clq_norm_row_total(&r, pivot[row - first]);
+  }
+  for (long row = first; row < behind; ++row) {
+    const clq_norm_stats n = clq_norm_finish(total[row - first], pivot[row - first], cols, eps);
     CLQ_NORM_PUBLISH(row, n)
     stats[row - first] = n;
   }
