@@ -11,6 +11,7 @@
 /* One turn should last long enough for the clock and for the driver's own wake-ups. */
 static const double TURN_SECONDS = 0.002;
 enum { MOST_CALLS = 1000, MOST_TRACED = 8, LEAST_LIMIT_BYTES = 65536 };
+enum { ALL_TOPICS = CLQ_LOG_DISPATCH | CLQ_LOG_BUILD | CLQ_LOG_EXEC | CLQ_LOG_CACHE };
 
 /* --- which variant --- */
 
@@ -27,9 +28,9 @@ static void append(char *list, size_t size, const char *name) {
   (void)snprintf(list + length, size - length, "%s%s", length == 0 ? "" : " + ", name);
 }
 
-/* "gemm: chose gemm_q8_tile_vnni", and "gemm: tile 8 x 16" where the operator says so. */
-static void hear(void *user, clq_log_topic topic, const char *text) {
-  bench_case *c = user;
+/* What CLQ_VERBOSE asks for, which listening took from the library. */
+static void pass_on(void *user, clq_log_topic topic, const char *text) {
+  (void)user;
   const char *verbose = getenv("CLQ_VERBOSE");
   static const struct {
     clq_log_topic topic;
@@ -43,6 +44,12 @@ static void hear(void *user, clq_log_topic topic, const char *text) {
       (void)fprintf(stderr, "clq: %s\n", text);
     }
   }
+}
+
+/* "gemm: chose gemm_q8_tile_vnni", and "gemm: tile 8 x 16" where the operator says so. */
+static void hear(void *user, clq_log_topic topic, const char *text) {
+  bench_case *c = user;
+  pass_on(NULL, topic, text);
   const char *chosen = strstr(text, ": chose ");
   if (topic == CLQ_LOG_DISPATCH && c->planning_peer) {
     if (chosen != NULL) {
@@ -291,7 +298,7 @@ static void emit_peer(bench_case *c) {
 }
 
 static void release(bench_case *c) {
-  clq_set_log(NULL, NULL, 0);
+  clq_set_log(pass_on, NULL, ALL_TOPICS);
   clq_plan_destroy(c->peer_plan);
   clq_plan_destroy(c->plan);
   clq_weights_destroy(c->weights);
@@ -331,7 +338,7 @@ static int end_case(bench_case *c) {
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values) {
   bench_case c = {.session = session, .op = op, .calls = 1};
   memcpy(c.values, values, sizeof c.values);
-  clq_set_log(hear, &c, CLQ_LOG_DISPATCH | CLQ_LOG_BUILD | CLQ_LOG_EXEC | CLQ_LOG_CACHE);
+  clq_set_log(hear, &c, ALL_TOPICS);
   bench_memory_begin(&c);
   if (op->run != NULL) {
     op->run(&c);

@@ -88,5 +88,5 @@ void bench_close(bench_session *session) {
     (void)clReleaseMemObject(session->flush_buffer);
   }
   clq_stream_destroy(session->stream);
-  clq_context_destroy(session->context);
+  cli_close_context(session->context);
 }

@@ -130,6 +130,30 @@ Test(cli_cache, a_cache_folder_that_takes_no_more_is_told_once) {
   scratch_free(&s);
 }
 
+/* The bench's programs as well, the lines about it included. */
+Test(cli_cache, what_the_bench_compiles_is_kept_or_told) {
+  scratch s = scratch_new("x");
+  (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.folder);
+  const char *const argv[] = {"/usr/bin/env", s.variable, CLQ_TEST_CLI, "bench", "silu_mul",
+                              "--rows",       "1",        "--cols",     "32",    NULL};
+  command_result first = command_run(argv, "CLQ_VERBOSE=cache", NULL);
+  cr_assert_eq(first.code, 0, "%s", first.err);
+  int saved = 0;
+  for (const char *at = first.err; (at = strstr(at, ": saved ")) != NULL; ++at) {
+    ++saved;
+  }
+  const int files = for_files(s.folder, make_folder_of_file);
+  cr_assert_gt(files, 1);
+  cr_assert_eq(saved, files, "%s", first.err);
+  command_free(&first);
+  command_result again = command_run(argv, NULL, NULL);
+  cr_assert_eq(again.code, 0, "%s", again.err);
+  cr_assert_not_null(strstr(again.err, "clq: warning: the cache folder "), "%s", again.err);
+  command_free(&again);
+  cr_assert_eq(for_files(s.folder, remove_subfolder), files);
+  scratch_free(&s);
+}
+
 static void spoil_file(const char *path) {
   struct stat info;
   cr_assert_eq(stat(path, &info), 0);

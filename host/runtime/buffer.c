@@ -99,10 +99,13 @@ clq_status clqi_buffer_create_mappable(clq_context *context, uint64_t bytes, cl_
   return create_where_it_lies(context, CL_MEM_READ_ONLY, bytes, buffer);
 }
 
-/* What the system has free is asked only for what could matter to it. */
-static uint64_t free_bytes(bool shared, uint64_t bytes) {
+/* What the system has free is asked only for what could matter to it: where a claim takes the sum
+ * past another LARGE bytes, because the layers of a model are many and none of them need be large.
+ */
+static uint64_t free_bytes(bool shared, uint64_t before, uint64_t bytes) {
   enum { LARGE = 64 << 20 };
-  return shared && bytes > LARGE ? clqi_host_available_bytes() : UINT64_MAX;
+  return shared && before / LARGE != (before + bytes) / LARGE ? clqi_host_available_bytes()
+                                                              : UINT64_MAX;
 }
 
 clq_status clqi_memory_claim(clq_context *context, uint64_t bytes, const char *what) {
@@ -111,7 +114,7 @@ clq_status clqi_memory_claim(clq_context *context, uint64_t bytes, const char *w
   CLQI_TRY(shares_host_memory(context, &shared));
   const uint64_t before = atomic_fetch_add(&context->claimed_bytes, bytes);
   uint64_t left = before < all ? all - before : 0;
-  const uint64_t available = free_bytes(shared, bytes);
+  const uint64_t available = free_bytes(shared, before, bytes);
   left = available < left ? available : left;
   if (bytes > left) {
     clqi_memory_unclaim(context, bytes);

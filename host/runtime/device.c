@@ -148,6 +148,7 @@ clq_status clq_devices(clq_device_info *infos, int32_t capacity, int32_t *count)
     return clqi_device_missing(code == CL_OUT_OF_HOST_MEMORY);
   }
   bool out_of_memory = false;
+  clq_status failure = CLQ_OK;
   for (cl_uint p = 0; p < platform_count && p < MAX_PLATFORMS; ++p) {
     cl_device_id ids[CLQI_MAX_DEVICES];
     cl_uint id_count = 0;
@@ -158,12 +159,21 @@ clq_status clq_devices(clq_device_info *infos, int32_t capacity, int32_t *count)
       continue;
     }
     for (cl_uint d = 0; d < id_count && d < CLQI_MAX_DEVICES; ++d) {
+      clq_device_info info = {.index = *count};
+      const clq_status status = clqi_device_describe(ids[d], &info);
+      if (status != CLQ_OK) {
+        clqi_log(CLQ_LOG_EXEC, "a device is left out: %s", clq_last_error());
+        failure = status;
+        continue;
+      }
       if (*count < capacity) {
-        infos[*count] = (clq_device_info){.index = *count};
-        CLQI_TRY(clqi_device_describe(ids[d], &infos[*count]));
+        infos[*count] = info;
       }
       ++*count;
     }
+  }
+  if (*count == 0 && failure != CLQ_OK) {
+    return clqi_fail_prefix(failure, "no OpenCL device can be used");
   }
   return *count > 0 ? CLQ_OK : clqi_device_missing(out_of_memory);
 }

@@ -6,9 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "runtime/host_memory.h"
 
 enum {
   NAME_BYTES = 512,
@@ -144,17 +145,6 @@ static survey look(void) {
   return found;
 }
 
-/* Whether the process could not even get what a driver needs to begin with. */
-static bool memory_is_short(void) {
-  const size_t bytes = (size_t)NEEDED_MIB << 20;
-  void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (room == MAP_FAILED) {
-    return true;
-  }
-  (void)munmap(room, bytes);
-  return false;
-}
-
 static clq_status fail_unregistered(void) {
   static const char advice[] =
       "install a driver for your GPU, or pocl for the CPU (Debian: apt-get install "
@@ -181,8 +171,8 @@ static clq_status fail_broken(const survey *found) {
 clq_status clqi_device_missing(bool out_of_memory) {
   /* A driver that had no memory left is better not loaded once more. */
   const survey found = out_of_memory ? (survey){.loaded_count = 1} : look();
-  if (out_of_memory ||
-      (found.loaded_count + found.broken_count > found.missing_count && memory_is_short())) {
+  if (out_of_memory || (found.loaded_count + found.broken_count > found.missing_count &&
+                        !clqi_host_has_room(NEEDED_MIB))) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY,
                      "no OpenCL device: out of memory: a driver is there, but what is left is too "
                      "little for it; free some, or allow the process more (ulimit -v)");

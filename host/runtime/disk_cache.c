@@ -14,7 +14,7 @@
 
 #include "runtime/memory.h"
 
-enum { MAX_PATH = 1024, MAX_BLOB = 256 << 20 };
+enum { MAX_PATH = 1024, TEMPORARY_BYTES = MAX_PATH + 128, MAX_BLOB = 256 << 20 };
 
 static const char SUFFIX[] = ".clqk";
 static const char MAGIC[8] = "CLQK\0\0\0\1"; /* the last byte is the format's version */
@@ -165,8 +165,14 @@ const char *clqi_disk_cache_dir(const clqi_disk_cache *cache, const char **why) 
 
 bool clqi_disk_cache_is_new(const clqi_disk_cache *cache) { return cache->is_new; }
 
-const char *clqi_disk_cache_put_failure(const clqi_disk_cache *cache) {
-  return cache->put_failure[0] == '\0' ? NULL : cache->put_failure;
+clq_status clqi_disk_cache_takes(const clqi_disk_cache *cache) {
+  return cache->put_failure[0] == '\0'
+             ? CLQ_OK
+             : clqi_fail(CLQ_IO_ERROR,
+                         "the cache folder %s takes no more compiled kernels (%s): those that are "
+                         "not in it are compiled again next time; free some space, or set "
+                         "CLQ_CACHE_DIR to another folder, or to off",
+                         cache->dir, cache->put_failure);
 }
 
 static void blob_path(const clqi_disk_cache *cache, clqi_disk_key key, char path[MAX_PATH + 64]) {
@@ -249,13 +255,23 @@ bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob,
   return bad == NULL;
 }
 
-/* Writes a new file of its own and renames it to path; 0 or the error's code, and then no file. */
-static int write_blob(const char *path, const blob_header *header, const void *blob) {
+/* A file of its own for what will be renamed to path. A killed process, or one of the same number
+ * elsewhere (in containers many are 1), may have left a name taken: the next one is tried then. */
+static int open_temporary(const char *path, char temporary[TEMPORARY_BYTES]) {
   static atomic_uint counter;
-  char temporary[MAX_PATH + 128];
-  (void)snprintf(temporary, sizeof temporary, "%s.%ld.%u.tmp", path, (long)getpid(),
-                 atomic_fetch_add(&counter, 1U));
-  const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  int fd;
+  do {
+    (void)snprintf(temporary, TEMPORARY_BYTES, "%s.%ld.%u.tmp", path, (long)getpid(),
+                   atomic_fetch_add(&counter, 1U));
+    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  } while (fd < 0 && errno == EEXIST);
+  return fd;
+}
+
+/* Writes a new file and renames it to path; 0 or the error's code, and then no file. */
+static int write_blob(const char *path, const blob_header *header, const void *blob) {
+  char temporary[TEMPORARY_BYTES];
+  const int fd = open_temporary(path, temporary);
   if (fd < 0) {
     return errno;
   }
@@ -275,23 +291,40 @@ static int write_blob(const char *path, const blob_header *header, const void *b
   return code;
 }
 
-void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
-                         size_t length) {
-  if (cache->why[0] != '\0' || cache->put_failure[0] != '\0' || length == 0 || length > MAX_BLOB) {
-    return;
+/* For a folder that was removed while it was in use. Somebody else may have made it again, so it is
+ * looked at as in the beginning. */
+static bool make_folder_again(const char *dir) {
+  struct stat info;
+  return make_folders(dir) && lstat(dir, &info) == 0 && S_ISDIR(info.st_mode) &&
+         info.st_uid == geteuid() && (info.st_mode & (S_IRWXG | S_IRWXO)) == 0;
+}
+
+clq_status clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
+                               size_t length) {
+  if (cache->why[0] != '\0' || length == 0) {
+    return CLQ_OK;
+  }
+  CLQI_TRY(clqi_disk_cache_takes(cache));
+  if (length > MAX_BLOB) {
+    return clqi_fail(CLQ_IO_ERROR, "disk cache: %zu bytes are too many, expected at most %d",
+                     length, MAX_BLOB);
   }
   char path[MAX_PATH + 64];
   blob_path(cache, key, path);
   blob_header header = {
       .key = {key.word[0], key.word[1]}, .length = length, .checksum = XXH3_64bits(blob, length)};
   memcpy(header.magic, MAGIC, sizeof MAGIC);
-  const int code = write_blob(path, &header, blob);
+  int code = write_blob(path, &header, blob);
+  if (code == ENOENT && make_folder_again(cache->dir)) { /* or another process cleared the cache */
+    code = write_blob(path, &header, blob);
+  }
   if (code != 0) {
     (void)snprintf(cache->put_failure, sizeof cache->put_failure, "%s", strerror(code));
     clqi_log(CLQ_LOG_CACHE, "cannot write %s: %s", path, cache->put_failure);
-    return;
+    return clqi_disk_cache_takes(cache);
   }
   clqi_log(CLQ_LOG_CACHE, "saved %016" PRIx64 ", %zu bytes", key.word[0], length);
+  return CLQ_OK;
 }
 
 /* Ours: a blob, or a temporary file that a killed process left. */
@@ -312,6 +345,9 @@ clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *fi
     return CLQ_OK;
   }
   DIR *dir = opendir(cache->dir);
+  if (dir == NULL && errno == ENOENT) {
+    return CLQ_OK; /* removed since it was looked at */
+  }
   if (dir == NULL) {
     return clqi_fail(CLQ_IO_ERROR, "cannot read the cache folder %s: %s", cache->dir,
                      strerror(errno));
@@ -323,12 +359,16 @@ clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *fi
         fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
       continue;
     }
-    ++*files;
-    *bytes += (uint64_t)info.st_size;
-    if (clear && unlinkat(dirfd(dir), entry->d_name, 0) != 0) {
+    const bool left = clear && unlinkat(dirfd(dir), entry->d_name, 0) != 0;
+    if (left && errno == ENOENT) {
+      continue; /* renamed by who wrote it, or another clears as well */
+    }
+    if (left) {
       status = clqi_fail(CLQ_IO_ERROR, "cannot remove %s/%s: %s", cache->dir, entry->d_name,
                          strerror(errno));
     }
+    ++*files;
+    *bytes += (uint64_t)info.st_size;
   }
   (void)closedir(dir);
   return status;

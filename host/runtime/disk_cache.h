@@ -31,15 +31,16 @@ bool clqi_disk_cache_is_new(const clqi_disk_cache *cache);
 
 /* True and a blob (clqi_free it) on a hit. */
 bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob, size_t *length);
-/* Best effort: a full disk only means that the next start is cold. After one failure nothing more
- * is written. To be called by one thread at a time. */
-void clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
-                         size_t length);
-/* What put failed with, as text; NULL if it did not. */
-const char *clqi_disk_cache_put_failure(const clqi_disk_cache *cache);
+/* CLQ_IO_ERROR where the folder takes no more, which only means that the next start is cold:
+ * nothing more is written from then on. A folder that was removed meanwhile is made again. CLQ_OK
+ * where the cache is off. To be called by one thread at a time. */
+clq_status clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const void *blob,
+                               size_t length);
+/* The failure of an earlier put, or CLQ_OK. Not while another thread is in put. */
+clq_status clqi_disk_cache_takes(const clqi_disk_cache *cache);
 
 /* Counts the cache's files and their bytes; removes them if `clear`, which fails where the folder
- * is refused, but not where the cache was turned off. */
+ * is refused, but not where the cache was turned off. Others may write and clear meanwhile. */
 clq_status clqi_disk_cache_scan(clqi_disk_cache *cache, bool clear, uint64_t *files,
                                 uint64_t *bytes);
 

@@ -190,7 +190,7 @@ clq_status clqi_probe_all(clq_context *context) {
   }
   if (news && certain) {
     ++record.runs;
-    clqi_disk_cache_put(disk, key, &record, sizeof record);
+    (void)clqi_disk_cache_put(disk, key, &record, sizeof record); /* saving tells of it */
   }
   context->traits = record.traits;
   return CLQ_OK;

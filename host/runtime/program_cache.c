@@ -4,11 +4,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <xxhash.h>
 
 #include "runtime/clock.h"
 #include "runtime/cpu.h"
+#include "runtime/host_memory.h"
 #include "runtime/memory.h"
 #include "runtime/source.h"
 
@@ -42,6 +42,7 @@ struct clqi_program_cache {
   clq_context *context;
   clqi_disk_cache *disk;
   uint64_t device_hash;
+  bool is_pocl;
   pthread_mutex_t lock;
   pthread_cond_t built; /* a slot left BUILDING */
   slot *slots;
@@ -58,16 +59,10 @@ static uint64_t hash_device(const clq_context *context) {
   const clq_device_info *info = &context->info;
   const char *parts[] = {info->name, info->platform, info->version, info->driver, info->type,
                          cpu,        clq_version()};
-  XXH3_state_t *state = XXH3_createState();
-  if (state == NULL) {
-    return 0;
-  }
-  (void)XXH3_64bits_reset(state);
+  uint64_t hash = 0;
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; ++i) {
-    (void)XXH3_64bits_update(state, parts[i], strlen(parts[i]) + 1);
+    hash = XXH3_64bits_withSeed(parts[i], strlen(parts[i]), hash); /* takes no memory */
   }
-  const uint64_t hash = XXH3_64bits_digest(state);
-  (void)XXH3_freeState(state);
   return hash;
 }
 
@@ -84,6 +79,7 @@ clq_status clqi_program_cache_create(clq_context *context, const char *dir,
   }
   c->context = context;
   c->device_hash = hash_device(context);
+  c->is_pocl = strcmp(context->info.platform, "Portable Computing Language") == 0;
   (void)pthread_mutex_init(&c->lock, NULL);
   (void)pthread_mutex_init(&c->saving, NULL);
   (void)pthread_cond_init(&c->built, NULL);
@@ -100,102 +96,112 @@ static void free_slot(slot *s) {
   clqi_free(s);
 }
 
-/* Whether the address space has so much room, by the limits of the process and of the system. */
-static bool has_room(int mib) {
-  const size_t bytes = (size_t)mib << 20;
-  void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (room == MAP_FAILED) {
-    return false;
-  }
-  (void)munmap(room, bytes);
-  return true;
+/* Whether the driver has the room that it is known to need. */
+static bool has_room(const clqi_program_cache *cache, int mib) {
+  return !cache->is_pocl || clqi_host_has_room(mib);
 }
 
 /* Asking for a binary can cost as much as the build (pocl then compiles more), so it is done when
- * the context goes, not before the first result. */
-static void program_to_disk(clqi_program_cache *cache, clqi_disk_key key, cl_program program) {
-  size_t length = 0;
-  if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) !=
-          CL_SUCCESS ||
-      length == 0) {
-    return;
+ * the context goes, not before the first result. *binary is the caller's; NULL: the driver has
+ * none to give. */
+static clq_status binary_of(clq_context *context, cl_program program, unsigned char **binary,
+                            size_t *length) {
+  *binary = NULL;
+  *length = 0;
+  CLQI_TRY(clqi_context_cl(
+      context, clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof *length, length, NULL),
+      "clGetProgramInfo"));
+  if (*length == 0) {
+    return CLQ_OK;
   }
-  unsigned char *binary = clqi_malloc(length);
-  if (binary == NULL) {
-    return;
+  unsigned char *bytes = clqi_malloc(*length);
+  if (bytes == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "out of memory");
   }
-  if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
-    clqi_disk_cache_put(cache->disk, key, binary, length);
+  const clq_status status = clqi_context_cl(
+      context, clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof bytes, &bytes, NULL),
+      "clGetProgramInfo");
+  if (status != CLQ_OK) {
+    clqi_free(bytes);
+    return status;
+  }
+  *binary = bytes;
+  return CLQ_OK;
+}
+
+static clq_status program_to_disk(clqi_program_cache *cache, const slot *s) {
+  unsigned char *binary;
+  size_t length;
+  clq_status status = binary_of(cache->context, s->program, &binary, &length);
+  if (status != CLQ_OK) {
+    return clqi_fail_prefix(status, "the compiled kernel %s.cl is not kept", s->file);
+  }
+  if (binary != NULL) {
+    status = clqi_disk_cache_put(cache->disk, s->key, binary, length);
   }
   clqi_free(binary);
+  return status;
 }
 
-/* A program that is not on disk, which from now on counts as if it were; NULL: there is none. */
-static slot *take_unsaved(clqi_program_cache *cache) {
+static bool is_unsaved(clqi_program_cache *cache, const slot *s) {
   (void)pthread_mutex_lock(&cache->lock);
-  slot *s = cache->slots;
-  while (s != NULL && !(s->state == READY && s->unsaved)) {
-    s = s->next;
-  }
-  if (s != NULL) {
-    s->unsaved = false;
-  }
+  const bool unsaved = s->state == READY && s->unsaved;
   (void)pthread_mutex_unlock(&cache->lock);
-  return s;
+  return unsaved;
 }
 
-static void put_back(clqi_program_cache *cache, slot *s) {
-  (void)pthread_mutex_lock(&cache->lock);
-  s->unsaved = true;
-  (void)pthread_mutex_unlock(&cache->lock);
-}
-
-/* False where memory was too short for some. */
-static bool save_all(clqi_program_cache *cache) {
-  bool room = true;
-  if (clqi_disk_cache_dir(cache->disk, NULL) == NULL) {
-    return true;
+/* The slot's program onto the disk, if it is there and not yet saved; else it stays unsaved. */
+static clq_status save_slot(clqi_program_cache *cache, slot *s) {
+  if (!is_unsaved(cache, s)) {
+    return CLQ_OK;
   }
-  (void)pthread_mutex_lock(&cache->saving);
-  while (room && clqi_disk_cache_put_failure(cache->disk) == NULL) {
-    slot *s = take_unsaved(cache);
-    if (s == NULL) {
-      break;
-    }
-    room = has_room(BINARY_ROOM_MIB);
-    if (room) {
-      program_to_disk(cache, s->key, s->program);
-    } else {
-      put_back(cache, s);
-    }
-  }
-  (void)pthread_mutex_unlock(&cache->saving);
-  return room;
-}
-
-clq_status clqi_program_cache_save(clqi_program_cache *cache) {
-  if (!save_all(cache)) {
+  CLQI_TRY(clqi_disk_cache_takes(cache->disk));
+  if (!has_room(cache, BINARY_ROOM_MIB)) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY,
                      "the compiled kernels are not kept, because the driver may need %d MiB of "
                      "address space for that and less is left: they are compiled again next time, "
                      "unless the process is allowed more (ulimit -v)",
                      BINARY_ROOM_MIB);
   }
-  const char *failure = clqi_disk_cache_put_failure(cache->disk);
-  return failure == NULL
-             ? CLQ_OK
-             : clqi_fail(CLQ_IO_ERROR,
-                         "the cache folder %s takes no more compiled kernels (%s): those that are "
-                         "not in it are compiled again next time; free some space, or set "
-                         "CLQ_CACHE_DIR to another folder, or to off",
-                         clqi_disk_cache_dir(cache->disk, NULL), failure);
+  CLQI_TRY(program_to_disk(cache, s));
+  (void)pthread_mutex_lock(&cache->lock);
+  s->unsaved = false;
+  (void)pthread_mutex_unlock(&cache->lock);
+  return CLQ_OK;
+}
+
+/* All that can be, whatever becomes of one; the first failure. */
+clq_status clqi_program_cache_save(clqi_program_cache *cache) {
+  if (clqi_disk_cache_dir(cache->disk, NULL) == NULL) {
+    return CLQ_OK;
+  }
+  (void)pthread_mutex_lock(&cache->saving);
+  (void)pthread_mutex_lock(&cache->lock);
+  slot *s = cache->slots; /* others are put before it, and none goes before the cache does */
+  (void)pthread_mutex_unlock(&cache->lock);
+  clq_status status = clqi_disk_cache_takes(cache->disk);
+  for (; s != NULL; s = s->next) {
+    CLQI_ALSO(status, save_slot(cache, s));
+  }
+  (void)pthread_mutex_unlock(&cache->saving);
+  return status;
+}
+
+/* For who cannot say that it failed: the thread's last sentence stays. */
+static void save_silently(clqi_program_cache *cache) {
+  clqi_failure earlier;
+  clqi_failure_keep(&earlier, CLQ_IO_ERROR);
+  if (clqi_program_cache_save(cache) != CLQ_OK) {
+    clqi_log(CLQ_LOG_CACHE, "%s", clq_last_error());
+  }
+  (void)clqi_failure_or(&earlier, CLQ_OK);
 }
 
 void clqi_program_cache_destroy(clqi_program_cache *cache) {
   if (cache == NULL) {
     return;
   }
-  (void)save_all(cache);
+  save_silently(cache);
   for (slot *s = cache->slots; s != NULL;) {
     slot *next = s->next;
     free_slot(s);
@@ -306,7 +312,7 @@ static clq_status build_from_source(clqi_program_cache *cache, const char *file,
                                     size_t length, const char *options, cl_program *program) {
   cl_int code = CL_SUCCESS;
   const int mib = atomic_load(&cache->has_built) ? BUILD_ROOM_MIB : FIRST_BUILD_ROOM_MIB;
-  if (!has_room(mib)) {
+  if (!has_room(cache, mib)) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY,
                      "kernel %s.cl cannot be built: the driver's compiler may need %d MiB of "
                      "address space, and less is left",

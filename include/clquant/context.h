@@ -41,7 +41,8 @@ typedef struct clq_device_info {
 /** Writes up to @p capacity devices to @p infos and their number to @p count
  *  (which may exceed capacity). CLQ_NO_DEVICE, with what to install or to
  *  mend, if there is no platform or no device; CLQ_OUT_OF_HOST_MEMORY where that is the likely
- *  reason. */
+ *  reason. A device whose driver does not describe it is left out; if there is no other, what the
+ *  driver answered is the failure. */
 CLQ_API CLQ_NODISCARD clq_status clq_devices(clq_device_info *infos, int32_t capacity,
                                              int32_t *count);
 
@@ -92,9 +93,10 @@ CLQ_API const char *clq_context_cache_dir(const clq_context *context, const char
 
 /** Writes what was compiled to the disk cache now. clq_context_destroy() does so too, but cannot
  * say that it failed; worth calling in a process that lives long. CLQ_IO_ERROR where the folder
- * takes no more (a full disk), CLQ_OUT_OF_HOST_MEMORY where the driver could need more memory for
- * it than the process may have; nothing is lost then but the speed of the next start. CLQ_OK where
- * the cache is off. */
+ * takes no more (a full disk), CLQ_OUT_OF_HOST_MEMORY where memory is short or the driver could
+ * need more for it than the process may have, or what the driver fails with; what was not written
+ * is tried again by the next call, and nothing is lost but the speed of the next start. CLQ_OK
+ * where the cache is off. */
 CLQ_API CLQ_NODISCARD clq_status clq_context_cache_save(clq_context *context);
 
 /** What a cache folder holds. */

@@ -368,3 +368,17 @@ cl_int __wrap_clGetEventInfo(cl_event event, cl_event_info info, size_t bytes, v
   }
   return code;
 }
+
+WRAP(clGetProgramInfo);
+cl_int __wrap_clGetProgramInfo(cl_program program, cl_program_info info, size_t bytes, void *value,
+                               size_t *returned) {
+  FAIL_IF_WANTED(OPENCL_PROGRAM_INFO);
+  return __real_clGetProgramInfo(program, info, bytes, value, returned);
+}
+
+WRAP(clGetDeviceInfo);
+cl_int __wrap_clGetDeviceInfo(cl_device_id device, cl_device_info info, size_t bytes, void *value,
+                              size_t *returned) {
+  FAIL_IF_WANTED(OPENCL_DEVICE_INFO);
+  return __real_clGetDeviceInfo(device, info, bytes, value, returned);
+}

@@ -30,6 +30,8 @@ typedef enum opencl_call {
   OPENCL_FLUSH,
   OPENCL_FINISH,
   OPENCL_COMMAND, /* an event asked for the state of its command: a failed one after it was taken */
+  OPENCL_PROGRAM_INFO,
+  OPENCL_DEVICE_INFO,
   OPENCL_CALLS
 } opencl_call;
 
