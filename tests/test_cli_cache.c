@@ -103,6 +103,21 @@ Test(cli_cache, a_folder_that_is_not_there_yet_is_not_made_by_looking) {
   scratch_free(&s);
 }
 
+static void make_fifo_of_file(const char *path) {
+  cr_assert_eq(unlink(path), 0);
+  cr_assert_eq(mkfifo(path, 0600), 0);
+}
+
+/* What nobody ever writes to is not waited for. */
+Test(cli_cache, an_entry_that_is_a_fifo_is_passed_over, .timeout = 60) {
+  scratch s = scratch_new("x");
+  (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.folder);
+  expect_ok(clq(s.variable, "devices"), "traits");
+  cr_assert_geq(for_files(s.folder, make_fifo_of_file), 1);
+  expect_ok(clq(s.variable, "devices"), "traits");
+  scratch_free(&s);
+}
+
 static void make_folder_of_file(const char *path) {
   cr_assert_eq(unlink(path), 0);
   cr_assert_eq(mkdir(path, 0700), 0);

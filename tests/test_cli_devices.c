@@ -143,3 +143,22 @@ Test(cli_devices, what_is_no_word_of_a_variable_is_named) {
   expect_refusal(clq("CLQ_DISABLE=cpu,foo", "bench", "limits"), 1,
                  "no trait 'foo' to ignore (CLQ_DISABLE); expected some of cpu,exact_divide,");
 }
+
+/* No file takes a byte, so pocl's compiler builds nothing; that is no trait that the device lacks.
+ */
+Test(cli_devices, a_compiler_that_fails_is_told_from_a_trait_that_is_missing) {
+  scratch s = scratch_new("x");
+  static const char script[] =
+      "export CLQ_CACHE_DIR=off POCL_CACHE_DIR=\"$1/pocl\"; mkdir \"$1/pocl\";"
+      "(trap '' XFSZ; ulimit -f 0; \"$0\" devices 2>&1; echo \"code $?\") | cat;"
+      "rm -r \"$1/pocl\"";
+  command_result result = command_run(
+      (const char *const[]){"/bin/sh", "-c", script, CLQ_TEST_CLI, s.folder, NULL}, NULL, NULL);
+  if (strstr(result.out, "Portable Computing Language") == NULL) {
+    cr_skip_test("this driver compiles without files");
+  }
+  cr_assert_not_null(strstr(result.out, "the driver's compiler builds nothing"), "%s", result.out);
+  cr_assert_not_null(strstr(result.out, "code 1"), "%s", result.out);
+  command_free(&result);
+  scratch_free(&s);
+}

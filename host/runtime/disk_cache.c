@@ -243,7 +243,7 @@ bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob,
   }
   char path[MAX_PATH + 64];
   blob_path(cache, key, path);
-  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* a FIFO */
   if (fd < 0) {
     clqi_log(CLQ_LOG_CACHE, "miss %016" PRIx64, key.word[0]);
     return false;

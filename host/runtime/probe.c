@@ -117,13 +117,16 @@ cleanup:
 
 typedef enum answer { NO, YES, CANNOT_TELL } answer;
 
-/* NO only where the compiler refused the source or the numbers were wrong. */
-static answer try_trait(clq_context *context, clqi_trait trait, const char *options) {
+/* NO only where the compiler refused the source or the numbers were wrong. CLQ_DEVICE_ERROR where
+ * it refuses everything. */
+static clq_status try_trait(clq_context *context, clqi_trait trait, const char *options,
+                            answer *says) {
   cl_program program = NULL;
   const clq_status status = clqi_program_try(context->programs, "probe", options, &program);
   if (status != CLQ_OK) {
     clqi_log(CLQ_LOG_DISPATCH, "probe %s: does not build", clqi_trait_name(trait));
-    return status == CLQ_BUILD_FAILED ? NO : CANNOT_TELL;
+    *says = status == CLQ_BUILD_FAILED ? NO : CANNOT_TELL;
+    return status == CLQ_DEVICE_ERROR ? status : CLQ_OK;
   }
   uint32_t in[CLQI_PROBE_WORDS];
   uint32_t out[CLQI_PROBE_WORDS];
@@ -137,7 +140,8 @@ static answer try_trait(clq_context *context, clqi_trait trait, const char *opti
            : ran ? "gave wrong numbers"
                  : "did not run");
   (void)clReleaseProgram(program);
-  return right ? YES : ran ? NO : CANNOT_TELL;
+  *says = right ? YES : ran ? NO : CANNOT_TELL;
+  return CLQ_OK;
 }
 
 static clq_status probe_key(clq_context *context, clqi_disk_key *key) {
@@ -152,7 +156,7 @@ static clq_status probe_key(clq_context *context, clqi_disk_key *key) {
 }
 
 /* What the disk cache keeps. Even a clear NO may have a passing reason (two processes in one
- * driver's cache, a full disk), so it is believed only when it has come several times. */
+ * driver's cache), so it is believed only when it has come several times. */
 typedef struct probe_record {
   uint32_t traits;
   uint32_t runs;
@@ -182,7 +186,8 @@ clq_status clqi_probe_all(clq_context *context) {
   for (int i = 0; i < PROBE_COUNT && record.runs < BELIEVED_AFTER; ++i) {
     const uint32_t bit = 1U << probes[i].trait;
     if ((record.traits & bit) == 0 && probes[i].plausible(context)) {
-      const answer a = try_trait(context, probes[i].trait, probes[i].options);
+      answer a = CANNOT_TELL;
+      CLQI_TRY(try_trait(context, probes[i].trait, probes[i].options, &a));
       news = true;
       certain = certain && a != CANNOT_TELL;
       record.traits |= a == YES ? bit : 0;

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "runtime/clock.h"
@@ -288,6 +289,36 @@ static cl_program program_from_disk(clqi_program_cache *cache, clqi_disk_key key
   return program;
 }
 
+/* Whether the compiler builds anything: a plain kernel, and one that no cache of the driver has. */
+static bool compiler_works(const clqi_program_cache *cache) {
+  static atomic_uint counter;
+  char text[128];
+  const int length =
+      snprintf(text, sizeof text, "__kernel void control_%llx_%lx_%u(__global int *x) { *x = 1; }",
+               (unsigned long long)(clqi_now_seconds() * 1e9), (unsigned long)getpid(),
+               atomic_fetch_add(&counter, 1U));
+  const char *source = text;
+  const size_t bytes = (size_t)length;
+  cl_int code = CL_SUCCESS;
+  cl_program p = clCreateProgramWithSource(cache->context->cl, 1, &source, &bytes, &code);
+  if (code != CL_SUCCESS) {
+    return true; /* there is no saying */
+  }
+  code = clBuildProgram(p, 1, &cache->context->device, "", NULL, NULL);
+  (void)clReleaseProgram(p);
+  return code != CL_BUILD_PROGRAM_FAILURE;
+}
+
+/* That says nothing of the source, either. */
+static clq_status compiler_failure(const clqi_program_cache *cache) {
+  return clqi_fail(
+      CLQ_DEVICE_ERROR,
+      "the driver's compiler builds nothing for %s, not even an empty kernel; see that "
+      "the driver is whole and can write what it keeps and its temporary files (pocl: "
+      "POCL_CACHE_DIR, else ~/.cache/pocl), and that the disk is not full",
+      cache->context->info.name);
+}
+
 /* Fails with the beginning of the compiler's log; sends all of it to the log topic "build". */
 static clq_status build_failure(clqi_program_cache *cache, const char *file, cl_program program,
                                 cl_int code) {
@@ -324,8 +355,11 @@ static clq_status build_from_source(clqi_program_cache *cache, const char *file,
   if (code != CL_SUCCESS) {
     /* A want of memory says nothing of the source, and the next try may succeed. */
     const bool passing = code == CL_OUT_OF_HOST_MEMORY || code == CL_OUT_OF_RESOURCES;
-    const clq_status status =
+    clq_status status =
         passing ? clqi_cl(code, "clBuildProgram") : build_failure(cache, file, p, code);
+    if (status == CLQ_BUILD_FAILED && !compiler_works(cache)) {
+      status = compiler_failure(cache);
+    }
     (void)clReleaseProgram(p);
     return status;
   }
