@@ -180,9 +180,12 @@ clq_status clqi_device_missing(bool out_of_memory) {
   if (found.loaded_count > 0) {
     return clqi_fail(CLQ_NO_DEVICE,
                      "no OpenCL device: drivers are registered (%s), but none of them offers a "
-                     "device; for pocl set POCL_CACHE_DIR (or HOME) to a folder that can be "
-                     "written to, for a GPU let this user open its device files%s%s",
-                     found.names, found.broken_count > 0 ? "; and " : "", found.broken);
+                     "device; for pocl %s, for a GPU let this user open its device files%s%s",
+                     found.names,
+                     getenv("POCL_DEVICES") != NULL
+                         ? "unset POCL_DEVICES"
+                         : "set POCL_CACHE_DIR (or HOME) to a folder that can be written to",
+                     found.broken_count > 0 ? "; and " : "", found.broken);
   }
   if (found.unread[0] != '\0') {
     return clqi_fail(CLQ_NO_DEVICE,
