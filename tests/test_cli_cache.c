@@ -39,7 +39,12 @@ Test(cli_cache, a_cache_folder_that_cannot_be_used_is_done_without) {
   }
   expect_cache_warning(clq(variables[0], "devices"), "/proc/clq cannot be created (");
   expect_unused(variables[1], "/dev/null is not a folder");
+  if (geteuid() == 0) { /* to others it is not theirs */
+    expect_ok(clq("CLQ_CACHE_DIR=/", "cache"),
+              "/ is open to others (name a folder of your own in /)");
+  }
   expect_ok(clq(variables[2], "devices"), "traits");
+  expect_ok(clq("CLQ_CACHE_DIR=OFF", "cache"), "off: turned off");
   expect_ok(clq(variables[2], "cache", "--clear"), "off: turned off");
   const char *const argv[] = {"/usr/bin/env", variables[0], CLQ_TEST_CLI, "devices", NULL};
   command_result told = command_run(argv, "CLQ_VERBOSE=cache", NULL);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -109,7 +110,10 @@ static void check_folder(clqi_disk_cache *cache, bool create) {
   } else if (info.st_uid != geteuid()) {
     refuse_folder(cache, "belongs to another user");
   } else if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    (void)snprintf(reason, sizeof reason, "is open to others (chmod 700 %s)", cache->dir);
+    /* Some must stay open: what lies below /tmp and / is not ours alone. */
+    const bool common = (info.st_mode & S_ISVTX) != 0 || strcmp(cache->dir, "/") == 0;
+    (void)snprintf(reason, sizeof reason, "is open to others (%s %s)",
+                   common ? "name a folder of your own in" : "chmod 700", cache->dir);
     refuse_folder(cache, reason);
   } else if (access(cache->dir, R_OK | W_OK | X_OK) != 0) {
     refuse_folder(cache, "is not writable");
@@ -134,7 +138,7 @@ clq_status clqi_disk_cache_open(const char *dir, bool create, clqi_disk_cache **
   if (dir == NULL) {
     dir = getenv("CLQ_CACHE_DIR");
   }
-  if (dir != NULL && strcmp(dir, "off") == 0) {
+  if (dir != NULL && strcasecmp(dir, "off") == 0) {
     turn_off(c, "turned off");
     return CLQ_OK;
   }
