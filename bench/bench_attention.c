@@ -50,7 +50,7 @@ static void prepare(bench_case *c) {
   const clq_dtype dtype = bench_is(c, "kv", "f32") ? CLQ_F32 : CLQ_F16;
   enum { MOST_SEQUENCES = 8 };
   if (bench_is(c, "kv", "q8") || bench_is(c, "kv", "q4")) {
-    bench_fail(c, "attention: --kv %s is not offered; take f32 or f16", bench_choice(c, "kv"));
+    bench_fail(c, "attention: --kv %s is not offered yet; take f32 or f16", bench_choice(c, "kv"));
   } else if (rows > keys || batch > MOST_SEQUENCES) {
     bench_fail(c,
                rows > keys ? "attention: --queries %lld are more than --keys %lld; take fewer"

@@ -35,7 +35,7 @@ static void prepare(bench_case *c) {
   const int32_t position = POSITION;
   const clq_dtype cache = bench_is(c, "kv", "f32") ? CLQ_F32 : CLQ_F16;
   if (bench_is(c, "kv", "q8") || bench_is(c, "kv", "q4")) {
-    bench_fail(c, "rope: --kv %s is not offered; take f32 or f16", bench_choice(c, "kv"));
+    bench_fail(c, "rope: --kv %s is not offered yet; take f32 or f16", bench_choice(c, "kv"));
     return;
   }
   s->capacity = (POSITION + rows + 15) / 16 * 16;

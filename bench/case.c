@@ -132,6 +132,7 @@ void *bench_host(bench_case *c, int64_t count, size_t element_bytes) {
 
 static void transfer(bench_case *c, cl_int code, const char *call) {
   if (code != CL_SUCCESS) {
+    c->measuring = true; /* No refusal: the device fails, and will fail the next case, too. */
     bench_fail(c, "%s: %s failed with OpenCL error %d", c->op->name, call, (int)code);
   }
 }

@@ -196,6 +196,45 @@ Test(cli, a_full_stdout_is_an_error) {
   expect_refusal(command_run(argv, NULL, NULL), 1, "cannot write to standard output");
 }
 
+/* As a script's shell does for `clq ... &`: the keyboard's Ctrl-C is not for it. */
+Test(cli, an_ignored_interrupt_stays_ignored) {
+  int end = -1;
+  const char *const argv[] = {
+      "/bin/sh",    "-c",         "trap '' INT; exec \"$0\" tokenize -m \"$1\" -",
+      CLQ_TEST_CLI, test_model(), NULL};
+  command running = clq_start_waiting(argv, &end);
+  (void)sleep(3);
+  cr_assert_eq(kill(running.process, SIGINT), 0);
+  (void)usleep(100000);
+  cr_assert_eq(write(end, "a", 1), 1);
+  (void)close(end);
+  command_result result = command_wait(&running);
+  cr_assert_eq(result.code, 0, "%d: %s", result.code, result.err);
+  cr_assert_str_not_empty(result.out);
+  command_free(&result);
+}
+
+/* A matrix whose rows no tokenizer, or no packing, could have. */
+Test(cli, embeddings_that_are_not_the_tokenizers_are_refused) {
+  static const uint64_t rows[] = {0, 6, 8};
+  static const float values[64 * 8];
+  scratch s = scratch_new("model.gguf");
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+    gguf_image image = {0};
+    char sentence[96];
+    add_metadata(&image, "none", 0);
+    add_tokenizer(&image, "gpt2", "smollm");
+    gguf_add_tensor(&image, "token_embd.weight", CLQI_GGML_F32, 2, (uint64_t[]){64, rows[i]},
+                    values, 64 * rows[i] * sizeof *values);
+    put_image(s.file, &image);
+    (void)snprintf(sentence, sizeof sentence,
+                   "model.gguf: the tokenizer has 7 tokens, token_embd.weight %d rows; ",
+                   (int)rows[i]);
+    expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1, sentence);
+  }
+  scratch_free(&s);
+}
+
 Test(cli, an_interrupt_ends_the_wait_for_stdin) {
   const char *model = test_model();
   static const char *const commands[] = {"tokenize", "run", "perplexity"};

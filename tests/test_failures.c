@@ -8,6 +8,8 @@
 
 #include "device.h"
 #include "opencl.h"
+#include "quant/pack.h"
+#include "runtime/status.h"
 #include "runtime/stream.h"
 
 TestSuite(failures, .fini = opencl_none_live);
@@ -207,6 +209,27 @@ Test(failures, weights_that_cannot_be_mapped) {
     test_ok(clq_weights_unpack(table, 3, 1, row));
   }
   clq_weights_destroy(table);
+  test_device_close(&d);
+}
+
+static clq_status read_nothing(void *from, int32_t part, int64_t first_row, int64_t rows,
+                               void *out) {
+  (void)from, (void)part, (void)first_row, (void)rows, (void)out;
+  return clqi_fail(CLQ_IO_ERROR, "model.gguf: cannot be read");
+}
+
+/* Rows that cannot be read, and a buffer that cannot be unmapped then: of two failures the first,
+ * status and sentence. */
+Test(failures, weights_that_cannot_be_read) {
+  test_device d = test_device_open(NULL);
+  const clq_weights_part part = {.rows = ROWS};
+  const clq_weights_desc desc = {CLQ_FORMAT_F32, COLS, .parts = &part, .part_count = 1};
+  const clqi_row_source source = {.read = read_nothing};
+  clq_weights *w = NULL;
+  opencl_fail(OPENCL_UNMAP, 0);
+  const clq_status status = clqi_weights_pack_from(d.context, &desc, &source, &w);
+  test_fails(status, CLQ_IO_ERROR, "model.gguf: cannot be read");
+  cr_assert_null(w);
   test_device_close(&d);
 }
 

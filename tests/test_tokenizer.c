@@ -190,7 +190,7 @@ Test(tokenizer, merges_equal_brute_force_at_every_length) {
     int32_t rules[RULES][3];
     size_t rules_n = 0;
     clqi_bpe_rules table;
-    cr_assert_eq(clqi_bpe_rules_create(RULES, &table), CLQ_OK);
+    cr_assert_eq(clqi_bpe_rules_create(RULES, 0, &table), CLQ_OK);
     const uint32_t alphabet = 1 + random_below(4);
     for (int i = 0; i < RULES; ++i) {
       const uint32_t known = alphabet + (uint32_t)rules_n;

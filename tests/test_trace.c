@@ -1,10 +1,13 @@
 /* Traces of plan runs: what the file says, read back with a JSON parser, and the sums. */
 #include <cjson/cJSON.h>
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <clquant/graph.h>
@@ -191,6 +194,26 @@ Test(trace, empty_trace_is_a_file_too) {
   (void)check_spans(json, 0, &total);
   cJSON_Delete(json);
   cr_assert_eq(clq_trace_kernels(f.trace, NULL, 0), 0);
+  close_fixture(&f);
+}
+
+/* A disk that is full leaves no half of a file, and the reason is the disk's. */
+Test(trace, a_failed_write_leaves_no_file) {
+  fixture f = open_fixture();
+  char folder[] = "/tmp/clq_trace_XXXXXX";
+  char path[64];
+  struct rlimit before;
+  cr_assert_not_null(mkdtemp(folder));
+  (void)snprintf(path, sizeof path, "%s/trace.json", folder);
+  test_ok(clq_plan_run_traced(f.plan, f.device.stream, f.trace));
+  cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit small = {.rlim_cur = 16, .rlim_max = before.rlim_max};
+  (void)signal(SIGXFSZ, SIG_IGN);
+  cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const clq_status status = clq_trace_write(f.trace, path);
+  cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+  test_fails(status, CLQ_IO_ERROR, strerror(EFBIG));
+  cr_assert_eq(rmdir(folder), 0, "the half is still there");
   close_fixture(&f);
 }
 

@@ -144,7 +144,7 @@ static void *wait_for_signals(void *set) {
   return NULL;
 }
 
-/* Whoever made us ignore it (nohup) wants that. */
+/* Whoever made us ignore it wants that: nohup, or a script's shell for `clq ... &`. */
 static void add_unless_ignored(sigset_t *set, int number) {
   struct sigaction before;
   if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
@@ -153,15 +153,20 @@ static void add_unless_ignored(sigset_t *set, int number) {
 }
 
 /* Blocked in all threads but one and in the compilers that drivers start, because LLVM handles
- * SIGINT, too: it removes the files of the compilation at hand, which then fails. */
+ * these signals, too, even ignored ones: it removes the files of the compilation at hand, which
+ * then fails. What is ignored is therefore blocked as well, and nobody waits for it. */
 void cli_catch_signals(void) {
+  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
   static sigset_t set;
+  sigset_t blocked;
   pthread_t waiter;
   (void)sigemptyset(&set);
-  (void)sigaddset(&set, SIGINT);
-  add_unless_ignored(&set, SIGTERM);
-  add_unless_ignored(&set, SIGHUP);
-  (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+  (void)sigemptyset(&blocked);
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; ++i) {
+    (void)sigaddset(&blocked, numbers[i]);
+    add_unless_ignored(&set, numbers[i]);
+  }
+  (void)pthread_sigmask(SIG_BLOCK, &blocked, NULL);
   if (pthread_create(&waiter, NULL, wait_for_signals, &set) == 0) {
     (void)pthread_detach(waiter);
   } else {

@@ -8,12 +8,14 @@
 
 #include <clquant/status.h>
 
-/* Where in the library it was, which is nobody's business here. */
+/* Where in the library it was, which is nobody's business here, wherever in a sentence it stands.
+ */
 static const char *const places[] = {
     "plan: node *: ", "graph: node *: ", "session: ", "batch: ", "sampling: "};
 
 /* In `said`, * is any text; in `told`, $1 is what the first of them stands for, $0 all of it. The
- * first row that fits counts. */
+ * first row that fits counts: all of a sentence, or what is behind a ": " in it; what stands before
+ * that (a file, a tensor) stays. */
 static const struct {
   const char *said;
   const char *told;
@@ -43,6 +45,7 @@ static const struct {
     {"* failed with * (*)", "$0; take another --device, or a newer driver"},
     {"a buffer of * bytes: clCreateBuffer: out of * memory*",
      "out of $2 memory for a buffer of $1 bytes"},
+    {"weights_pack: out of *", "out of $1"},
     /* What clq bench can ask for and operators do not offer. */
     {"gemm: dtype of x is *, offered: *", "gemm: --acts $1 is not offered; take f32, q8 or q8g32"},
     {"gemm: the group of x is *, offered: *",
@@ -126,8 +129,8 @@ static size_t append(char *sentence, size_t at, part add) {
   return at;
 }
 
-static void fill_in(const char *told, const part *parts, char *sentence) {
-  size_t at = 0;
+/* Behind the first `at` characters. */
+static void fill_in(const char *told, const part *parts, char *sentence, size_t at) {
   while (*told != '\0') {
     if (*told == '$') {
       at = append(sentence, at, parts[told[1] - '0']);
@@ -140,26 +143,47 @@ static void fill_in(const char *told, const part *parts, char *sentence) {
   }
 }
 
-static const char *without_places(const char *text) {
+/* Behind the next ": ", or NULL. */
+static const char *behind_colon(const char *text) {
+  const char *colon = strstr(text, ": ");
+  return colon == NULL ? NULL : colon + 2;
+}
+
+static const char *skip_places(const char *text) {
   part parts[MOST_PARTS];
   for (size_t i = 0; i < sizeof places / sizeof places[0]; ++i) {
     const char *end = NULL;
     if (fits(places[i], text, false, parts, 0, &end)) {
-      return without_places(end);
+      return skip_places(end);
     }
   }
   return text;
 }
 
+static void without_places(const char *text, char clean[CLI_SENTENCE_BYTES]) {
+  size_t at = 0;
+  while (text != NULL) {
+    text = skip_places(text);
+    const char *next = behind_colon(text);
+    at = append(clean, at, (part){text, next == NULL ? strlen(text) : (size_t)(next - text)});
+    text = next;
+  }
+}
+
 void cli_sentence(char sentence[CLI_SENTENCE_BYTES]) {
-  const char *text = without_places(clq_last_error());
-  part parts[MOST_PARTS + 1] = {{text, strlen(text)}};
+  char clean[CLI_SENTENCE_BYTES] = "";
+  part parts[MOST_PARTS + 1] = {{0}};
+  without_places(clq_last_error(), clean);
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
-    const char *end = NULL;
-    if (fits(rows[i].said, text, true, parts + 1, 0, &end)) {
-      fill_in(rows[i].told, parts, sentence);
-      return;
+    for (const char *text = clean; text != NULL; text = behind_colon(text)) {
+      const char *end = NULL;
+      if (fits(rows[i].said, text, true, parts + 1, 0, &end)) {
+        const size_t before = append(sentence, 0, (part){clean, (size_t)(text - clean)});
+        parts[0] = (part){text, strlen(text)};
+        fill_in(rows[i].told, parts, sentence, before);
+        return;
+      }
     }
   }
-  fill_in("$0", parts, sentence);
+  (void)append(sentence, 0, (part){clean, strlen(clean)});
 }

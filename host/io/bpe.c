@@ -16,7 +16,7 @@ enum { SHORT_PIECE = 40 };
 #define NO_RANK   UINT32_MAX
 #define NO_SYMBOL UINT32_MAX
 
-clq_status clqi_bpe_rules_create(size_t count, clqi_bpe_rules *rules) {
+clq_status clqi_bpe_rules_create(size_t count, uint64_t seed, clqi_bpe_rules *rules) {
   *rules = (clqi_bpe_rules){0};
   CLQI_REQUIRE(count <= CLQI_BPE_MAX_RULES, "tokenizer: %zu merges, at most %d are supported",
                count, CLQI_BPE_MAX_RULES);
@@ -32,6 +32,7 @@ clq_status clqi_bpe_rules_create(size_t count, clqi_bpe_rules *rules) {
   for (size_t i = 0; i < slots; ++i) {
     rules->slots[i] = (struct clqi_bpe_rule){0, NO_RANK, 0};
   }
+  rules->seed = seed;
   rules->shift = 64 - bits;
   rules->mask = slots - 1;
   return CLQ_OK;
@@ -47,7 +48,8 @@ static inline struct clqi_bpe_rule *slot_of(const clqi_bpe_rules *rules, int32_t
                                             int32_t right) {
   const uint64_t pair = ((uint64_t)(uint32_t)left << 32) | (uint32_t)right;
   /* Fibonacci hashing of the folded pair: both halves reach the high bits. */
-  const uint64_t hash = (pair ^ (pair >> 29)) * UINT64_C(0x9E3779B97F4A7C15);
+  const uint64_t seeded = pair ^ rules->seed;
+  const uint64_t hash = (seeded ^ (seeded >> 29)) * UINT64_C(0x9E3779B97F4A7C15);
   size_t at = (size_t)(hash >> rules->shift);
   while (rules->slots[at].rank != NO_RANK && rules->slots[at].pair != pair) {
     at = (at + 1) & rules->mask;

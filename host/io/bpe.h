@@ -12,14 +12,16 @@
 /* Rules (left, right) -> (rank, result), by open addressing. */
 typedef struct clqi_bpe_rules {
   struct clqi_bpe_rule *slots;
+  uint64_t seed;
   unsigned shift;
   size_t mask;
 } clqi_bpe_rules;
 
 enum { CLQI_BPE_MAX_RULES = 1 << 26 };
 
-/* Room for `count` <= CLQI_BPE_MAX_RULES rules. */
-clq_status clqi_bpe_rules_create(size_t count, clqi_bpe_rules *rules);
+/* Room for `count` <= CLQI_BPE_MAX_RULES rules. Where they lie depends on the seed, nothing else
+ * does: see random_seed in tokenizer_create.c. */
+clq_status clqi_bpe_rules_create(size_t count, uint64_t seed, clqi_bpe_rules *rules);
 void clqi_bpe_rules_destroy(clqi_bpe_rules *rules);
 
 /* Adds a rule; false if the pair has one already. Not more than create was

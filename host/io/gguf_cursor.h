@@ -58,7 +58,7 @@ CLQ_NODISCARD clq_status clqi_gguf_new_order(const clqi_gguf_cursor *p, size_t c
 
 static inline int clqi_gguf_compare_positions(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
 
-/* The metadata: file->entries, sorted and unique, file->keys and file->alignment. */
+/* The metadata: file->entries, sorted and unique, and file->alignment. */
 CLQ_NODISCARD clq_status clqi_gguf_parse_entries(clqi_gguf_cursor *p, size_t count);
 
 /* The tensor records: file->tensors, sorted, unique, inside the file and disjoint. */

@@ -1,5 +1,7 @@
 /* Builds a tokenizer from a vocabulary that is not trusted. */
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 #include <xxhash.h>
 
 #include "io/tokenizer_private.h"
@@ -22,15 +24,30 @@ typedef struct text_table {
     int32_t id;    /* -1: free */
   } * slots;
   size_t mask;
+  uint64_t seed;
   const clqi_text *tokens;
 } text_table;
+
+/* Another one each time: the tables probe linearly, so a file whose tokens (or merges) were chosen
+ * to share one slot under a hash known beforehand would make loading quadratic, a hang. */
+static uint64_t random_seed(const void *address) {
+  uint64_t seed = 0;
+  if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed) {
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t guess[] = {(uint64_t)now.tv_sec, (uint64_t)now.tv_nsec,
+                              (uint64_t)(uintptr_t)address};
+    seed = XXH3_64bits(guess, sizeof guess);
+  }
+  return seed;
+}
 
 static clq_status out_of_memory(const char *what) {
   return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "tokenizer: out of memory for the %s", what);
 }
 
 static struct text_slot *table_slot(const text_table *table, clqi_text text, uint32_t *tag) {
-  const uint64_t hash = XXH3_64bits(text.data, text.length);
+  const uint64_t hash = XXH3_64bits_withSeed(text.data, text.length, table->seed);
   *tag = (uint32_t)(hash >> 32);
   size_t at = (size_t)hash & table->mask;
   while (table->slots[at].id >= 0 && (table->slots[at].hash != *tag ||
@@ -53,10 +70,11 @@ static size_t table_size(size_t count) {
   return size;
 }
 
-static clq_status table_create(const clqi_tokenizer_desc *desc, text_table *table) {
+static clq_status table_create(const clqi_tokenizer_desc *desc, uint64_t seed, text_table *table) {
   const size_t size = table_size(desc->token_count);
   table->tokens = desc->tokens;
   table->mask = size - 1;
+  table->seed = seed;
   table->slots = clqi_malloc(size * sizeof *table->slots);
   if (table->slots == NULL) {
     return out_of_memory("token table");
@@ -257,7 +275,7 @@ static clq_status add_merge(clqi_tokenizer *t, const clqi_tokenizer_desc *desc,
 static clq_status add_merges(clqi_tokenizer *t, const clqi_tokenizer_desc *desc,
                              const text_table *table) {
   clqi_bytes joined = {0};
-  clq_status status = clqi_bpe_rules_create(desc->merge_count, &t->rules);
+  clq_status status = clqi_bpe_rules_create(desc->merge_count, t->seed, &t->rules);
   for (size_t i = 0; i < desc->merge_count && status == CLQ_OK; ++i) {
     status = add_merge(t, desc, table, i, &joined);
   }
@@ -314,7 +332,7 @@ static void mark_ends(clqi_tokenizer *t) {
 }
 
 static size_t whole_slot(const clqi_tokenizer *t, clqi_text bytes) {
-  size_t at = (size_t)XXH3_64bits(bytes.data, bytes.length) & t->whole_mask;
+  size_t at = (size_t)XXH3_64bits_withSeed(bytes.data, bytes.length, t->seed) & t->whole_mask;
   while (t->whole[at] >= 0 && !clqi_text_equal(clqi_token_bytes(t, t->whole[at]), bytes)) {
     at = (at + 1) & t->whole_mask;
   }
@@ -356,6 +374,7 @@ clq_status clqi_tokenizer_create(const clqi_tokenizer_desc *desc, clqi_tokenizer
   }
   memset(t->byte_ids, 0xFF, sizeof t->byte_ids);
   t->add_bos = desc->add_bos;
+  t->seed = random_seed(t);
   CLQI_TRY_CLEAN(check_id(desc, "BOS", desc->bos, &t->bos));
   CLQI_TRY_CLEAN(check_id(desc, "EOS", desc->eos, &t->eos));
   CLQI_TRY_CLEAN(check_id(desc, "EOT", desc->eot, &t->eot));
@@ -363,7 +382,7 @@ clq_status clqi_tokenizer_create(const clqi_tokenizer_desc *desc, clqi_tokenizer
   CLQI_TRY_CLEAN(check_id(desc, "the padding token", desc->pad, &t->pad));
   CLQI_TRY_CLEAN(clqi_pretokenizer_create(desc->pre, &t->pre));
   CLQI_TRY_CLEAN(add_tokens(t, desc));
-  CLQI_TRY_CLEAN(table_create(desc, &table));
+  CLQI_TRY_CLEAN(table_create(desc, t->seed, &table));
   CLQI_TRY_CLEAN(add_merges(t, desc, &table));
   CLQI_TRY_CLEAN(add_specials(t));
   CLQI_TRY_CLEAN(add_whole(t));

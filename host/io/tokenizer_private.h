@@ -22,6 +22,7 @@ struct clqi_tokenizer {
   int32_t *whole; /* hash table of normal tokens by their bytes, -1 free; NULL if
                      pieces are never taken whole */
   size_t whole_mask;
+  uint64_t seed; /* of all hash tables */
 
   int32_t bos, eos, eot, unk, pad;
   bool add_bos;

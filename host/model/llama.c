@@ -174,6 +174,11 @@ static clq_status load_ends(loader *l) {
   const clqi_gguf_tensor *embedding = NULL;
   CLQI_TRY(clqi_gguf_get_tensor(l->file, "token_embd.weight", &embedding));
   m->info.vocabulary = embedding->dims[1];
+  if (clq_tokenizer_size(m->tokenizer) != m->info.vocabulary) {
+    return clqi_fail(CLQ_BAD_FILE, "%s: the tokenizer has %lld tokens, token_embd.weight %lld rows",
+                     clqi_gguf_name(l->file), (long long)clq_tokenizer_size(m->tokenizer),
+                     (long long)m->info.vocabulary);
+  }
   CLQI_TRY(get_matrix(l, "token_embd.weight", m->info.vocabulary, m->info.width, &embedding));
   CLQI_TRY(pack_linear(l, &embedding, 1, &m->embedding));
   if (clqi_gguf_find_tensor(l->file, "output.weight") == NULL) {
@@ -361,6 +366,11 @@ static clq_status read_shape(const clqi_gguf *file, clq_model *m) {
                      "llama.attention.head_count, %lld, and heads of at least one element",
                      clqi_gguf_name(file), (long long)info->kv_heads, (long long)info->heads);
   }
+  if (info->heads > MAX_EXTENT / info->head_dim) {
+    return clqi_fail(CLQ_BAD_FILE, "%s: %lld heads of %lld elements, expected at most %d in all",
+                     clqi_gguf_name(file), (long long)info->heads, (long long)info->head_dim,
+                     (int)MAX_EXTENT);
+  }
   return CLQ_OK;
 }
 
@@ -388,11 +398,6 @@ static clq_status load(loader *l) {
   }
   CLQI_TRY(load_rope_factors(l));
   CLQI_TRY(load_ends(l));
-  if (clq_tokenizer_size(m->tokenizer) != m->info.vocabulary) {
-    return clqi_fail(CLQ_BAD_FILE, "%s: the tokenizer has %lld tokens, token_embd.weight %lld rows",
-                     clqi_gguf_name(l->file), (long long)clq_tokenizer_size(m->tokenizer),
-                     (long long)m->info.vocabulary);
-  }
   for (int64_t i = 0; i < m->info.layers; ++i) {
     CLQI_TRY(load_layer(l, i));
   }

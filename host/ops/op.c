@@ -25,6 +25,38 @@ int64_t clqi_stride(const clq_tensor *t, int dims, int dim) {
   return stride;
 }
 
+int clqi_used_dims(const clq_tensor *t) {
+  int dims = CLQ_MAX_DIMS;
+  while (dims > 1 && t->shape[dims - 1] == 0) {
+    dims--;
+  }
+  return dims;
+}
+
+clq_status clqi_extent_bytes(const clq_tensor *t, uint64_t *bytes) {
+  const int dims = clqi_used_dims(t);
+  int64_t dense = 1;
+  int64_t elements = 1;
+  *bytes = 0;
+  for (int d = dims - 1; d >= 0; d--) {
+    if (t->shape[d] == 0) {
+      return CLQ_OK;
+    }
+    int64_t reach;
+    CLQI_REQUIRE(t->shape[d] > 0 && t->stride[d] >= 0, "dimension %d has extent %lld, stride %lld",
+                 d, (long long)t->shape[d], (long long)t->stride[d]);
+    CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, t->stride[d] != 0 ? t->stride[d] : dense, &reach) &&
+                     clqi_add_i64(elements, reach, &elements) &&
+                     clqi_mul_i64(dense, t->shape[d], &dense),
+                 "the size overflows");
+  }
+  int64_t product;
+  CLQI_REQUIRE(clqi_mul_i64(elements, (int64_t)clq_dtype_bytes(t->dtype), &product),
+               "the size overflows");
+  *bytes = (uint64_t)product;
+  return CLQ_OK;
+}
+
 int64_t clqi_rows(const clq_tensor *t, int dims) {
   int64_t rows = 1;
   for (int d = 0; d < dims - 1; ++d) {

@@ -75,6 +75,13 @@ static inline bool clqi_present(const clq_tensor *t) {
 }
 /* Row stride in elements of a tensor of `dims` dimensions (dense unless given). */
 int64_t clqi_stride(const clq_tensor *t, int dims, int dim);
+/* Dimensions in use: up to the last that is not zero; at least one. Those of the operator, once it
+ * has checked the tensor, unless that is empty. */
+int clqi_used_dims(const clq_tensor *t);
+
+/* Bytes from the first element to behind the last; 0 for an empty tensor. CLQ_INVALID_ARGUMENT
+ * ("the size overflows") for one that no memory can hold. */
+clq_status clqi_extent_bytes(const clq_tensor *t, uint64_t *bytes);
 /* Product of the first dims-1 dimensions, and the last. */
 int64_t clqi_rows(const clq_tensor *t, int dims);
 

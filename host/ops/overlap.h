@@ -4,14 +4,6 @@
 
 #include "ops/op.h"
 
-/* Dimensions in use: up to the last that is not zero; at least one. Those of the operator, once it
- * has checked the tensor, unless that is empty. */
-int clqi_used_dims(const clq_tensor *t);
-
-/* Bytes from the first element to behind the last; 0 for an empty tensor. CLQ_INVALID_ARGUMENT
- * ("the size overflows") for one that no memory can hold. */
-clq_status clqi_extent_bytes(const clq_tensor *t, uint64_t *bytes);
-
 /* Can an element of one be an element of the other? Of two views of one buffer or edge, whose
  * extents are known to be sane. Sees that column ranges of one matrix are apart; where dimensions
  * are interleaved in another way, the answer is yes. Planes are not looked at. */

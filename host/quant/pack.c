@@ -1,17 +1,16 @@
 #include "quant/pack.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "quant/formats.h"
+#include "quant/parallel.h"
 #include "runtime/checked.h"
 
-enum { TILE = CLQI_TILE, BLOCK = 32, MAX_THREADS = 8 };
+enum { TILE = CLQI_TILE, BLOCK = 32 };
 
-/* Below this a thread costs more than it saves. */
-#define BYTES_PER_THREAD (2U << 20)
+/* What moving a byte of a source row counts for when threads are chosen. */
+#define OPERATIONS_PER_BYTE 0.5
 
 /* One source row of W, and its quantization if that stands beside it. */
 typedef struct source_row {
@@ -25,8 +24,7 @@ typedef struct job {
   const clq_weights_desc *desc;
   size_t row_bytes;
   uint8_t *base;
-  int64_t origin; /* the tile where the first part begins */
-  int64_t first_tile, end_tile;
+  int64_t first_tile; /* where the first part begins */
 } job;
 
 static uint32_t load32(const uint8_t *p) {
@@ -155,7 +153,7 @@ static void pack_scales(const job *j, const source_row rows[TILE], uint8_t *scal
   const clq_weights *w = j->weights;
   for (int64_t g = 0; g < w->groups; ++g) {
     for (int n = 0; n < TILE; ++n) {
-      const float s = rows[n].data == NULL ? 0.0f : rows[n].scales[g];
+      const float s = rows[n].scales == NULL ? 0.0f : rows[n].scales[g];
       memcpy(scale, &s, sizeof s);
       scale += sizeof s;
       if (w->has_zero) {
@@ -179,71 +177,39 @@ static void pack_floats(const job *j, const source_row rows[TILE], uint8_t *valu
   }
 }
 
-static void *pack_tiles(void *argument) {
-  const job *j = argument;
+/* A share of the loop is a tile. */
+static void pack_tile(void *loop, int64_t index, int thread) {
+  const job *j = loop;
   const clq_weights *w = j->weights;
   const size_t code_bytes = (size_t)w->padded_cols * (size_t)w->bits * TILE / 8;
   const size_t plane = (size_t)w->groups * TILE;
-  for (int64_t t = j->first_tile; t < j->end_tile; ++t) {
-    source_row rows[TILE] = {{0}};
-    find_rows(j, (t - j->origin) * TILE, rows);
-    const size_t i = (size_t)t;
-    uint8_t *codes = j->base + i * code_bytes;
-    uint8_t *scale = j->base + w->scale_offset + i * plane * clqi_weights_scale_bytes(w);
-    if (w->bits >= 16) {
-      pack_floats(j, rows, codes);
-    } else if (clqi_format_block(w->format) == BLOCK) {
-      pack_blocks(j, rows, codes, scale, j->base + w->min_offset + i * plane * 2);
-    } else {
-      pack_codes(j, rows, codes);
-      pack_scales(j, rows, scale, j->base + w->zero_offset + i * plane);
-    }
+  const size_t i = (size_t)(j->first_tile + index);
+  uint8_t *codes = j->base + i * code_bytes;
+  uint8_t *scale = j->base + w->scale_offset + i * plane * clqi_weights_scale_bytes(w);
+  source_row rows[TILE] = {{0}};
+  (void)thread;
+  find_rows(j, index * TILE, rows);
+  if (w->bits >= 16) {
+    pack_floats(j, rows, codes);
+  } else if (clqi_format_block(w->format) == BLOCK) {
+    pack_blocks(j, rows, codes, scale, j->base + w->min_offset + i * plane * 2);
+  } else {
+    pack_codes(j, rows, codes);
+    pack_scales(j, rows, scale, j->base + w->zero_offset + i * plane);
   }
-  return NULL;
-}
-
-static int thread_count(uint64_t bytes) {
-  const long online = sysconf(_SC_NPROCESSORS_ONLN);
-  const uint64_t useful = bytes / BYTES_PER_THREAD;
-  const uint64_t most = online < 1 ? 1 : online > MAX_THREADS ? MAX_THREADS : (uint64_t)online;
-  return (int)(useful < 1 ? 1 : useful < most ? useful : most);
 }
 
 void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t first_tile,
                uint8_t *base) {
-  size_t row_bytes = 0;
+  job j = {.weights = weights, .desc = desc, .base = base, .first_tile = first_tile};
   int64_t rows = 0;
-  (void)clqi_format_row_bytes(desc->format, desc->cols, &row_bytes);
+  (void)clqi_format_row_bytes(desc->format, desc->cols, &j.row_bytes);
   for (int32_t i = 0; i < desc->part_count; ++i) {
     rows += desc->parts[i].rows;
   }
-  const int64_t tiles = clqi_div_up(rows, TILE);
-  const int threads = thread_count((uint64_t)rows * row_bytes);
-  job jobs[MAX_THREADS];
-  pthread_t ids[MAX_THREADS];
-  bool started[MAX_THREADS] = {false};
-  for (int i = 0; i < threads; ++i) {
-    jobs[i] = (job){.weights = weights,
-                    .desc = desc,
-                    .row_bytes = row_bytes,
-                    .base = base,
-                    .origin = first_tile,
-                    .first_tile = first_tile + tiles * i / threads,
-                    .end_tile = first_tile + tiles * (i + 1) / threads};
-  }
-  for (int i = 1; i < threads; ++i) {
-    started[i] = pthread_create(&ids[i], NULL, pack_tiles, &jobs[i]) == 0;
-  }
-  for (int i = 0; i < threads; ++i) {
-    if (!started[i]) {
-      pack_tiles(&jobs[i]);
-    }
-  }
-  for (int i = 1; i < threads; ++i) {
-    if (started[i]) {
-      pthread_join(ids[i], NULL);
-    }
-  }
+  const double bytes = (double)rows * (double)j.row_bytes;
+  clqi_parallel(pack_tile, &j, clqi_div_up(rows, TILE),
+                clqi_useful_threads(OPERATIONS_PER_BYTE * bytes));
 }
 
 static float load_f32(const uint8_t *p) {

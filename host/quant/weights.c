@@ -182,8 +182,7 @@ static clq_status create(clq_context *context, const clq_weights_desc *desc,
   } else {
     status = fill_from(w, desc, source, m.base);
   }
-  const clq_status unmapped = clqi_buffer_unmap(&m);
-  status = status == CLQ_OK ? unmapped : status;
+  CLQI_ALSO(status, clqi_buffer_unmap(&m));
   if (status == CLQ_OK) {
     *weights = w;
     w = NULL;

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "sched/trace.h"
 
@@ -103,11 +105,19 @@ clq_status clq_trace_write(const clq_trace *trace, const char *path) {
   if (file == NULL) {
     return clqi_fail(CLQ_IO_ERROR, "trace: %s cannot be written: %s", path, strerror(errno));
   }
+  struct stat found;
+  const bool regular = fstat(fileno(file), &found) == 0 && S_ISREG(found.st_mode);
   write_trace(file, trace);
   bool written = fflush(file) == 0 && ferror(file) == 0;
-  const int reason = errno;
-  written = fclose(file) == 0 && written;
+  int reason = errno;
+  if (fclose(file) != 0 && written) {
+    written = false;
+    reason = errno;
+  }
   if (!written) {
+    if (regular) {
+      (void)unlink(path); /* half a trace, which nothing opens */
+    }
     return clqi_fail(CLQ_IO_ERROR, "trace: %s cannot be written: %s", path, strerror(reason));
   }
   return CLQ_OK;

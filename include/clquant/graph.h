@@ -84,7 +84,7 @@ typedef struct clq_kernel_time {
   double ops;   /**< operations, a multiply-add counted as two */
 } clq_kernel_time;
 
-/** Traces collect one span per launch of the plan runs between begin and end. */
+/** A trace collects one span per launch of the plan runs given to it (clq_plan_run_traced). */
 typedef struct clq_trace clq_trace;
 CLQ_API CLQ_NODISCARD clq_status clq_trace_create(clq_trace **trace);
 CLQ_API void clq_trace_destroy(clq_trace *trace);

@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -104,6 +105,7 @@ void expect_text(command_result result, const char *text) {
 command clq_start_waiting(const char *const *argv, int *end) {
   int ends[2];
   cr_assert_eq(pipe(ends), 0);
+  (void)fcntl(ends[1], F_SETFD, FD_CLOEXEC); /* else its reader would wait for itself */
   char path[32];
   (void)snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
   const char *words[CLQ_MOST_WORDS] = {"/bin/sh", "-c", "exec \"$@\" < \"$0\"", path};
