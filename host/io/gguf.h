@@ -103,7 +103,6 @@ size_t clqi_gguf_alignment(const clqi_gguf *file);
 size_t clqi_gguf_key_count(const clqi_gguf *file);
 /* In file order; index < clqi_gguf_key_count(). */
 clqi_gguf_string clqi_gguf_key_at(const clqi_gguf *file, size_t index);
-clqi_gguf_value_info clqi_gguf_value_info_at(const clqi_gguf *file, size_t index);
 /* False if the file has no such key; info may be NULL. */
 bool clqi_gguf_find_key(const clqi_gguf *file, const char *key, clqi_gguf_value_info *info);
 
@@ -116,10 +115,6 @@ CLQ_NODISCARD clq_status clqi_gguf_get_bool(const clqi_gguf *file, const char *k
 CLQ_NODISCARD clq_status clqi_gguf_get_string(const clqi_gguf *file, const char *key,
                                               clqi_gguf_string *out);
 
-CLQ_NODISCARD clq_status clqi_gguf_get_u32_or(const clqi_gguf *file, const char *key,
-                                              uint32_t fallback, uint32_t *out);
-CLQ_NODISCARD clq_status clqi_gguf_get_u64_or(const clqi_gguf *file, const char *key,
-                                              uint64_t fallback, uint64_t *out);
 CLQ_NODISCARD clq_status clqi_gguf_get_i64_or(const clqi_gguf *file, const char *key,
                                               int64_t fallback, int64_t *out);
 CLQ_NODISCARD clq_status clqi_gguf_get_f32_or(const clqi_gguf *file, const char *key,

@@ -56,10 +56,6 @@ clqi_gguf_string clqi_gguf_key_at(const clqi_gguf *file, size_t index) {
   return file->entries[index].key;
 }
 
-clqi_gguf_value_info clqi_gguf_value_info_at(const clqi_gguf *file, size_t index) {
-  return describe(&file->entries[index]);
-}
-
 bool clqi_gguf_find_key(const clqi_gguf *file, const char *key, clqi_gguf_value_info *info) {
   const clqi_gguf_entry *entry = clqi_gguf_find_entry(file, key);
   if (entry != NULL && info != NULL) {
@@ -296,16 +292,6 @@ clq_status clqi_gguf_get_string(const clqi_gguf *file, const char *key, clqi_ggu
     }                                                  \
     return get((file), (key), (out));                  \
   } while (0)
-
-clq_status clqi_gguf_get_u32_or(const clqi_gguf *file, const char *key, uint32_t fallback,
-                                uint32_t *out) {
-  GET_OR(clqi_gguf_get_u32, file, key, fallback, out);
-}
-
-clq_status clqi_gguf_get_u64_or(const clqi_gguf *file, const char *key, uint64_t fallback,
-                                uint64_t *out) {
-  GET_OR(clqi_gguf_get_u64, file, key, fallback, out);
-}
 
 clq_status clqi_gguf_get_i64_or(const clqi_gguf *file, const char *key, int64_t fallback,
                                 int64_t *out) {

@@ -80,9 +80,7 @@ uint64_t gguf_walk(const clqi_gguf *file) {
     }
     memcpy(key, name.data, name.length);
     key[name.length] = '\0';
-    clqi_gguf_value_info info;
-    if (!clqi_gguf_find_key(file, key, &info) ||
-        info.count != clqi_gguf_value_info_at(file, i).count) {
+    if (!clqi_gguf_find_key(file, key, NULL)) {
       abort();
     }
     sum = walk_scalars(file, key, sum);
