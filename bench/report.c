@@ -288,6 +288,10 @@ static void say_context(const bench_session *s, const char *date, const char *ho
   for (int i = 0; bench_cpu_feature(i) != NULL; ++i) {
     (void)fprintf(stderr, " %s", bench_cpu_feature(i));
   }
+  if (cli_interrupted()) {
+    (void)fputc('\n', stderr);
+    return; /* some are not measured */
+  }
   (void)fprintf(stderr,
                 "\nlimits: read %.1f GB/s, copy %.1f GB/s, fp32 %.0f GFLOP/s, int8 %.0f GOP/s\n",
                 1e-9 * l->read, 1e-9 * bench_limits_copy(l), 1e-9 * l->fp32, 1e-9 * l->int8);

@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,6 +57,7 @@ static int unknown_command(const char *word) {
 }
 
 int main(int argc, char **argv) {
+  (void)signal(SIGXFSZ, SIG_IGN); /* a file that may grow no further is a failed write */
   if (argc < 2) {
     print_usage(stderr);
     return CLI_MISUSED;

@@ -149,7 +149,9 @@ static int check(perplexity *p, const cli_usage *usage, const cli_words *words) 
   int code = cli_engine_check(&p->engine, usage);
   code = code != CLI_DONE ? code : cli_input_check(&p->input, usage, words, false);
   if (code == CLI_DONE && p->stride >= p->ctx) {
-    code = cli_misuse(usage, "--stride is %lld, expected less than --ctx %lld",
+    code = cli_misuse(usage,
+                      "--stride is %lld, expected less than --ctx %lld: windows overlap, because "
+                      "nothing predicts the first token of one",
                       (long long)p->stride, (long long)p->ctx);
   }
   return code;
@@ -162,8 +164,9 @@ int cli_perplexity(int argc, char **argv) {
       CLI_INPUT_TEXT(p.input),
       CLI_INPUT_FILE(p.input),
       {"ctx", 0, CLI_INT, "N", "tokens in a window (512)", &p.ctx, .low = 2, .high = INT32_MAX},
-      {"stride", 0, CLI_INT, "N", "tokens from one window's start to the next's (256)", &p.stride,
-       .low = 1, .high = INT32_MAX},
+      {"stride", 0, CLI_INT, "N",
+       "tokens from one window's start to the next's, less than --ctx (256)", &p.stride, .low = 1,
+       .high = INT32_MAX},
       CLI_ENGINE_OPTIONS(p.engine),
       {"output", 'o', CLI_CHOICE, "text|json", "how to print", &p.output},
   };
