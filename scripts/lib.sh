@@ -77,6 +77,14 @@ ensure_packages() {
   fi
   say "Updating the package lists"
   "${apt[@]}" update || die "apt-get update failed; see above."
+  # Newer compilers come through the security archive, which a minimal system does not know.
+  local suite list=/etc/apt/sources.list.d/clquant-debian-security.list
+  suite=$(. /etc/os-release && [[ $ID == debian ]] && printf '%s-security' "$VERSION_CODENAME") || suite=
+  if ! "${install[@]}" --print-uris > /dev/null 2>&1 && [[ -n $suite && ! -e $list ]]; then
+    say "Adding Debian's security archive, $suite, as $list"
+    printf 'deb http://deb.debian.org/debian-security %s main\n' "$suite" | "${as_root[@]}" tee "$list" > /dev/null
+    "${apt[@]}" update || die "apt-get update failed; see above."
+  fi
   "${install[@]}" || die "apt-get install failed; see above."
 }
 
