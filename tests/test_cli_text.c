@@ -1,6 +1,7 @@
 /* clq tokenize, logits and perplexity: text in, numbers out. */
 #include <cjson/cJSON.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -171,9 +172,11 @@ Test(cli_text, logits_go_to_stdout) {
 Test(cli_text, logits_are_not_for_a_terminal) {
   const char *const argv[] = {"/bin/sh", "-c",
                               CLQ_TEST_CLI " logits -m none -p a --out - > /dev/ptmx", NULL};
-  if (access("/dev/ptmx", W_OK) != 0) {
-    cr_skip_test("there is no /dev/ptmx");
+  const int terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (terminal < 0) { /* a container may have the file and nothing behind it */
+    cr_skip_test("/dev/ptmx gives no terminal");
   }
+  (void)close(terminal);
   expect_refusal(command_run(argv, NULL, NULL), 1, "standard output is a terminal");
 }
 
