@@ -55,8 +55,8 @@ Test(host_pages, pieces_of_any_size_are_zeroed_aligned_and_apart) {
   if (!begin(&pages)) {
     return;
   }
-  static const size_t sizes[] = {1,       127,     128,     129,           4095,     4096, 70001,
-                                 1 << 20, 3000001, 8 << 20, (8 << 20) + 1, 33 << 20, 5};
+  static const size_t sizes[] = {65536,   65537,   65663,   65664,         69631,    69632, 70001,
+                                 1 << 20, 3000001, 8 << 20, (8 << 20) + 1, 33 << 20, 65793};
   enum { ROUNDS = 3, SIZES = sizeof sizes / sizeof sizes[0], COUNT = ROUNDS * SIZES };
   unsigned char *pieces[COUNT];
   for (int i = 0; i < COUNT; ++i) {
@@ -99,7 +99,7 @@ Test(host_pages, a_piece_given_back_leaves_memory_though_its_neighbours_stay) {
     return;
   }
   enum { PIECE = 6 << 20, MARGIN = 3 << 20 };
-  char *small = clqi_host_pages_take(&pages, 64);
+  char *small = clqi_host_pages_take(&pages, 65536);
   char *large = clqi_host_pages_take(&pages, PIECE);
   cr_assert(small != NULL && large != NULL);
   small[0] = 1;
@@ -113,11 +113,11 @@ Test(host_pages, a_piece_given_back_leaves_memory_though_its_neighbours_stay) {
   clqi_host_pages_destroy(&pages);
 }
 
-Test(host_pages, sizes_that_cannot_be_are_refused) {
+Test(host_pages, sizes_that_cannot_be_or_are_small_are_refused) {
   clqi_host_pages pages;
   clqi_host_pages_init(&pages);
   static const size_t sizes[] = {
-      0, SIZE_MAX, SIZE_MAX - 127, SIZE_MAX - 128, SIZE_MAX - (4 << 20), SIZE_MAX / 2};
+      0, 1, 65535, SIZE_MAX, SIZE_MAX - 127, SIZE_MAX - 128, SIZE_MAX - (4 << 20), SIZE_MAX / 2};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
     cr_assert_null(clqi_host_pages_take(&pages, sizes[i]), "%zu", sizes[i]);
   }
@@ -129,7 +129,7 @@ static void *take_and_give(void *argument) {
   unsigned char *held[16] = {0};
   for (unsigned i = 0; i < 2000; ++i) {
     const unsigned k = i % 16;
-    const size_t bytes = 1 + (size_t)(i * 2654435761U) % 100000;
+    const size_t bytes = 65536 + (size_t)(i * 2654435761U) % 100000;
     if (held[k] != NULL) {
       clqi_host_pages_give_back(held[k]);
     }
@@ -176,7 +176,7 @@ Test(host_pages, buffers_of_the_library_take_what_is_written_and_outlive_the_con
   cl_mem mem = NULL;
   cl_mem kept = NULL;
   test_ok(clq_buffer_create(context, sizeof x, &mem));
-  test_ok(clq_buffer_create(context, 8, &kept));
+  test_ok(clq_buffer_create(context, 65536, &kept));
   void *at = NULL;
   bool huge = false;
   cr_assert_eq(clGetMemObjectInfo(mem, CL_MEM_HOST_PTR, sizeof at, &at, NULL), 0);

@@ -50,7 +50,8 @@ clq_status clqi_file_open(const char *path, clqi_file *file) {
     goto cleanup;
   }
   CLQI_TRY_CLEAN(check_kind(path, &info));
-  *file = (clqi_file){.size = (size_t)info.st_size, .descriptor = descriptor};
+  *file =
+      (clqi_file){.size = (size_t)info.st_size, .changed = info.st_mtim, .descriptor = descriptor};
 cleanup:
   if (status != CLQ_OK) {
     (void)close(descriptor);
@@ -58,7 +59,14 @@ cleanup:
   return status;
 }
 
-static clq_status check_size(const clqi_file *file, const char *path) {
+static clq_status changed(const char *path) {
+  return clqi_fail(CLQ_IO_ERROR,
+                   "%s: the file has changed while it was read: wait until nothing writes to it, "
+                   "then open it again",
+                   path);
+}
+
+static clq_status check_unchanged(const clqi_file *file, const char *path) {
   struct stat info;
   if (fstat(file->descriptor, &info) != 0) {
     return fail_errno(path, errno);
@@ -69,7 +77,9 @@ static clq_status check_size(const clqi_file *file, const char *path) {
                      "nothing writes to it, then open it again",
                      path, file->size, (intmax_t)info.st_size);
   }
-  return CLQ_OK;
+  const bool same =
+      info.st_mtim.tv_sec == file->changed.tv_sec && info.st_mtim.tv_nsec == file->changed.tv_nsec;
+  return same ? CLQ_OK : changed(path);
 }
 
 clq_status clqi_file_read(const clqi_file *file, const char *path, size_t offset, size_t bytes,
@@ -86,12 +96,9 @@ clq_status clqi_file_read(const clqi_file *file, const char *path, size_t offset
       return fail_errno(path, errno);
     }
   }
-  CLQI_TRY(check_size(file, path)); /* afterwards: what was read may be what is being replaced */
-  return done == bytes ? CLQ_OK
-                       : clqi_fail(CLQ_IO_ERROR,
-                                   "%s: the file has changed while it was read: wait until nothing "
-                                   "writes to it, then open it again",
-                                   path);
+  CLQI_TRY(
+      check_unchanged(file, path)); /* afterwards: what was read may be what is being replaced */
+  return done == bytes ? CLQ_OK : changed(path);
 }
 
 void clqi_file_close(clqi_file *file) {

@@ -5,11 +5,13 @@
 #define CLQI_IO_FILE_H
 
 #include <stddef.h>
+#include <time.h>
 
 #include "runtime/status.h"
 
 typedef struct clqi_file {
-  size_t size; /* when it was opened; never 0 then */
+  size_t size;             /* when it was opened; never 0 then */
+  struct timespec changed; /* when it was written to last, as it was opened */
   int descriptor;
 } clqi_file;
 
@@ -19,8 +21,8 @@ typedef struct clqi_file {
 CLQ_NODISCARD clq_status clqi_file_open(const char *path, clqi_file *file);
 
 /* Reads the bytes from offset on, which must lie in the file as it was opened.
- * CLQ_IO_ERROR if it has another size by now, or cannot be read; out is then
- * undefined. Content that was overwritten in place is not noticed. */
+ * CLQ_IO_ERROR if it has another size or was written to by now, or cannot be read;
+ * out is then undefined. */
 CLQ_NODISCARD clq_status clqi_file_read(const clqi_file *file, const char *path, size_t offset,
                                         size_t bytes, void *out);
 

@@ -110,10 +110,9 @@ static void check_folder(clqi_disk_cache *cache, bool create) {
   } else if (info.st_uid != geteuid()) {
     refuse_folder(cache, "belongs to another user");
   } else if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    /* Some must stay open: what lies below /tmp and / is not ours alone. */
-    const bool common = (info.st_mode & S_ISVTX) != 0 || strcmp(cache->dir, "/") == 0;
-    (void)snprintf(reason, sizeof reason, "is open to others (%s %s)",
-                   common ? "name a folder of your own in" : "chmod 700", cache->dir);
+    (void)snprintf(reason, sizeof reason,
+                   "is open to others (name a folder of your own, or close this one to them, "
+                   "mode 700, if nobody else needs it)");
     refuse_folder(cache, reason);
   } else if (access(cache->dir, R_OK | W_OK | X_OK) != 0) {
     refuse_folder(cache, "is not writable");

@@ -10,6 +10,8 @@ enum { ALIGNMENT = CLQI_HOST_PAGES_ALIGNMENT };
 
 #define HUGE_PAGE ((size_t)2 << 20)
 #define REGION    (16 * HUGE_PAGE)
+/* A piece's memory goes back by whole pages, and nothing streams through less. */
+#define SMALLEST ((size_t)64 << 10)
 
 /* At the head of its own memory. */
 struct clqi_page_region {
@@ -111,7 +113,7 @@ static void *take_shared(clqi_host_pages *pages, size_t bytes) {
 }
 
 void *clqi_host_pages_take(clqi_host_pages *pages, size_t bytes) {
-  if (bytes == 0 || !clqi_align_size(bytes, ALIGNMENT, &bytes)) {
+  if (bytes < SMALLEST || !clqi_align_size(bytes, ALIGNMENT, &bytes)) {
     return NULL;
   }
   if (bytes > REGION / 4) {
