@@ -74,8 +74,9 @@ CLQ_API const clq_device_info *clq_context_info(const clq_context *context);
 CLQ_API const char *clq_context_trait(const clq_context *context, int32_t i);
 
 /** A buffer of @p bytes > 0 that kernels read and write, where the device streams it fastest: on
- * CPUs in huge pages (64 KiB and more, if the system has them), which a driver's own buffers are not.
- * Operators take any cl_mem of the context. Released with clReleaseMemObject. CLQ_OUT_OF_DEVICE_MEMORY. */
+ * CPUs in huge pages (64 KiB and more, if the system has them), which a driver's own buffers are
+ * not. Operators take any cl_mem of the context. Released with clReleaseMemObject.
+ * CLQ_OUT_OF_DEVICE_MEMORY. */
 CLQ_API CLQ_NODISCARD clq_status clq_buffer_create(clq_context *context, uint64_t bytes,
                                                    cl_mem *buffer);
 
