@@ -91,7 +91,6 @@ static void check_future(clqi_disk_cache *cache) {
  * who may change the link chooses the folder. */
 static void check_folder(clqi_disk_cache *cache, bool create) {
   struct stat info;
-  char reason[MAX_PATH + 64];
   for (size_t n = strlen(cache->dir); n > 1 && cache->dir[n - 1] == '/'; n--) {
     cache->dir[n - 1] = '\0'; /* behind a slash a link would count as what it points to */
   }
@@ -110,10 +109,9 @@ static void check_folder(clqi_disk_cache *cache, bool create) {
   } else if (info.st_uid != geteuid()) {
     refuse_folder(cache, "belongs to another user");
   } else if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    (void)snprintf(reason, sizeof reason,
-                   "is open to others (name a folder of your own, or close this one to them, "
-                   "mode 700, if nobody else needs it)");
-    refuse_folder(cache, reason);
+    refuse_folder(cache,
+                  "is open to others (name a folder of your own, or close this one to them, "
+                  "mode 700, if nobody else needs it)");
   } else if (access(cache->dir, R_OK | W_OK | X_OK) != 0) {
     refuse_folder(cache, "is not writable");
   }
