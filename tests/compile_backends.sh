@@ -54,7 +54,7 @@ layernorm|sm_90|-DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 bar.sync s
 layernorm|sm_90|-DCLQ_RESIDUAL=1 -DCLQ_GAMMA=1 -DCLQ_BETA=1 -DCLQ_LANES=32 -DCLQ_QUADS=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32|
 layernorm|sm_75|-DCLQ_X=3 -DCLQ_OUT=5 -DCLQ_CODES=1 -DCLQ_LANES=16 -DCLQ_QUADS=1 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32|
 layernorm|gfx1100|-DCLQ_X=6 -DCLQ_OUT=4 -DCLQ_CODES=2|s_barrier ds_store|
-layernorm|spirv|-DCLQ_OUT=4 -DCLQ_SMALL_GROUPS=1 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
+layernorm|spirv|-DCLQ_OUT=4 -DCLQ_SHARE=1 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
 layernorm|spirv|-DCLQ_OUT=4 -DCLQ_HAS_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
 rmsnorm|gfx1100|-DCLQ_OUT=4|s_barrier ds_store|
 rmsnorm|gfx906|-DCLQ_X=2 -DCLQ_OUT=4|s_barrier ds_write|

@@ -66,13 +66,32 @@ const char *clqi_emit_option(const clq_tensor *out) {
   return codes[out->dtype - CLQ_I8][clqi_scales_given(out) ? 2 : out->quant.zero != NULL];
 }
 
+static bool is_for_cpus(const clqi_variant *variant) {
+  return (variant->needs & CLQI_BIT(CPU)) != 0;
+}
+
 const char *clqi_stream_option(const clq_context *context, const clqi_variant *variant,
                                const clq_tensor *out) {
   const double bytes =
       (double)out->shape[0] * (double)out->shape[1] * (double)clq_dtype_bytes(out->dtype);
-  const bool large =
-      (variant->needs & CLQI_BIT(CPU)) != 0 && bytes > (double)context->cache_bytes / 4;
+  const bool large = is_for_cpus(variant) && bytes > (double)context->cache_bytes / 4;
   return large ? " -DCLQ_STREAM=1" : "";
+}
+
+static bool has_groups(const clq_tensor *out) {
+  return out->quant.per == CLQ_PER_GROUP && out->quant.group < out->shape[1];
+}
+
+bool clqi_near_groups(const clq_tensor *out) {
+  const int32_t group = out->quant.group;
+  return has_groups(out) && group >= QUAD && group <= LEAST * QUAD && (group & (group - 1)) == 0;
+}
+
+const char *clqi_share_option(const clqi_variant *variant, const clq_tensor *out) {
+  if (is_for_cpus(variant) || !has_groups(out)) {
+    return "";
+  }
+  return clqi_near_groups(out) ? " -DCLQ_SHARE=1" : " -DCLQ_SHARE=2";
 }
 
 void clqi_arg_out(clqi_launch *launch, const clq_tensor *out, int64_t cols) {
@@ -94,10 +113,6 @@ double clqi_emit_bytes(const clq_tensor *out, int64_t rows, int64_t cols) {
   const double zeros = out->quant.zero != NULL ? scales : 0.0;
   const double sums = out->quant.sum != NULL ? 4.0 * (double)clqi_sum_count(out, rows, cols) : 0.0;
   return (double)rows * (double)cols * (double)clq_dtype_bytes(out->dtype) + scales + zeros + sums;
-}
-
-static bool is_for_cpus(const clqi_variant *variant) {
-  return (variant->needs & CLQI_BIT(CPU)) != 0;
 }
 
 /* The largest power of two from LEAST to `most` that the device can run of this kernel. */

@@ -20,6 +20,13 @@ const char *clqi_emit_option(const clq_tensor *out);
 const char *clqi_stream_option(const clq_context *context, const clqi_variant *variant,
                                const clq_tensor *out);
 
+/* Codes whose scales belong to 4, 8, ... 128 columns, less than the row: work-items that are
+ * neighbours find them together. */
+bool clqi_near_groups(const clq_tensor *out);
+
+/* " -DCLQ_SHARE=n" as lib/emit_group.h reads it; "" where the variant is for CPUs. */
+const char *clqi_share_option(const clqi_variant *variant, const clq_tensor *out);
+
 /* The arguments CLQ_OUT_ARGS of lib/emit.h. */
 void clqi_arg_out(clqi_launch *launch, const clq_tensor *out, int64_t cols);
 

@@ -12,7 +12,6 @@ enum {
   BLOCK = 1024,
   LANES = 32,
   MOST_ITEMS = 512,
-  QUAD = 4,
   MOST_ROWS = 4,        /* of a work-item on CPUs; lib/norm_rows.h is built for it */
   NEAR_COLUMNS = 32768, /* of all rows that a work-item takes */
   ITEMS_PER_UNIT = 8,   /* at least, so that units share the work evenly */
@@ -88,15 +87,11 @@ clq_status clqi_norm_check(const clqi_norm *n) {
 
 /* ---------------------------------------------------------------- choice */
 
-static bool has_small_groups(const clqi_norm *n) {
-  return n->out->quant.per == CLQ_PER_GROUP && n->out->quant.group < n->x->shape[1];
-}
-
 /* Registers hold a row's scale, or those of small groups that lanes share. */
 static const char *grouping_fits(const clqi_norm *n) {
-  const int32_t group = n->out->quant.group;
-  const bool small = group >= QUAD && group <= CHUNK && (group & (group - 1)) == 0;
-  return small || !has_small_groups(n) ? NULL : "a scale for the row, or for 4, 8, ... 128 columns";
+  const bool one = n->out->quant.per != CLQ_PER_GROUP || n->out->quant.group >= n->x->shape[1];
+  return one || clqi_near_groups(n->out) ? NULL
+                                         : "a scale for the row, or for 4, 8, ... 128 columns";
 }
 
 /* lib/norm_warp.h exchanges values between work-items. */
@@ -268,16 +263,13 @@ static clq_status launch_group(clqi_launch *l, const clqi_norm *n, double bytes,
 
 /* Build options that only one form reads. */
 static void form_options(const clqi_norm *n, clqi_norm_form form, char *options, size_t bytes) {
-  const char *groups = has_small_groups(n) ? " -DCLQ_SMALL_GROUPS=1" : "";
   options[0] = '\0';
   if (form == CLQI_NORM_ROWS) {
     (void)snprintf(options, bytes, " -DCLQ_ROWS_AT_ONCE=%d", MOST_ROWS);
   } else if (form == CLQI_NORM_WARP) {
     const int64_t cols = n->x->shape[1];
-    (void)snprintf(options, bytes, "%s -DCLQ_LANES=%d -DCLQ_QUADS=%d", groups, lanes_of(cols),
+    (void)snprintf(options, bytes, " -DCLQ_LANES=%d -DCLQ_QUADS=%d", lanes_of(cols),
                    quads_of(cols));
-  } else if (form == CLQI_NORM_GROUP) {
-    (void)snprintf(options, bytes, "%s", groups);
   }
 }
 
@@ -288,10 +280,11 @@ static void begin(clqi_launch *l, clqi_emitter *emitter, const clqi_norm *n, clq
   form_options(n, form, own, sizeof own);
   clqi_begin(l, emitter, v,
              "-DCLQ_X=%d -DCLQ_RESIDUAL=%d -DCLQ_BIAS=%d -DCLQ_GAMMA=%d -DCLQ_BETA=%d "
-             "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s",
+             "-DCLQ_CAST=%d -DCLQ_ROUND=%d -DCLQ_SCALED=%d %s%s%s%s",
              (int)n->x->dtype, type_of(n->residual), type_of(n->bias), type_of(n->gamma),
              type_of(n->beta), cast_of(n), cast_of(n) == 2 ? x_float : CLQ_F32, is_scaled(n),
-             clqi_emit_option(n->out), clqi_stream_option(emitter->context, v, n->out), own);
+             clqi_emit_option(n->out), clqi_stream_option(emitter->context, v, n->out),
+             clqi_share_option(v, n->out), own);
 }
 
 static clqi_norm_form choose(const clq_context *context, const clqi_norm *n) {

@@ -37,7 +37,8 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const int64_t cols = a->x.shape[1];
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   clqi_launch l;
-  clqi_begin(&l, emitter, v, "-DCLQ_X=%d %s", (int)a->x.dtype, clqi_emit_option(&a->out));
+  clqi_begin(&l, emitter, v, "-DCLQ_X=%d %s%s", (int)a->x.dtype, clqi_emit_option(&a->out),
+             clqi_share_option(v, &a->out));
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_out(&l, &a->out, cols);
   clqi_arg_i64(&l, cols);

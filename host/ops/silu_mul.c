@@ -39,7 +39,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const int64_t cols = a->gate.shape[1];
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   clqi_launch l;
-  clqi_begin(&l, emitter, v, "%s", clqi_emit_option(&a->out));
+  clqi_begin(&l, emitter, v, "%s%s", clqi_emit_option(&a->out), clqi_share_option(v, &a->out));
   clqi_arg_tensor(&l, &a->gate);
   clqi_arg_tensor(&l, &a->up);
   clqi_arg_out(&l, &a->out, cols);

@@ -18,9 +18,6 @@
 #ifndef CLQ_QUADS
 #define CLQ_QUADS 8
 #endif
-#ifndef CLQ_SMALL_GROUPS /* scales of 4, 8, ... 128 columns, not of the row */
-#define CLQ_SMALL_GROUPS 0
-#endif
 
 /* Over the lanes that hold a block of `steps` chunks, to all of them. */
 static inline clq_welford clq_norm_block_fold(clq_norm_block b, int steps, uint lanes) {
@@ -77,7 +74,7 @@ static inline void clq_norm_emit(const clq_out_row *o, const float4 *y, int quad
   for (int k = 0; k < quads; ++k) {
     CLQ_QUAD_STORE(CLQ_OUT)(y[k], o->out, begin + CLQ_CHUNK * k, end);
   }
-#elif CLQ_SMALL_GROUPS
+#elif CLQ_SHARE == CLQ_SHARE_NEAR
   const uint n = (uint)o->group / 4;
 #pragma unroll
   for (int k = 0; k < quads; ++k) {

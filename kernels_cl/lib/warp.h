@@ -148,9 +148,11 @@ static inline uint clq_warp_count(void) { return 1; }
     return scratch[0];                                                         \
   }
 
-/* CLQ_DEFINE_SEGMENT_TREE: the same in every n neighbouring work-items of the group at once. */
-#define CLQ_DEFINE_SEGMENT_TREE(T, NAME, MERGE)                                \
-  static inline T clq_segment_tree_##NAME(T x, uint n, __local T *scratch) {   \
+#if CLQ_WARP_LOCAL
+
+/* The tree in every n neighbouring work-items of the group at once. */
+#define CLQ_DEFINE_SEGMENT(T, NAME, MERGE, XOR)                                \
+  static inline T clq_segment_reduce_##NAME(T x, uint n, __local T *scratch) { \
     const uint i = (uint)get_local_id(0);                                      \
     scratch[i] = x;                                                            \
     barrier(CLK_LOCAL_MEM_FENCE);                                              \
@@ -159,14 +161,6 @@ static inline uint clq_warp_count(void) { return 1; }
       barrier(CLK_LOCAL_MEM_FENCE);                                            \
     }                                                                          \
     return scratch[i & ~(n - 1)];                                              \
-  }
-
-#if CLQ_WARP_LOCAL
-
-#define CLQ_DEFINE_SEGMENT(T, NAME, MERGE, XOR)                                \
-  CLQ_DEFINE_SEGMENT_TREE(T, NAME, MERGE)                                      \
-  static inline T clq_segment_reduce_##NAME(T x, uint n, __local T *scratch) { \
-    return clq_segment_tree_##NAME(x, n, scratch);                             \
   }
 
 #define CLQ_DEFINE_REDUCE(T, NAME, MERGE, XOR, FROM)                           \
@@ -188,14 +182,22 @@ static inline uint clq_warp_count(void) { return 1; }
 
 #else
 
-/* By exchange while a segment lies inside a warp. */
+/* By exchange inside a warp, beyond it through local memory: no round of that where segments are
+ * no longer than warps, which have a power of two of lanes. */
 #define CLQ_DEFINE_SEGMENT(T, NAME, MERGE, XOR)                                \
-  CLQ_DEFINE_SEGMENT_TREE(T, NAME, MERGE)                                      \
   static inline T clq_segment_reduce_##NAME(T x, uint n, __local T *scratch) { \
-    if ((clq_warp_size() & (n - 1)) != 0) return clq_segment_tree_##NAME(x, n, scratch); \
-    for (uint m = 1; m < n; m <<= 1) {                                         \
+    const uint i = (uint)get_local_id(0);                                      \
+    const uint warp = min(n, clq_warp_size());                                 \
+    for (uint m = 1; m < warp; m <<= 1) {                                      \
       const T y = XOR(x, m);                                                   \
       x = MERGE(x, y);                                                         \
+    }                                                                          \
+    for (uint m = warp; m < n; m <<= 1) {                                      \
+      scratch[i] = x;                                                          \
+      barrier(CLK_LOCAL_MEM_FENCE);                                            \
+      const T y = scratch[i ^ m];                                              \
+      x = MERGE(x, y);                                                         \
+      barrier(CLK_LOCAL_MEM_FENCE);                                            \
     }                                                                          \
     return x;                                                                  \
   }
@@ -220,14 +222,14 @@ static inline uint clq_warp_count(void) { return 1; }
     return clq_warp_fold_##NAME(x, clq_warp_size());                           \
   }                                                                            \
   static inline T clq_group_reduce_##NAME(T x, __local T *scratch) {           \
+    const uint warp = clq_warp_size();                                         \
     const uint count = clq_warp_count();                                       \
-    x = clq_warp_fold_##NAME(x, clq_warp_size());                              \
-    if (count == 1) return x;                                                  \
-    if (clq_warp_lane() == 0) scratch[clq_warp_index()] = x;                   \
-    if (count > clq_warp_size()) return clq_tree_##NAME(scratch, count);       \
-    barrier(CLK_LOCAL_MEM_FENCE);                                              \
     const uint lane = clq_warp_lane();                                         \
-    return clq_warp_fold_##NAME(scratch[lane < count ? lane : 0], count);      \
+    x = clq_warp_fold_##NAME(x, warp);                                         \
+    if (lane == 0) scratch[clq_warp_index()] = x;                              \
+    clq_tree_##NAME(scratch, count > warp ? count : 1);                        \
+    const uint left = count > warp ? 1 : count;                                \
+    return clq_warp_fold_##NAME(scratch[lane < left ? lane : 0], left);        \
   }
 
 #define CLQ_DEFINE_BROADCAST(T, NAME, FROM)                                    \
