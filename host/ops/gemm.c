@@ -358,3 +358,10 @@ const clqi_op clqi_op_gemm = {
 clq_status clq_gemm(clq_stream *stream, const clq_gemm_args *args) {
   return clqi_op_run(stream, &clqi_op_gemm, args);
 }
+
+clq_status clq_gemm_grouped(clq_stream *stream, const clq_gemm_args *args, int32_t count) {
+  CLQI_REQUIRE(count >= 0 && (args != NULL || count == 0),
+               "gemm_grouped: %d products are asked for, expected 0 or more and their arguments",
+               (int)count);
+  return clqi_op_run_all(stream, &clqi_op_gemm, args, count);
+}

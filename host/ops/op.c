@@ -307,23 +307,44 @@ clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *
   return op->check(context, args);
 }
 
-clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) {
+/* Everything before the launch, on a copy of the arguments, which it makes. */
+static clq_status prepare_call(clq_stream *stream, const clqi_op *op, const void *args,
+                               void *copy) {
   CLQI_REQUIRE(stream != NULL && args != NULL, "%s: stream and arguments must not be NULL",
                op->name);
-  _Alignas(16) char copy[CLQI_MAX_ARGS_BYTES];
   memcpy(copy, args, op->args_bytes);
-  clqi_emitter *emitter = clqi_stream_emitter(stream);
-  CLQI_TRY(clqi_context_usable(emitter->context));
+  const clq_context *context = clqi_stream_emitter(stream)->context;
+  CLQI_TRY(clqi_context_usable(context));
   for (size_t i = 0; i < op->field_count; ++i) {
     CLQI_REQUIRE(clqi_field_const(&op->fields[i], copy)->value == 0,
                  "%s: %s is an edge of a graph; an immediate call needs a buffer", op->name,
                  op->fields[i].name);
   }
-  CLQI_TRY(clqi_op_prepare(emitter->context, op, copy));
+  CLQI_TRY(clqi_op_prepare(context, op, copy));
   if (op->empty(copy)) {
     return CLQ_OK;
   }
-  CLQI_TRY(clqi_op_check_buffers(emitter->context, op, copy));
-  CLQI_TRY(clqi_op_check_overlap(op, copy));
-  return op->launch(emitter, copy);
+  CLQI_TRY(clqi_op_check_buffers(context, op, copy));
+  return clqi_op_check_overlap(op, copy);
+}
+
+clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args) {
+  _Alignas(16) char copy[CLQI_MAX_ARGS_BYTES];
+  CLQI_TRY(prepare_call(stream, op, args, copy));
+  return op->empty(copy) ? CLQ_OK : op->launch(clqi_stream_emitter(stream), copy);
+}
+
+clq_status clqi_op_run_all(clq_stream *stream, const clqi_op *op, const void *args, int32_t count) {
+  _Alignas(16) char copy[CLQI_MAX_ARGS_BYTES];
+  for (int pass = 0; pass < 2; ++pass) {
+    for (int32_t i = 0; i < count; ++i) {
+      const void *one = (const char *)args + (size_t)i * op->args_bytes;
+      const clq_status status =
+          pass == 0 ? prepare_call(stream, op, one, copy) : clqi_op_run(stream, op, one);
+      if (status != CLQ_OK) {
+        return clqi_fail_prefix(status, "%s %d of %d", op->name, (int)i, (int)count);
+      }
+    }
+  }
+  return CLQ_OK;
 }

@@ -59,6 +59,10 @@ static inline const clq_tensor *clqi_field_const(const clqi_field *field, const 
 /* check -> choose -> launch, now, on the stream. */
 clq_status clqi_op_run(clq_stream *stream, const clqi_op *op, const void *args);
 
+/* The same for each of an array of argument structs; all are checked before the first is launched.
+ * A failure names the index. */
+clq_status clqi_op_run_all(clq_stream *stream, const clqi_op *op, const void *args, int32_t count);
+
 /* The part of the checks that plans share with immediate calls: infer (on a copy the caller
  * owns), then check. */
 clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *args);
