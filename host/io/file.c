@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/memory.h"
+
 static clq_status fail_errno(const char *path, int code) {
   switch (code) {
     case ENOENT:
@@ -106,4 +108,30 @@ void clqi_file_close(clqi_file *file) {
     (void)close(file->descriptor);
   }
   *file = (clqi_file){.descriptor = -1};
+}
+
+clq_status clqi_file_load(const char *path, size_t most, char **bytes, size_t *size) {
+  clq_status status = CLQ_OK;
+  clqi_file file = {.descriptor = -1};
+  char *content = NULL;
+  *bytes = NULL;
+  CLQI_TRY(clqi_file_open(path, &file));
+  if (file.size > most) {
+    status = clqi_fail(CLQ_BAD_FILE, "%s: the file has %zu bytes, more than the %zu allowed", path,
+                       file.size, most);
+    goto cleanup;
+  }
+  content = clqi_malloc(file.size);
+  if (content == NULL) {
+    status = clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: no memory for its %zu bytes", path, file.size);
+    goto cleanup;
+  }
+  CLQI_TRY_CLEAN(clqi_file_read(&file, path, 0, file.size, content));
+  *bytes = content;
+  *size = file.size;
+  content = NULL;
+cleanup:
+  clqi_free(content);
+  clqi_file_close(&file);
+  return status;
 }

@@ -28,4 +28,8 @@ CLQ_NODISCARD clq_status clqi_file_read(const clqi_file *file, const char *path,
 
 void clqi_file_close(clqi_file *file);
 
+/* The whole of a file of at most so many bytes, a larger one is CLQ_BAD_FILE; to be released with
+ * clqi_free(). *bytes is NULL on failure. */
+CLQ_NODISCARD clq_status clqi_file_load(const char *path, size_t most, char **bytes, size_t *size);
+
 #endif

@@ -1,5 +1,4 @@
-/* Reads f32 tensors from a .safetensors file: 8 bytes of length, JSON, data. Whatever is wrong ends
- * the test. */
+/* Reads f32 tensors from a .safetensors file with the library. Whatever is wrong ends the test. */
 #ifndef CLQ_TESTS_SAFETENSORS_H
 #define CLQ_TESTS_SAFETENSORS_H
 
