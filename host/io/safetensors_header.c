@@ -308,8 +308,8 @@ static clq_status check_extents(const parser *p, const clqi_safetensors_tensor *
 }
 
 static clq_status check_coverage(const parser *p, size_t first) {
-  const clqi_safetensors_tensor *tensors = p->set->tensors + first;
   const size_t count = p->set->tensor_count - first;
+  const clqi_safetensors_tensor *tensors = count == 0 ? NULL : p->set->tensors + first;
   uint32_t *order = NULL;
   CLQI_TRY(clqi_safetensors_new_order(p->set, count, &order));
   clqi_sort_order(order, count, compare_extents, tensors);
