@@ -1,5 +1,7 @@
 #include "bench.h"
 
+#include "ref/weights.h"
+
 #include <stdio.h>
 
 #include "peers/clblast.h"
@@ -57,11 +59,11 @@ static float element(const state *s, int64_t row, int64_t col) {
   const clq_format format = s->weights.format;
   clqi_ref_weights one = s->weights;
   const int64_t groups = s->weights.group == 0 ? 0 : (k + s->weights.group - 1) / s->weights.group;
-  const int64_t row_bytes = format == CLQ_FORMAT_F32    ? 4 * k
+  const clqi_ref_block block = clqi_ref_block_of(format);
+  const int64_t row_bytes = block.bytes != 0            ? k / block.elements * block.bytes
+                            : format == CLQ_FORMAT_F32  ? 4 * k
                             : format == CLQ_FORMAT_F16  ? 2 * k
-                            : format == CLQ_FORMAT_Q4_0 ? k / 32 * 18
-                            : format == CLQ_FORMAT_Q4_1 ? k / 32 * 20
-                            : format == CLQ_FORMAT_Q8_0 ? k / 32 * 34
+                            : format == CLQ_FORMAT_BF16 ? 2 * k
                             : format == CLQ_FORMAT_W4   ? (k + 1) / 2
                                                         : k;
   one.rows = 1;

@@ -1,5 +1,5 @@
-/* Random weight matrices by their words: f32 f16 q4_0 q4_1 q8_0, w4 and w8 with
- * g<n> and, for w4, z. */
+/* Random weight matrices by their words: f32 f16 bf16, GGUF's formats, w4 and w8
+ * with g<n> and, for w4, z. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ref/math.h"
+#include "ref/weights.h"
 
 typedef struct weights_type {
   clq_format format; /* 0: a word of the contract that is not offered */
@@ -29,19 +30,15 @@ static bool parse_suffix(const char *at, weights_type *type) {
 }
 
 static bool parse(const char *word, weights_type *type) {
-  static const char *const others[] = {"bf16", "q5_0", "q5_1", "q2_k",   "q3_k", "q4_k",
-                                       "q5_k", "q6_k", "q8_k", "iq4_nl", "mxfp4"};
   *type = (weights_type){0};
-  for (int f = CLQ_FORMAT_F32; f < CLQ_FORMAT_W4; ++f) {
+  for (int f = CLQ_FORMAT_F32; f <= CLQ_FORMAT_MXFP4; ++f) {
     if (strcmp(word, clq_format_name((clq_format)f)) == 0) {
       type->format = (clq_format)f;
       return true;
     }
   }
-  for (size_t i = 0; i < sizeof others / sizeof others[0]; ++i) {
-    if (strcmp(word, others[i]) == 0) {
-      return true;
-    }
+  if (strcmp(word, "q8_k") == 0) {
+    return true;
   }
   if (word[0] != 'w' || strchr("2348", word[1]) == NULL || word[1] == '\0') {
     return false;
@@ -55,12 +52,22 @@ bool bench_is_weights_word(const char *word) {
   return parse(word, &type);
 }
 
-static size_t block_bytes(clq_format format) {
+/* Of a weight as it lies on the device, where that is not its part of a block. */
+static double packed_bits(clq_format format) {
   switch (format) {
-    case CLQ_FORMAT_Q4_0: return 18;
-    case CLQ_FORMAT_Q4_1: return 20;
-    case CLQ_FORMAT_Q8_0: return 34;
-    default: return 0;
+    case CLQ_FORMAT_Q3_K:
+    case CLQ_FORMAT_Q4_K: return 6.0;
+    case CLQ_FORMAT_Q2_K: return 8.0;
+    case CLQ_FORMAT_Q5_0:
+    case CLQ_FORMAT_IQ4_NL: return 8.5;
+    case CLQ_FORMAT_Q5_1:
+    case CLQ_FORMAT_MXFP4: return 9.0;
+    case CLQ_FORMAT_Q5_K:
+    case CLQ_FORMAT_Q6_K: return 10.0;
+    default: {
+      const clqi_ref_block block = clqi_ref_block_of(format);
+      return 8.0 * (double)block.bytes / (double)block.elements;
+    }
   }
 }
 
@@ -83,23 +90,28 @@ static uint8_t *random_bytes(bench_case *c, int64_t count, uint64_t *seed) {
 }
 
 static void *random_blocks(bench_case *c, clq_format format, int64_t blocks, uint64_t *seed) {
-  const size_t bytes = block_bytes(format);
-  uint8_t *data = random_bytes(c, blocks * (int64_t)bytes, seed);
+  const clqi_ref_block layout = clqi_ref_block_of(format);
+  uint8_t *data = random_bytes(c, blocks * layout.bytes, seed);
   for (int64_t b = 0; data != NULL && b < blocks; ++b) {
-    uint8_t *block = data + (size_t)b * bytes;
-    put_half(block, random_scale(seed));
-    if (format == CLQ_FORMAT_Q4_1) {
-      put_half(block + 2, -8.0f * random_scale(seed));
+    uint8_t *block = data + b * layout.bytes;
+    if (layout.scale >= 0) {
+      put_half(block + layout.scale, random_scale(seed));
+    } else { /* MXFP4: an exponent */
+      block[0] = (uint8_t)(115 + bench_random(seed) % 8U);
+    }
+    if (layout.min >= 0) { /* the K formats subtract theirs */
+      put_half(block + layout.min, (layout.elements == 32 ? -8.0f : 1.0f) * random_scale(seed));
     }
   }
   return data;
 }
 
-static void *random_halves(bench_case *c, int64_t count, uint64_t seed) {
+static void *random_halves(bench_case *c, clq_format format, int64_t count, uint64_t seed) {
   uint16_t *data = bench_host(c, count, sizeof *data);
   const float *floats = bench_random_floats(c, count, seed);
   for (int64_t i = 0; data != NULL && floats != NULL && i < count; ++i) {
-    data[i] = clqi_ref_f16_from_f32(floats[i]);
+    data[i] = format == CLQ_FORMAT_BF16 ? clqi_ref_bf16_from_f32(floats[i])
+                                        : clqi_ref_f16_from_f32(floats[i]);
   }
   return data;
 }
@@ -132,19 +144,21 @@ clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, in
   if (!parse(word, &type) || type.format == 0 || (type.zeros && type.format != CLQ_FORMAT_W4)) {
     bench_fail(c,
                "%s: --weights %s is not offered; take f32, f16, w8, w4, w8g32, w4g32z, q8_0, q4_0, "
-               "q4_1, ...",
+               "q4_k, ...",
                c->op->name, word);
     return (clqi_ref_weights){0};
   }
-  if (block_bytes(type.format) != 0 && cols % 32 != 0) {
-    bench_fail(c, "%s: --%s is %lld, --weights %s takes a multiple of 32", c->op->name,
-               c->op->op == CLQ_OP_GEMM ? "k" : "cols", (long long)cols, word);
+  const int64_t block = clqi_ref_block_of(type.format).elements;
+  if (cols % block != 0) {
+    bench_fail(c, "%s: --%s is %lld, --weights %s takes a multiple of %lld", c->op->name,
+               c->op->op == CLQ_OP_GEMM ? "k" : "cols", (long long)cols, word, (long long)block);
     return (clqi_ref_weights){0};
   }
   clqi_ref_weights w = {.format = type.format, .rows = rows, .cols = cols};
   switch (type.format) {
     case CLQ_FORMAT_F32: w.data = bench_random_floats(c, rows * cols, seed); break;
-    case CLQ_FORMAT_F16: w.data = random_halves(c, rows * cols, seed); break;
+    case CLQ_FORMAT_F16:
+    case CLQ_FORMAT_BF16: w.data = random_halves(c, type.format, rows * cols, seed); break;
     case CLQ_FORMAT_W4:
     case CLQ_FORMAT_W8:
       w.group = type.group == 0 ? cols : type.group;
@@ -152,7 +166,7 @@ clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, in
           random_bytes(c, rows * (type.format == CLQ_FORMAT_W4 ? (cols + 1) / 2 : cols), &seed);
       add_planes(c, &w, type.zeros, &seed);
       break;
-    default: w.data = random_blocks(c, type.format, rows * cols / 32, &seed);
+    default: w.data = random_blocks(c, type.format, rows * cols / block, &seed);
   }
   if (bench_count_device(c, bench_weights_bytes(&w, (double)rows))) {
     pack(c, &w, type.group);
@@ -162,11 +176,11 @@ clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, in
 
 double bench_weights_bytes(const clqi_ref_weights *w, double rows) {
   const double elements = rows * (double)w->cols;
-  if (w->format == CLQ_FORMAT_F32 || w->format == CLQ_FORMAT_F16) {
+  if (w->format == CLQ_FORMAT_F32 || w->format == CLQ_FORMAT_F16 || w->format == CLQ_FORMAT_BF16) {
     return elements * (w->format == CLQ_FORMAT_F32 ? 4.0 : 2.0);
   }
-  if (block_bytes(w->format) != 0) {
-    return elements / 32.0 * (double)block_bytes(w->format);
+  if (w->format != CLQ_FORMAT_W4 && w->format != CLQ_FORMAT_W8) {
+    return elements * packed_bits(w->format) / 8.0;
   }
   const int64_t row_groups = (w->cols + w->group - 1) / w->group;
   const double groups = rows * (double)row_groups;

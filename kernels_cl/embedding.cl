@@ -11,7 +11,7 @@ enum { TILE = 16 }; /* rows of the table that lie side by side */
 
 #define EMBEDDING_ARGS                                                                            \
   CLQ_TENSOR(const int, ids), CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, scale),      \
-      CLQ_TENSOR(const half, min), CLQ_TENSOR(const uchar, zero), CLQ_TENSOR(float, out),         \
+      CLQ_TENSOR(const clq_scale, min), CLQ_TENSOR(const uchar, zero), CLQ_TENSOR(float, out),         \
       const long table_rows, const long cols, const long padded_cols, const long group,           \
       const long out_stride, __global int *error_word
 
@@ -19,7 +19,7 @@ enum { TILE = 16 }; /* rows of the table that lie side by side */
 typedef struct table_row {
   const __global uint *w; /* the tile's first word */
   const __global clq_scale *scale;
-  const __global half *min;
+  const __global clq_scale *min;
   const __global uchar *zero;
   int lane; /* of the tile */
 } table_row;
@@ -35,10 +35,8 @@ typedef struct table_row {
 
 /* Element k of the row. */
 static inline float table_value(const table_row *t, long k, long group) {
-#if CLQ_W_BITS == 32
-  return ((const __global float *)t->w)[k * TILE + t->lane];
-#elif CLQ_W_BITS == 16
-  return clq_load_half(k * TILE + t->lane, (const __global half *)t->w);
+#if CLQ_W_BITS >= 16
+  return clq_load_weight(k * TILE + t->lane, (const __global clq_stored *)t->w);
 #else
   const long p = k / group * TILE + t->lane;
   const uint word = t->w[k / CLQ_W_PER_WORD * TILE + t->lane];
@@ -46,7 +44,7 @@ static inline float table_value(const table_row *t, long k, long group) {
   const float code = CLQ_W_CODE(float, int, word, j);
   const float s = clq_load_scale(p, t->scale);
 #if CLQ_W_MIN
-  return fma(code, s, clq_load_half(p, t->min));
+  return fma(code, s, clq_load_scale(p, t->min));
 #elif CLQ_W_ZERO
   return (code - (float)t->zero[p]) * s;
 #else

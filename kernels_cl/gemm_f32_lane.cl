@@ -9,12 +9,6 @@
 #define CLQ_ROWS 4
 #endif
 
-#if CLQ_W_BITS == 32
-#define LOAD_FLOAT(i) w[i]
-#elif CLQ_W_BITS == 16
-#define LOAD_FLOAT(i) clq_load_half(i, w)
-#endif
-
 __kernel void gemm_f32_lane(CLQ_GEMM_F32_ARGS) {
   CLQ_GEMM_F32_AT
 
@@ -39,7 +33,7 @@ __kernel void gemm_f32_lane(CLQ_GEMM_F32_ARGS) {
 #if CLQ_W_ZERO
     const float shift = (float)wz[q];
 #elif CLQ_W_MIN
-    const float shift = clq_load_half(q, wm);
+    const float shift = clq_load_scale(q, wm);
 #else
     const float shift = -CLQ_W_OFFSET * s;
 #endif
@@ -48,7 +42,7 @@ __kernel void gemm_f32_lane(CLQ_GEMM_F32_ARGS) {
       const float v = CLQ_W_VALUE(CLQ_W_CODE(float, int, word, j), s, shift);
 #else
     {
-      const float v = LOAD_FLOAT(((long)(n / 16) * depth + k) * 16 + n % 16);
+      const float v = clq_load_weight(((long)(n / 16) * depth + k) * 16 + n % 16, w);
 #endif
       for (int r = 0; r < CLQ_ROWS; r++) {
         c[r] = fma(x[(long)min(m0 + r, rows - 1) * x_stride + k], v, c[r]);

@@ -24,7 +24,7 @@
 typedef struct tile_cursor {
   __global const clq_stored *w;
   __global const clq_scale *ws;
-  __global const half *wm;
+  __global const clq_scale *wm;
   __global const uchar *wz;
   float16 scale, shift;
 } tile_cursor;
@@ -37,7 +37,7 @@ static inline void next_group(tile_cursor *t) {
   t->shift = convert_float16(vload16(0, t->wz));
   t->wz += 16;
 #elif CLQ_W_MIN
-  t->shift = clq_load_half16(0, t->wm);
+  t->shift = clq_load_scale16(t->wm);
   t->wm += 16;
 #else
   t->shift = -CLQ_W_OFFSET * t->scale;
@@ -51,10 +51,8 @@ static inline void next_group(tile_cursor *t) {
 #define CLQ_STEP 1
 #endif
 static inline void next_weights(tile_cursor *t, float16 *v) {
-#if CLQ_W_BITS == 32
-  v[0] = vload16(0, t->w);
-#elif CLQ_W_BITS == 16
-  v[0] = clq_load_half16(0, t->w);
+#if CLQ_W_BITS >= 16
+  v[0] = clq_load_weight16(t->w);
 #else
   const uint16 word = vload16(0, t->w);
   CLQ_UNROLL for (int j = 0; j < CLQ_STEP; j++) {

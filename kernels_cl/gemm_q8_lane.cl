@@ -48,7 +48,7 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
     const long q = ((long)(n / 16) * w_groups + g / w_ratio) * 16 + n % 16;
     const float s = clq_load_scale(q, ws);
     for (int r = 0; r < CLQ_ROWS; r++) {
-      const long i = (long)min(m0 + r, rows - 1) * groups + g;
+      const long i = (long)min(m0 + r, rows - 1) * clq_x_groups(groups) + g / CLQ_X_RATIO;
 #if CLQ_NEED_SUM && CLQ_X_SUM
       sum[r] = x_sum[i];
 #endif
@@ -64,9 +64,9 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
 #endif
 #if CLQ_W_MIN
 #if CLQ_X_GROUPED
-      c[r] = fma(xs[i] * (float)sum[r], clq_load_half(q, wm), c[r]);
+      c[r] = fma(xs[i] * (float)sum[r], clq_load_scale(q, wm), c[r]);
 #else
-      c[r] = fma((float)sum[r], clq_load_half(q, wm), c[r]);
+      c[r] = fma((float)sum[r], clq_load_scale(q, wm), c[r]);
 #endif
 #endif
     }

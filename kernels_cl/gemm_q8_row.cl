@@ -61,14 +61,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
     }
     CLQ_ONCE for (int g = 0; g < g1 - g0; g++) {
 #if CLQ_Q8_NEED_SUM && CLQ_X_SUM
-      sum[g] = x_sum[m * groups + g0 + g];
+      sum[g] = x_sum[m * clq_x_groups(groups) + (g0 + g) / CLQ_X_RATIO];
 #elif CLQ_Q8_NEED_SUM
       sum[g] = sum_words(code + g * (span / 4), min(span, k1 - k0 - g * span) / 4);
 #else
       sum[g] = 0;
 #endif
 #if CLQ_X_GROUPED
-      scale[g] = xs[m * groups + g0 + g];
+      scale[g] = xs[m * clq_x_groups(groups) + (g0 + g) / CLQ_X_RATIO];
 #endif
     }
 
@@ -123,9 +123,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
         c = fma(convert_float16(acc), s, c);
 #endif
 #if CLQ_W_MIN && CLQ_X_GROUPED
-        c = fma((float16)(scale[g] * (float)sum[g]), clq_load_half16(0, wm + q), c);
+        c = fma((float16)(scale[g] * (float)sum[g]), clq_load_scale16(wm + q), c);
 #elif CLQ_W_MIN
-        c = fma((float16)(float)sum[g], clq_load_half16(0, wm + q), c);
+        c = fma((float16)(float)sum[g], clq_load_scale16(wm + q), c);
 #endif
         if (++w_part == w_ratio) {
           w_part = 0;

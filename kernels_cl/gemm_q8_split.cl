@@ -50,10 +50,10 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
         p += 16 * 8 / CLQ_W_PER_WORD;
       }
 #if CLQ_NEED_SUM && CLQ_X_SUM
-      sum = x_sum[m * groups + g];
+      sum = x_sum[m * clq_x_groups(groups) + g / CLQ_X_RATIO];
 #endif
       const long q = (tile * w_groups + g / w_ratio) * 16 + column;
-      const float s = CLQ_X_GROUPED ? xs[m * groups + g] : 1.0f;
+      const float s = CLQ_X_GROUPED ? xs[m * clq_x_groups(groups) + g / CLQ_X_RATIO] : 1.0f;
 #if CLQ_W_ZERO
       acc -= (int)wz[q] * sum;
 #else
@@ -62,7 +62,7 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
       sums[g - g0][column] = CLQ_X_GROUPED ? (float)acc * s : (float)acc;
       scales[g - g0][column] = clq_load_scale(q, ws);
 #if CLQ_W_MIN
-      least[g - g0][column] = clq_load_half(q, wm);
+      least[g - g0][column] = clq_load_scale(q, wm);
       if (column == 0) {
         lifts[g - g0] = CLQ_X_GROUPED ? s * (float)sum : (float)sum;
       }

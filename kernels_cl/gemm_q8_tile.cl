@@ -4,8 +4,8 @@
  * of one.
  *
  * Weights as host/quant/weights.h packs them. Over each group of elements that
- * share an x scale and a w scale, products are summed exactly in int32; groups
- * are added in ascending order:
+ * share an x scale and a w scale (of 16, where w has a scale for 16 and x one for
+ * 32), products are summed exactly in int32; groups are added in ascending order:
  *   x scale per group:  c = fma(float(acc) * xs, ws, c); c = fma(xs * float(sum), wmin, c)
  *   x scale per token:  c = fma(float(acc), ws, c);      c = fma(float(sum), wmin, c);  out = c * xs
  * whatever the tiles, the back end or the number of rows are.
@@ -25,7 +25,7 @@ typedef struct x_tile {
   int8 code[CLQ_Q8_X_WORDS(CLQ_CHUNK)];
   int8 fix[CLQ_CHUNK_GROUPS];     /* where the sum of products starts; with zero points: the factor
                                      that they are subtracted with */
-  float8 scale[CLQ_CHUNK_GROUPS];
+  float8 scale[CLQ_CHUNK_GROUPS]; /* one for CLQ_X_RATIO groups */
   float8 lift[CLQ_CHUNK_GROUPS]; /* the minimum's factor */
 } x_tile;
 
@@ -33,7 +33,7 @@ typedef struct x_tile {
  * the tile on, 16 columns. */
 static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, int group,
                             __global const uint *w, __global const clq_scale *ws,
-                            __global const half *wm, __global const uchar *wz, int w_ratio,
+                            __global const clq_scale *wm, __global const uchar *wz, int w_ratio,
                             float16 *sums) {
   float16 c[CLQ_BLOCK];
   CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
@@ -45,7 +45,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
   int w_part = g0 % w_ratio;
   for (int g = 0; g < g1 - g0; g++) {
     const int *fix = (const int *)&x->fix[g] + r0;
-    const float *scale = (const float *)&x->scale[g] + r0;
+    const float *scale = (const float *)&x->scale[g / CLQ_X_RATIO] + r0;
     const float *lift = (const float *)&x->lift[g] + r0;
     int16 acc[CLQ_BLOCK];
 #if CLQ_W_ZERO
@@ -89,7 +89,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
     }
     const float16 s = clq_load_scale16(ws + q);
 #if CLQ_W_MIN
-    const float16 least = clq_load_half16(0, wm + q);
+    const float16 least = clq_load_scale16(wm + q);
 #endif
     CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
 #if CLQ_X_GROUPED
@@ -135,12 +135,13 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
       /* Codes, scales and sums, in a loop so that they share the code that packs them. */
       const int last = CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM);
       CLQ_ONCE for (int plane = 0; plane <= last; plane++) {
-        const int words = plane == 0 ? (k1 - k0) / 4 : g1 - g0;
+        const int words = plane == 0 ? (k1 - k0) / 4 : clq_x_groups(g1 - g0);
         const int bytes = plane == 0 ? min(k1, depth) - k0 : 4 * words;
-        const long stride = plane == 0 ? x_stride : 4L * groups;
+        const long stride = plane == 0 ? x_stride : 4L * clq_x_groups(groups);
+        const int gx = g0 / CLQ_X_RATIO;
         __global const char *from = plane == 0                  ? x + k0
-                                    : CLQ_X_GROUPED && plane == 1 ? (__global const char *)(xs + g0)
-                                                                : (__global const char *)(x_sum + g0);
+                                    : CLQ_X_GROUPED && plane == 1 ? (__global const char *)(xs + gx)
+                                                                : (__global const char *)(x_sum + gx);
         int8 *to = plane == 0                    ? xt.code
                    : CLQ_X_GROUPED && plane == 1 ? (int8 *)xt.scale
                                                  : xt.fix;
@@ -158,7 +159,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         }
 #endif
         xt.fix[g] = CLQ_W_ZERO ? sum : -CLQ_Q8_OFFSET * sum;
-        xt.lift[g] = CLQ_X_GROUPED ? xt.scale[g] * convert_float8(sum) : convert_float8(sum);
+        xt.lift[g] =
+            CLQ_X_GROUPED ? xt.scale[g / CLQ_X_RATIO] * convert_float8(sum) : convert_float8(sum);
       }
 #endif
 #if CLQ_Q8_WIDE

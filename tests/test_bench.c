@@ -439,7 +439,9 @@ Test(bench, refusals_are_in_the_words_of_the_options) {
         "q8g32,bf16,q8g64"},
        {": gemm: --weights f32 go with --acts f32 only; take ",
         ": --weights: a group of 7 is not offered, expected a multiple of 8; take ",
-        ": gemm: with --acts q8g32 the group of --weights must be a multiple of 32, not 24; take ",
+        ": gemm: with --acts q8g32 the group of --weights must be a multiple or a divisor of 32, "
+        "not "
+        "24; take ",
         ": gemm: --acts bf16 is not offered; take f32, q8 or q8g32\n",
         ": gemm: --acts q8g64 is not offered; take q8g32 or q8\n"}},
       {{"attention", "--heads", "4", "--kv-heads", "2,3", "--head-dim", "16,17", "--keys", "4",

@@ -18,11 +18,16 @@ typedef struct table {
 } table;
 
 static const table tables[] = {
-    {CLQ_FORMAT_F32, 37, 33, 0, false},  {CLQ_FORMAT_F16, 50, 64, 0, false},
-    {CLQ_FORMAT_Q4_0, 37, 96, 0, false}, {CLQ_FORMAT_Q4_1, 16, 32, 0, false},
-    {CLQ_FORMAT_Q8_0, 17, 64, 0, false}, {CLQ_FORMAT_W4, 37, 40, 8, true},
-    {CLQ_FORMAT_W4, 3, 31, 0, false},    {CLQ_FORMAT_W4, 20, 67, 0, true},
-    {CLQ_FORMAT_W8, 33, 67, 0, false},   {CLQ_FORMAT_W8, 37, 130, 64, false},
+    {CLQ_FORMAT_F32, 37, 33, 0, false},   {CLQ_FORMAT_F16, 50, 64, 0, false},
+    {CLQ_FORMAT_Q4_0, 37, 96, 0, false},  {CLQ_FORMAT_Q4_1, 16, 32, 0, false},
+    {CLQ_FORMAT_Q8_0, 17, 64, 0, false},  {CLQ_FORMAT_W4, 37, 40, 8, true},
+    {CLQ_FORMAT_W4, 3, 31, 0, false},     {CLQ_FORMAT_W4, 20, 67, 0, true},
+    {CLQ_FORMAT_W8, 33, 67, 0, false},    {CLQ_FORMAT_W8, 37, 130, 64, false},
+    {CLQ_FORMAT_BF16, 50, 65, 0, false},  {CLQ_FORMAT_Q5_0, 37, 96, 0, false},
+    {CLQ_FORMAT_Q5_1, 18, 64, 0, false},  {CLQ_FORMAT_Q2_K, 37, 512, 0, false},
+    {CLQ_FORMAT_Q3_K, 7, 256, 0, false},  {CLQ_FORMAT_Q4_K, 37, 256, 0, false},
+    {CLQ_FORMAT_Q5_K, 16, 512, 0, false}, {CLQ_FORMAT_Q6_K, 37, 256, 0, false},
+    {CLQ_FORMAT_IQ4_NL, 9, 96, 0, false}, {CLQ_FORMAT_MXFP4, 33, 64, 0, false},
 };
 enum { TABLES = sizeof tables / sizeof tables[0], IDS = 70, GAP = 3 };
 

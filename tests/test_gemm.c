@@ -10,6 +10,7 @@
 #include "quant/weights.h"
 #include "ref/math.h"
 #include "ref/ref.h"
+#include "ref/weights.h"
 #include "weights.h"
 
 TestSuite(gemm, .fini = opencl_none_live);
@@ -229,22 +230,33 @@ static const form all_forms[] = {
     {CLQ_FORMAT_W4, X_TOKEN, 8, false},     {CLQ_FORMAT_W4, X_TOKEN, 0, true},
     {CLQ_FORMAT_W4, X_GROUPED, 64, true},   {CLQ_FORMAT_W4, X_GROUPED, 0, false},
     {CLQ_FORMAT_W8, X_TOKEN, 128, false},   {CLQ_FORMAT_W8, X_GROUPED, 0, false},
+    {CLQ_FORMAT_W8, X_GROUPED, 8, false},   {CLQ_FORMAT_W4, X_GROUPED, 16, true},
 };
-/* Q4_1 and W4 with zero points need every correction there is; Q8_0 the other width. */
+/* The other formats. Most run programs of those above, or nearly. */
+static const form more_forms[] = {
+    {CLQ_FORMAT_Q5_0, X_GROUPED, 0, false},  {CLQ_FORMAT_Q5_1, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q5_1, X_TOKEN, 0, false},    {CLQ_FORMAT_Q2_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q2_K, X_TOKEN, 0, false},    {CLQ_FORMAT_Q3_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q4_K, X_GROUPED, 0, false},  {CLQ_FORMAT_Q5_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q6_K, X_GROUPED, 0, false},  {CLQ_FORMAT_IQ4_NL, X_GROUPED, 0, false},
+    {CLQ_FORMAT_MXFP4, X_GROUPED, 0, false},
+};
+/* Q4_1, Q5_1 and W4 with zero points need every correction there is; Q8_0 the other width; Q2_K and
+ * Q6_K have groups shorter than those of x. */
 static const form few_forms[] = {
-    {CLQ_FORMAT_Q4_0, X_GROUPED, 0, false},
-    {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false},
-    {CLQ_FORMAT_Q8_0, X_TOKEN, 0, false},
-    {CLQ_FORMAT_W4, X_TOKEN, 40, true},
+    {CLQ_FORMAT_Q4_0, X_GROUPED, 0, false}, {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q8_0, X_TOKEN, 0, false},   {CLQ_FORMAT_W4, X_TOKEN, 40, true},
+    {CLQ_FORMAT_Q2_K, X_GROUPED, 0, false}, {CLQ_FORMAT_Q5_1, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q6_K, X_GROUPED, 0, false},
 };
 
 static product of_form(const form *f, int64_t m, int64_t n, int64_t k) {
-  const bool blocks = f->format != CLQ_FORMAT_W4 && f->format != CLQ_FORMAT_W8;
+  const int64_t block = clqi_ref_block_of(f->format).elements;
   return (product){.format = f->format,
                    .x = f->x,
                    .m = m,
                    .n = n,
-                   .k = blocks ? (k + 31) / 32 * 32 : k,
+                   .k = (k + block - 1) / block * block,
                    .group = f->group,
                    .zeros = f->zeros};
 }
@@ -264,8 +276,10 @@ static void sweep(const test_device *d, const form *f, test_random *random) {
       check(d, &p, random);
     }
   }
+  int64_t last_depth = 0;
   for (size_t i = 0; i < COUNT(depths); ++i) {
-    for (int64_t m = 1; m <= 6; m += 5) {
+    const int64_t depth = of_form(f, 1, 1, depths[i]).k;
+    for (int64_t m = depth == last_depth ? 7 : 1; m <= 6; m += 5) {
       product p = of_form(f, m, 18, depths[i]);
       p.x_offset = 3;
       p.x_gap = 5;
@@ -273,6 +287,7 @@ static void sweep(const test_device *d, const form *f, test_random *random) {
       p.out_gap = 3;
       check(d, &p, random);
     }
+    last_depth = depth;
   }
   product p = of_form(f, 64, 50, 160);
   check(d, &p, random);
@@ -300,7 +315,9 @@ static void sweep_forms(const back_end *b, const form *forms, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     test_dispatch_start();
     sweep(&d, &forms[i], &random);
-    cr_assert(test_dispatch_saw("gemm", b->row), "%s did not run", b->row);
+    /* where rows are split, those of 256 elements and more are */
+    const bool never_row = b->more != NULL && clqi_ref_block_of(forms[i].format).elements == 256;
+    cr_assert(never_row || test_dispatch_saw("gemm", b->row), "%s did not run", b->row);
     cr_assert(test_dispatch_saw("gemm", b->tile), "%s did not run", b->tile);
     cr_assert(b->more == NULL || test_dispatch_saw("gemm", b->more), "%s did not run", b->more);
     test_dispatch_stop();
@@ -309,6 +326,7 @@ static void sweep_forms(const back_end *b, const form *forms, size_t count) {
 }
 
 Test(gemm, vnni) { sweep_forms(&vnni, all_forms, COUNT(all_forms)); }
+Test(gemm, vnni_more_formats) { sweep_forms(&vnni, more_forms, COUNT(more_forms)); }
 Test(gemm, avx2) { sweep_forms(&avx2, few_forms, COUNT(few_forms)); }
 Test(gemm, plain_vectors) { sweep_forms(&vectors, few_forms, COUNT(few_forms)); }
 Test(gemm, lanes) { sweep_forms(&lanes, few_forms, COUNT(few_forms)); }
@@ -368,6 +386,13 @@ Test(gemm, default_back_end) {
       }
     }
   }
+  for (size_t i = 0; i < COUNT(more_forms); ++i) {
+    for (int64_t m = 1; m <= 11; m += 10) {
+      product p = of_form(&more_forms[i], m, 35, 500);
+      p.sums = m > 1;
+      check(&d, &p, &random);
+    }
+  }
   /* per token with one scale a row: the sums of the rows serve */
   for (int64_t m = 1; m <= 11; m += 10) {
     product p = {.format = CLQ_FORMAT_W4, .x = X_TOKEN, .m = m, .n = 21, .k = 93, .sums = true};
@@ -381,10 +406,15 @@ Test(gemm, default_back_end) {
 
 static void sweep_floats(const char *disable, const char *row, const char *tile) {
   static const form forms[] = {
-      {CLQ_FORMAT_Q4_0, X_F32, 0, false}, {CLQ_FORMAT_Q4_1, X_F32, 0, false},
-      {CLQ_FORMAT_Q8_0, X_F32, 0, false}, {CLQ_FORMAT_W4, X_F32, 24, true},
-      {CLQ_FORMAT_W4, X_F32, 0, false},   {CLQ_FORMAT_W8, X_F32, 8, false},
-      {CLQ_FORMAT_F32, X_F32, 0, false},  {CLQ_FORMAT_F16, X_F32, 0, false},
+      {CLQ_FORMAT_Q4_0, X_F32, 0, false},   {CLQ_FORMAT_Q4_1, X_F32, 0, false},
+      {CLQ_FORMAT_Q8_0, X_F32, 0, false},   {CLQ_FORMAT_W4, X_F32, 24, true},
+      {CLQ_FORMAT_W4, X_F32, 0, false},     {CLQ_FORMAT_W8, X_F32, 8, false},
+      {CLQ_FORMAT_F32, X_F32, 0, false},    {CLQ_FORMAT_F16, X_F32, 0, false},
+      {CLQ_FORMAT_BF16, X_F32, 0, false},   {CLQ_FORMAT_Q5_0, X_F32, 0, false},
+      {CLQ_FORMAT_Q5_1, X_F32, 0, false},   {CLQ_FORMAT_Q2_K, X_F32, 0, false},
+      {CLQ_FORMAT_Q3_K, X_F32, 0, false},   {CLQ_FORMAT_Q4_K, X_F32, 0, false},
+      {CLQ_FORMAT_Q5_K, X_F32, 0, false},   {CLQ_FORMAT_Q6_K, X_F32, 0, false},
+      {CLQ_FORMAT_IQ4_NL, X_F32, 0, false}, {CLQ_FORMAT_MXFP4, X_F32, 0, false},
   };
   test_device d = test_device_open(disable);
   if (disable == NULL && !test_has_trait(d.context, "cpu")) {
@@ -410,7 +440,8 @@ Test(gemm, tiny_shapes) {
   static const form forms[] = {
       {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false}, {CLQ_FORMAT_Q8_0, X_TOKEN, 0, false},
       {CLQ_FORMAT_W4, X_TOKEN, 40, true},     {CLQ_FORMAT_Q4_0, X_F32, 0, false},
-      {CLQ_FORMAT_F16, X_F32, 0, false},
+      {CLQ_FORMAT_F16, X_F32, 0, false},      {CLQ_FORMAT_Q2_K, X_GROUPED, 0, false},
+      {CLQ_FORMAT_BF16, X_F32, 0, false},     {CLQ_FORMAT_Q5_1, X_GROUPED, 0, false},
   };
   test_device d = test_device_open(NULL);
   test_random random = {17};
@@ -506,10 +537,10 @@ Test(gemm, refusals) {
   test_device d = test_device_open(NULL);
   test_device other = test_device_open(NULL);
   test_random random = {17};
-  product p = {.format = CLQ_FORMAT_W8, .x = X_TOKEN, .m = 3, .n = 5, .k = 24, .group = 8};
+  product p = {.format = CLQ_FORMAT_W8, .x = X_TOKEN, .m = 3, .n = 5, .k = 48, .group = 24};
   operands o = operands_new(&p, &random);
   clq_weights *w = test_weights_pack(&d, &o.weights);
-  test_weights floats = test_weights_new(&random, CLQ_FORMAT_F16, 5, 24, 0, false);
+  test_weights floats = test_weights_new(&random, CLQ_FORMAT_F16, 5, 48, 0, false);
   clq_weights *wf = test_weights_pack(&d, &floats);
   test_buffer x = test_buffer_new(&d, NULL, 4096);
   test_buffer out = test_buffer_new(&d, NULL, 3 * 5 * 4);
@@ -525,7 +556,7 @@ Test(gemm, refusals) {
   a.weights = wf;
   test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "f16");
   a = good;
-  a.x.shape[1] = 23;
+  a.x.shape[1] = 47;
   test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "K of the weights");
   a = good;
   a.out.shape[1] = 6;
@@ -536,7 +567,7 @@ Test(gemm, refusals) {
   test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "rows of x");
   a = good;
   a.x.quant = (clq_quant){.per = CLQ_PER_GROUP, .group = 32, .scale = x.mem};
-  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "group of the weights is 8");
+  test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "group of the weights is 24");
   a.x.quant.group = 64;
   test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "64");
   a = good;

@@ -90,11 +90,11 @@ static const struct {
      {"f16"},
      "gemm: --weights f16 go with --acts f32 only; take that, or --weights of w8, w4, q8_0, ..."},
     {"ops/gemm.c",
-     "gemm: the group of the weights is %lld, which with x per group of %d must be a multiple of "
-     "%d; x per token goes with any",
+     "gemm: the group of the weights is %lld, which with x per group of %d must be a multiple or "
+     "a divisor of %d; x per token goes with any",
      {"24", "32", "32"},
-     "gemm: with --acts q8g32 the group of --weights must be a multiple of 32, not 24; take w4g32, "
-     "or --acts q8"},
+     "gemm: with --acts q8g32 the group of --weights must be a multiple or a divisor of 32, not "
+     "24; take w4g32, or --acts q8"},
     {"ops/gemm.c",
      "gemm: the group of the weights is %lld, whose products may not fit an int32; offered with x "
      "per token: up to %d",

@@ -1,9 +1,13 @@
 /* Packing is the inverse of unpacking, and its layout is what quant/weights.h says. */
 #include <criterion/criterion.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "device.h"
+#include "io/ggml_types.h"
 #include "opencl.h"
 #include "quant/formats.h"
 #include "quant/pack.h"
@@ -21,14 +25,33 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {CLQ_FORMAT_Q4_0, 1, 32, 0, false},      {CLQ_FORMAT_Q4_0, 33, 96, 0, false},
-    {CLQ_FORMAT_Q4_1, 16, 64, 0, false},     {CLQ_FORMAT_Q4_1, 300, 160, 0, false},
-    {CLQ_FORMAT_Q8_0, 17, 32, 0, false},     {CLQ_FORMAT_Q8_0, 15, 128, 0, false},
-    {CLQ_FORMAT_W4, 1, 1, 0, false},         {CLQ_FORMAT_W4, 33, 13, 0, true},
-    {CLQ_FORMAT_W4, 18, 100, 32, true},      {CLQ_FORMAT_W4, 18, 129, 8, false},
-    {CLQ_FORMAT_W4, 5, 64, 128, false},      {CLQ_FORMAT_W8, 1, 1, 0, false},
-    {CLQ_FORMAT_W8, 40, 77, 64, false},      {CLQ_FORMAT_W8, 16, 40, 40, false},
-    {CLQ_FORMAT_F32, 17, 5, 0, false},       {CLQ_FORMAT_F16, 31, 9, 0, false},
+    {CLQ_FORMAT_Q4_0, 1, 32, 0, false},
+    {CLQ_FORMAT_Q4_0, 33, 96, 0, false},
+    {CLQ_FORMAT_Q4_1, 16, 64, 0, false},
+    {CLQ_FORMAT_Q4_1, 300, 160, 0, false},
+    {CLQ_FORMAT_Q8_0, 17, 32, 0, false},
+    {CLQ_FORMAT_Q8_0, 15, 128, 0, false},
+    {CLQ_FORMAT_W4, 1, 1, 0, false},
+    {CLQ_FORMAT_W4, 33, 13, 0, true},
+    {CLQ_FORMAT_W4, 18, 100, 32, true},
+    {CLQ_FORMAT_W4, 18, 129, 8, false},
+    {CLQ_FORMAT_W4, 5, 64, 128, false},
+    {CLQ_FORMAT_W8, 1, 1, 0, false},
+    {CLQ_FORMAT_W8, 40, 77, 64, false},
+    {CLQ_FORMAT_W8, 16, 40, 40, false},
+    {CLQ_FORMAT_F32, 17, 5, 0, false},
+    {CLQ_FORMAT_F16, 31, 9, 0, false},
+    {CLQ_FORMAT_BF16, 31, 9, 0, false},
+    {CLQ_FORMAT_Q5_0, 33, 96, 0, false},
+    {CLQ_FORMAT_Q5_1, 17, 64, 0, false},
+    {CLQ_FORMAT_IQ4_NL, 33, 96, 0, false},
+    {CLQ_FORMAT_MXFP4, 18, 96, 0, false},
+    {CLQ_FORMAT_Q2_K, 33, 512, 0, false},
+    {CLQ_FORMAT_Q3_K, 1, 256, 0, false},
+    {CLQ_FORMAT_Q3_K, 33, 768, 0, false},
+    {CLQ_FORMAT_Q4_K, 16, 512, 0, false},
+    {CLQ_FORMAT_Q5_K, 31, 256, 0, false},
+    {CLQ_FORMAT_Q6_K, 17, 768, 0, false},
     {CLQ_FORMAT_Q4_1, 3000, 1024, 0, false}, /* large enough for several threads */
 };
 
@@ -80,6 +103,106 @@ Test(weights, rows_of_blocks_decode_like_the_reference) {
     free(out);
     test_weights_free(&w);
   }
+}
+
+/* The same number; of NaN any. */
+static bool is_same(float a, float b) {
+  return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0;
+}
+
+static uint32_t read_u32(FILE *file) {
+  uint32_t value = 0;
+  cr_assert_eq(fread(&value, sizeof value, 1, file), 1);
+  return value;
+}
+
+/* The format of this name. */
+static clq_format format_named(const char *name) {
+  for (int f = CLQ_FORMAT_F32; clqi_format_find((clq_format)f) != NULL; ++f) {
+    if (strcmp(clq_format_name((clq_format)f), name) == 0) {
+      return (clq_format)f;
+    }
+  }
+  cr_assert_fail("no format is called %s", name);
+  return CLQ_FORMAT_F32;
+}
+
+/* One row of a format's blocks in golden/weights.bin, decoded by the library, the reference, and
+ * packing and unpacking. */
+static void check_golden_row(const test_device *d, FILE *file) {
+  char name[9] = {0};
+  cr_assert_eq(fread(name, 8, 1, file), 1);
+  const clq_format format = format_named(name);
+  const clqi_format_info *info = clqi_format_find(format);
+  const size_t blocks = read_u32(file);
+  const size_t elements = read_u32(file);
+  const size_t bytes = read_u32(file);
+  cr_assert_eq((size_t)info->block, elements, "%s", name);
+  cr_assert_eq((size_t)info->block_bytes, bytes, "%s", name);
+  const size_t cols = blocks * elements;
+  size_t row_bytes = 0;
+  cr_assert(clqi_format_row_bytes(format, (int64_t)cols, &row_bytes));
+  cr_assert_eq(row_bytes, blocks * bytes);
+  uint8_t *row = malloc(row_bytes);
+  float *expected = malloc(cols * sizeof *expected);
+  float *decoded = malloc(cols * sizeof *decoded);
+  float *unpacked = malloc(cols * sizeof *unpacked);
+  cr_assert_eq(fread(row, 1, row_bytes, file), row_bytes);
+  cr_assert_eq(fread(expected, sizeof *expected, cols, file), cols);
+  const test_weights w = {.ref = {.format = format, .rows = 1, .cols = (int64_t)cols, .data = row}};
+  clqi_format_decode_row(format, row, (int64_t)cols, 0, NULL, NULL, decoded);
+  clq_weights *packed = test_weights_pack(d, &w);
+  test_ok(clq_weights_unpack(packed, 0, 1, unpacked));
+  for (size_t k = 0; k < cols; ++k) {
+    const float by_reference = clqi_ref_weight(&w.ref, 0, (int64_t)k);
+    cr_assert(is_same(decoded[k], expected[k]), "%s element %zu is %a, expected %a", name, k,
+              (double)decoded[k], (double)expected[k]);
+    cr_assert(is_same(by_reference, expected[k]), "%s element %zu: the reference says %a, not %a",
+              name, k, (double)by_reference, (double)expected[k]);
+    cr_assert(is_same(unpacked[k], expected[k]), "%s element %zu unpacked is %a, expected %a", name,
+              k, (double)unpacked[k], (double)expected[k]);
+  }
+  clq_weights_destroy(packed);
+  free(row);
+  free(expected);
+  free(decoded);
+  free(unpacked);
+}
+
+/* Random blocks with extreme scales, as the gguf package dequantizes them (golden/README.md). */
+Test(weights, decode_to_the_bits_of_the_gguf_package) {
+  test_device d = test_device_open(NULL);
+  FILE *file = fopen(CLQ_TEST_DIR "/golden/weights.bin", "rb");
+  cr_assert_not_null(file, "cannot open tests/golden/weights.bin");
+  char magic[4];
+  cr_assert_eq(fread(magic, sizeof magic, 1, file), 1);
+  cr_assert_arr_eq(magic, "CLQW", sizeof magic);
+  cr_assert_eq(read_u32(file), 1, "version");
+  const uint32_t formats = read_u32(file);
+  cr_assert_eq(formats, 14);
+  for (uint32_t i = 0; i < formats; ++i) {
+    check_golden_row(&d, file);
+  }
+  cr_assert_eq(fgetc(file), EOF);
+  (void)fclose(file);
+  test_device_close(&d);
+}
+
+/* The reader of files and packing agree on blocks. */
+Test(weights, blocks_are_those_of_the_file_reader) {
+  int found = 0;
+  for (uint32_t id = 0; id < 64; ++id) {
+    const clqi_ggml_type_info *type = clqi_ggml_type_find(id);
+    for (int f = CLQ_FORMAT_F32; type != NULL && clqi_format_find((clq_format)f) != NULL; ++f) {
+      const clqi_format_info *info = clqi_format_find((clq_format)f);
+      if (strcmp(info->name, type->name) == 0) {
+        ++found;
+        cr_assert_eq((uint32_t)info->block, type->block_elements, "%s", info->name);
+        cr_assert_eq((uint32_t)info->block_bytes, type->block_bytes, "%s", info->name);
+      }
+    }
+  }
+  cr_assert_eq(found, 15);
 }
 
 /* A single block with known bytes: d = 1, codes 0, 1, .. 15 in the low nibbles, 15 .. 0 high. */
@@ -175,12 +298,15 @@ static clq_status read_memory(void *from, int32_t part, int64_t first_row, int64
 Test(weights, rows_of_a_source_are_packed_like_those_in_memory) {
   enum { PARTS = 3 };
   static const int64_t rows[PARTS] = {37, 2001, 5};
-  static const clq_format formats[] = {CLQ_FORMAT_F32, CLQ_FORMAT_F16, CLQ_FORMAT_Q4_0,
-                                       CLQ_FORMAT_Q4_1, CLQ_FORMAT_Q8_0};
+  static const clq_format formats[] = {CLQ_FORMAT_F32,  CLQ_FORMAT_F16,  CLQ_FORMAT_Q4_0,
+                                       CLQ_FORMAT_Q4_1, CLQ_FORMAT_Q8_0, CLQ_FORMAT_Q4_K,
+                                       CLQ_FORMAT_Q6_K};
   test_device d = test_device_open(NULL);
   test_random random = {7};
   for (size_t f = 0; f < sizeof formats / sizeof formats[0]; ++f) {
-    const int64_t cols = formats[f] == CLQ_FORMAT_F32 ? 3200 : 9600;
+    const int64_t cols = formats[f] == CLQ_FORMAT_F32           ? 3200
+                         : clqi_format_block(formats[f]) == 256 ? 9728
+                                                                : 9600;
     test_weights sources[PARTS];
     clq_weights_part parts[PARTS];
     memory_source from = {.parts = parts};

@@ -23,9 +23,11 @@ static const shape_word shape_words[] = {
     {"n", BENCH_NUMBER, "gemm: rows of the weights; embedding: size of the vocabulary"},
     {"k", BENCH_NUMBER, "gemm: what is summed over"},
     {"weights", BENCH_WORD,
-     "gemm, embedding: f32, f16, q4_0, q4_1, q8_0; w8, w4, w8g32, w4g64, ...\nwith a scale per row "
-     "or "
-     "group; w4z, w4g32z, ... with zero points"},
+     "gemm, embedding: f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k,\nq4_k, q5_k, "
+     "q6_k, "
+     "iq4_nl, mxfp4; w8, w4, w8g32, w4g64, ... with a scale\nper row or group; w4z, w4g32z, ... "
+     "with "
+     "zero points"},
     {"acts", BENCH_WORD,
      "gemm: f32; q8: int8 with a scale per token; q8g32, ...: per group\ndequantize: q8, q8g32, "
      "..."},

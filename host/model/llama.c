@@ -20,24 +20,23 @@ typedef struct loader {
   size_t used;
 } loader;
 
-static const struct {
-  const char *name;
-  clq_format format;
-} formats[] = {
-    {"f32", CLQ_FORMAT_F32},   {"f16", CLQ_FORMAT_F16},   {"q4_0", CLQ_FORMAT_Q4_0},
-    {"q4_1", CLQ_FORMAT_Q4_1}, {"q8_0", CLQ_FORMAT_Q8_0},
+/* Of what a tensor may have, by the name that both sides use. */
+static const clq_format formats[] = {
+    CLQ_FORMAT_F32,  CLQ_FORMAT_F16,  CLQ_FORMAT_BF16, CLQ_FORMAT_Q4_0,   CLQ_FORMAT_Q4_1,
+    CLQ_FORMAT_Q5_0, CLQ_FORMAT_Q5_1, CLQ_FORMAT_Q8_0, CLQ_FORMAT_Q2_K,   CLQ_FORMAT_Q3_K,
+    CLQ_FORMAT_Q4_K, CLQ_FORMAT_Q5_K, CLQ_FORMAT_Q6_K, CLQ_FORMAT_IQ4_NL, CLQ_FORMAT_MXFP4,
 };
 
 static clq_status format_of(const loader *l, const clqi_gguf_tensor *tensor, clq_format *format) {
   for (size_t i = 0; i < sizeof formats / sizeof formats[0]; ++i) {
-    if (strcmp(formats[i].name, tensor->type->name) == 0) {
-      *format = formats[i].format;
+    if (strcmp(clq_format_name(formats[i]), tensor->type->name) == 0) {
+      *format = formats[i];
       return CLQ_OK;
     }
   }
   return clqi_fail(CLQ_UNSUPPORTED,
                    "%s: tensor %s is %s, which is not supported; requantize the model to q4_0, "
-                   "q4_1, q8_0 or f16",
+                   "q4_k, q6_k, q8_0 or f16",
                    clqi_gguf_name(l->file), tensor->name, tensor->type->name);
 }
 

@@ -52,10 +52,10 @@ static clq_status check_integer(const clq_gemm_args *a) {
     return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has zero points, only symmetric codes are offered");
   }
   if (x_is_grouped(a)) {
-    if (w->groups > 1 && w->group % CLQI_ACTS_GROUP != 0) {
+    if (w->groups > 1 && w->group % CLQI_ACTS_GROUP != 0 && CLQI_ACTS_GROUP % w->group != 0) {
       return clqi_fail(CLQ_UNSUPPORTED,
                        "gemm: the group of the weights is %lld, which with x per group of %d must "
-                       "be a multiple of %d; x per token goes with any",
+                       "be a multiple or a divisor of %d; x per token goes with any",
                        (long long)w->group, CLQI_ACTS_GROUP, CLQI_ACTS_GROUP);
     }
   } else if (w->group > MAX_GROUP) {
@@ -235,9 +235,16 @@ static void lane_range(const clq_gemm_args *a, int32_t tile_rows, size_t global[
   local[1] = 1;
 }
 
+/* Groups of the weights that a scale of x serves. */
+static int64_t x_ratio(const clq_gemm_args *a) {
+  const clq_weights *w = a->weights;
+  const bool shorter = x_is_grouped(a) && w->groups > 1 && w->group < CLQI_ACTS_GROUP;
+  return shorter ? CLQI_ACTS_GROUP / w->group : 1;
+}
+
 /* Whether the sums that came with x are those that the kernel needs. */
 static bool sums_serve(const clq_gemm_args *a) {
-  return a->x.quant.sum != NULL && (x_is_grouped(a) || a->weights->groups == 1);
+  return a->x.quant.sum != NULL && (x_is_grouped(a) ? x_ratio(a) == 1 : a->weights->groups == 1);
 }
 
 static bool rows_are_words(const clq_gemm_args *a) {
@@ -266,7 +273,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const bool grouped = x_is_grouped(a);
   /* A single group ends with the padding, so that kernels may step in words. */
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
-  const int64_t group = grouped ? CLQI_ACTS_GROUP : w_group;
+  const int64_t group = grouped ? CLQI_ACTS_GROUP / x_ratio(a) : w_group;
   const int64_t ratio = clqi_div_up(w_group, group);
   const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
   const int64_t chunk = chunk_of(is_half(a) ? whole : group, CHUNK);
@@ -275,13 +282,14 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
     (void)snprintf(more, sizeof more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
   } else {
     (void)snprintf(more, sizeof more, "-DCLQ_SUM_GROUP=%d -DCLQ_CHUNK=%lld",
-                   group == CLQI_ACTS_GROUP ? CLQI_ACTS_GROUP : 0, (long long)chunk);
+                   group == CLQI_ACTS_GROUP || group == 16 ? (int)group : 0, (long long)chunk);
   }
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
   clqi_launch l;
-  clqi_begin(&l, emitter, v, "%s -DCLQ_OUT=%d -DCLQ_X_GROUPED=%d -DCLQ_X_SUM=%d %s", weights,
-             (int)a->out.dtype, grouped, sums_serve(a), more);
+  clqi_begin(&l, emitter, v,
+             "%s -DCLQ_OUT=%d -DCLQ_X_GROUPED=%d -DCLQ_X_RATIO=%d -DCLQ_X_SUM=%d %s", weights,
+             (int)a->out.dtype, grouped, (int)x_ratio(a), sums_serve(a), more);
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_scale(&l, &a->x);
   clqi_arg_sum(&l, &a->x);

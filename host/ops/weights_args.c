@@ -4,20 +4,21 @@
 
 void clqi_weights_options(const clq_weights *w, char options[CLQI_WEIGHTS_OPTIONS_BYTES]) {
   (void)snprintf(options, CLQI_WEIGHTS_OPTIONS_BYTES,
-                 "-DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE_F32=%d",
-                 (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32);
+                 "-DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE_F32=%d%s",
+                 (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32,
+                 w->format == CLQ_FORMAT_BF16 ? " -DCLQ_W_BF16=1" : "");
 }
 
 void clqi_arg_weights(clqi_launch *launch, const clq_weights *w) {
   clqi_arg_buffer(launch, w->mem, 0, 4);
   clqi_arg_buffer(launch, w->groups > 0 ? w->mem : NULL, w->scale_offset,
                   clqi_weights_scale_bytes(w));
-  clqi_arg_buffer(launch, w->has_min ? w->mem : NULL, w->min_offset, 2);
+  clqi_arg_buffer(launch, w->has_min ? w->mem : NULL, w->min_offset, clqi_weights_scale_bytes(w));
   clqi_arg_buffer(launch, w->has_zero ? w->mem : NULL, w->zero_offset, 1);
 }
 
 double clqi_weights_row_bytes(const clq_weights *w, double rows) {
   const double per_group =
-      (double)clqi_weights_scale_bytes(w) + (w->has_min ? 2.0 : 0.0) + (w->has_zero ? 1.0 : 0.0);
+      (double)clqi_weights_scale_bytes(w) * (w->has_min ? 2.0 : 1.0) + (w->has_zero ? 1.0 : 0.0);
   return rows * ((double)w->cols * (double)w->bits / 8.0 + (double)w->groups * per_group);
 }

@@ -1,4 +1,4 @@
-/* Weight formats as they lie in files: sizes of rows, and one row as floats. */
+/* Weight formats as they lie in files: sizes of rows, one row as floats, one block as codes. */
 #ifndef CLQI_QUANT_FORMATS_H
 #define CLQI_QUANT_FORMATS_H
 
@@ -7,6 +7,23 @@
 #include <string.h>
 
 #include <clquant/quantize.h>
+
+/* What a format is in files, and what packing makes of it (quant/weights.h). */
+typedef struct clqi_format_info {
+  const char *name;
+  int32_t block; /* elements that lie together in block_bytes bytes of a row */
+  int32_t block_bytes;
+  int32_t group;     /* elements that share a scale; 0: none (floats), or scales stand beside */
+  int32_t bits;      /* of a packed code: 4 or 8; 16, 32: floats */
+  bool scale_is_f32; /* packed scales and minima; else f16, the first halves of a block */
+  bool has_min;      /* a weight is code * scale + minimum */
+} clqi_format_info;
+
+/* NULL for what is no format. */
+const clqi_format_info *clqi_format_find(clq_format format);
+
+/* W4, W8: scales, and maybe zero points, come with the codes. */
+bool clqi_format_scales_beside(clq_format format);
 
 /* Elements of one block of the GGUF formats; 1 for the others. */
 int64_t clqi_format_block(clq_format format);
@@ -19,6 +36,20 @@ bool clqi_format_row_bytes(clq_format format, int64_t cols, size_t *bytes);
  * and `group` is at least 1; ignored otherwise. */
 void clqi_format_decode_row(clq_format format, const void *row, int64_t cols, int64_t group,
                             const float *scales, const uint8_t *zeros, float *out);
+
+enum { CLQI_MAX_BLOCK = 256, CLQI_MAX_BLOCK_GROUPS = 16 };
+
+/* One block of a GGUF format. Weight k is codes[k] * scales[k / group] (+ mins[k / group] if the
+ * format has minima). Scales and minima are exact: the product of a half and an integer of 8 bits
+ * or less. So is the product with a code, at most 24 bits: a weight is rounded once, by the
+ * addition, whether that is an fma or not. */
+typedef struct clqi_block {
+  int8_t codes[CLQI_MAX_BLOCK];
+  float scales[CLQI_MAX_BLOCK_GROUPS];
+  float mins[CLQI_MAX_BLOCK_GROUPS];
+} clqi_block;
+
+void clqi_block_read(clq_format format, const uint8_t *bytes, clqi_block *block);
 
 /* IEEE half to float; exact, NaN stays NaN. */
 static inline float clqi_f32_from_f16(uint16_t h) {
@@ -44,6 +75,16 @@ static inline float clqi_load_f16(const void *p) {
   uint16_t h;
   memcpy(&h, p, sizeof h);
   return clqi_f32_from_f16(h);
+}
+
+/* The bfloat16 at p, which need not be aligned. */
+static inline float clqi_load_bf16(const void *p) {
+  uint16_t h;
+  memcpy(&h, p, sizeof h);
+  const uint32_t bits = (uint32_t)h << 16;
+  float result;
+  memcpy(&result, &bits, sizeof result);
+  return result;
 }
 
 #endif

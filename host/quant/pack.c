@@ -75,40 +75,91 @@ static void pack_byte_block(const uint8_t *codes, uint8_t *out) {
   }
 }
 
+/* Codes as the packed form has them; 4 bits are unsigned, without minima with a zero of 8. */
+static void pack_code_block(const clq_weights *w, const int8_t *codes, int32_t count,
+                            uint8_t *out) {
+  if (w->bits == 8) {
+    for (int32_t k = 0; k < count; k += 4, out += 4 * TILE) {
+      memcpy(out, codes + k, 4);
+    }
+    return;
+  }
+  const int zero = w->has_min ? 0 : 8;
+  for (int32_t k = 0; k < count; k += 8, out += 4 * TILE) {
+    for (int j = 0; j < 4; ++j) {
+      out[j] = (uint8_t)((codes[k + j] + zero) | (codes[k + 4 + j] + zero) << 4);
+    }
+  }
+}
+
+/* What one block of one row writes: its codes, and its groups' scales and minima. */
+typedef struct block_place {
+  uint8_t *codes;
+  uint8_t *scale;
+  uint8_t *min;
+} block_place;
+
+static void pack_nothing(const clq_weights *w, const clqi_format_info *info, block_place to) {
+  const size_t bytes = clqi_weights_scale_bytes(w);
+  for (int32_t i = 0; i < info->block * w->bits / 32; ++i) {
+    store32(to.codes + (size_t)i * 4 * TILE, 0);
+  }
+  for (int32_t g = 0; g < info->block / info->group; ++g) {
+    memset(to.scale + (size_t)g * TILE * bytes, 0, bytes);
+    if (w->has_min) {
+      memset(to.min + (size_t)g * TILE * bytes, 0, bytes);
+    }
+  }
+}
+
+static void pack_block(const clq_weights *w, const clqi_format_info *info, const uint8_t *block,
+                       block_place to) {
+  const bool is_packed = w->format == CLQ_FORMAT_Q4_0 || w->format == CLQ_FORMAT_Q4_1;
+  clqi_block b;
+  if (!w->scale_is_f32) { /* in the file they are halves already, one group a block */
+    memcpy(to.scale, block, 2);
+    if (w->has_min) {
+      memcpy(to.min, block + 2, 2);
+    }
+  }
+  if (is_packed) {
+    pack_nibble_block(block + (w->has_min ? 4 : 2), to.codes);
+    return;
+  }
+  if (w->format == CLQ_FORMAT_Q8_0) {
+    pack_byte_block(block + 2, to.codes);
+    return;
+  }
+  clqi_block_read(w->format, block, &b);
+  pack_code_block(w, b.codes, info->block, to.codes);
+  for (int32_t g = 0; w->scale_is_f32 && g < info->block / info->group; ++g) {
+    memcpy(to.scale + (size_t)g * TILE * sizeof(float), &b.scales[g], sizeof(float));
+    if (w->has_min) {
+      memcpy(to.min + (size_t)g * TILE * sizeof(float), &b.mins[g], sizeof(float));
+    }
+  }
+}
+
 /* Block by block over all columns of the tile, so that output lines are written whole. */
 static void pack_blocks(const job *j, const source_row rows[TILE], uint8_t *codes, uint8_t *scale,
                         uint8_t *min) {
   const clq_weights *w = j->weights;
-  const size_t head = w->has_min ? 4 : 2;
-  const size_t block_bytes = head + (size_t)(BLOCK * w->bits / 8);
-  const size_t tile_bytes = (size_t)(TILE * BLOCK * w->bits / 8);
-  for (int64_t g = 0; g < w->groups; ++g) {
+  const clqi_format_info *info = clqi_format_find(w->format);
+  const size_t scale_bytes = clqi_weights_scale_bytes(w);
+  const size_t plane_step = (size_t)(info->block / info->group) * TILE * scale_bytes;
+  for (int64_t i = 0; i < w->cols / info->block; ++i) {
     for (int n = 0; n < TILE; ++n) {
-      uint8_t *out = codes + 4 * n;
+      const size_t column = (size_t)n * scale_bytes;
+      const block_place to = {codes + 4 * n, scale + column, w->has_min ? min + column : NULL};
       if (rows[n].data == NULL) {
-        for (size_t i = 0; i < tile_bytes; i += 4 * TILE) {
-          store32(out + i, 0);
-        }
-        memset(scale + 2 * n, 0, 2);
-        if (w->has_min) {
-          memset(min + 2 * n, 0, 2);
-        }
-        continue;
-      }
-      const uint8_t *block = rows[n].data + (size_t)g * block_bytes;
-      memcpy(scale + 2 * n, block, 2);
-      if (w->has_min) {
-        memcpy(min + 2 * n, block + 2, 2);
-      }
-      if (w->bits == 4) {
-        pack_nibble_block(block + head, out);
+        pack_nothing(w, info, to);
       } else {
-        pack_byte_block(block + head, out);
+        pack_block(w, info, rows[n].data + (size_t)i * (size_t)info->block_bytes, to);
       }
     }
-    codes += tile_bytes;
-    scale += 2 * TILE;
-    min += w->has_min ? 2 * TILE : 0;
+    codes += (size_t)info->block * (size_t)w->bits * TILE / 8;
+    scale += plane_step;
+    min += w->has_min ? plane_step : 0;
   }
 }
 
@@ -191,8 +242,9 @@ static void pack_tile(void *loop, int64_t index, int thread) {
   find_rows(j, index * TILE, rows);
   if (w->bits >= 16) {
     pack_floats(j, rows, codes);
-  } else if (clqi_format_block(w->format) == BLOCK) {
-    pack_blocks(j, rows, codes, scale, j->base + w->min_offset + i * plane * 2);
+  } else if (!clqi_format_scales_beside(w->format)) {
+    pack_blocks(j, rows, codes, scale,
+                j->base + w->min_offset + i * plane * clqi_weights_scale_bytes(w));
   } else {
     pack_codes(j, rows, codes);
     pack_scales(j, rows, scale, j->base + w->zero_offset + i * plane);
@@ -218,28 +270,34 @@ static float load_f32(const uint8_t *p) {
   return v;
 }
 
+static float unpack_float(const clq_weights *w, const uint8_t *base, size_t i) {
+  return w->bits == 32                  ? load_f32(base + 4 * i)
+         : w->format == CLQ_FORMAT_BF16 ? clqi_load_bf16(base + 2 * i)
+                                        : clqi_load_f16(base + 2 * i);
+}
+
+/* Element i of the plane of scales or minima at p. */
+static float plane_value(const clq_weights *w, const uint8_t *p, size_t i) {
+  return w->scale_is_f32 ? load_f32(p + 4 * i) : clqi_load_f16(p + 2 * i);
+}
+
 static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, size_t k) {
   const size_t tile = row / TILE;
   const size_t n = row % TILE;
   if (w->bits >= 16) {
-    const size_t i = (tile * (size_t)w->cols + k) * TILE + n;
-    return w->bits == 32 ? load_f32(base + 4 * i) : clqi_load_f16(base + 2 * i);
+    return unpack_float(w, base, (tile * (size_t)w->cols + k) * TILE + n);
   }
   const size_t step = 32U / (size_t)w->bits;
   const size_t word = (tile * ((size_t)w->padded_cols / step) + k / step) * TILE + n;
   const uint8_t byte = base[4 * word + k % 4];
   const size_t plane = (tile * (size_t)w->groups + k / (size_t)w->group) * TILE + n;
-  const uint8_t *scales = base + w->scale_offset;
-  const float scale =
-      w->scale_is_f32 ? load_f32(scales + 4 * plane) : clqi_load_f16(scales + 2 * plane);
-  if (w->bits == 8) {
-    return (float)(int8_t)byte * scale;
-  }
-  const int code = k % 8 < 4 ? byte & 15 : byte >> 4;
+  const float scale = plane_value(w, base + w->scale_offset, plane);
+  const int code = w->bits == 8 ? (int8_t)byte : k % 8 < 4 ? byte & 15 : byte >> 4;
   if (w->has_min) {
-    return fmaf((float)code, scale, clqi_load_f16(base + w->min_offset + 2 * plane));
+    return fmaf((float)code, scale, plane_value(w, base + w->min_offset, plane));
   }
-  return (float)(code - (w->has_zero ? base[w->zero_offset + plane] : 8)) * scale;
+  const int zero = w->bits == 8 ? 0 : w->has_zero ? base[w->zero_offset + plane] : 8;
+  return (float)(code - zero) * scale;
 }
 
 void clqi_unpack_row(const clq_weights *weights, const uint8_t *base, int64_t row, float *out) {

@@ -16,16 +16,12 @@ int64_t clq_weights_cols(const clq_weights *weights) { return weights->cols; }
 clq_format clq_weights_format(const clq_weights *weights) { return weights->format; }
 uint64_t clq_weights_bytes(const clq_weights *weights) { return weights->bytes; }
 
-static bool scales_beside(clq_format format) {
-  return format == CLQ_FORMAT_W4 || format == CLQ_FORMAT_W8;
-}
-
 static clq_status check_part(const clq_weights_desc *desc, bool in_memory, int32_t i) {
   const clq_weights_part *part = &desc->parts[i];
   CLQI_REQUIRE(part->rows >= 1, "weights_pack: part %d has %lld rows, expected 1 or more", (int)i,
                (long long)part->rows);
   CLQI_REQUIRE(!in_memory || part->data != NULL, "weights_pack: part %d has no data", (int)i);
-  if (scales_beside(desc->format)) {
+  if (clqi_format_scales_beside(desc->format)) {
     CLQI_REQUIRE(part->scales != NULL, "weights_pack: part %d has no scales, which %s needs",
                  (int)i, clq_format_name(desc->format));
   } else {
@@ -40,8 +36,8 @@ static clq_status check_part(const clq_weights_desc *desc, bool in_memory, int32
 
 static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   size_t row_bytes;
-  CLQI_REQUIRE(desc->format >= CLQ_FORMAT_F32 && desc->format <= CLQ_FORMAT_W8,
-               "weights_pack: %d is no format", (int)desc->format);
+  CLQI_REQUIRE(clqi_format_find(desc->format) != NULL, "weights_pack: %d is no format",
+               (int)desc->format);
   CLQI_REQUIRE(desc->cols >= 1, "weights_pack: cols is %lld, expected 1 or more",
                (long long)desc->cols);
   CLQI_REQUIRE(desc->cols % clqi_format_block(desc->format) == 0,
@@ -50,7 +46,7 @@ static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
                clq_format_name(desc->format));
   CLQI_REQUIRE(clqi_format_row_bytes(desc->format, desc->cols, &row_bytes),
                "weights_pack: %lld cols overflow", (long long)desc->cols);
-  CLQI_REQUIRE(desc->group == 0 || scales_beside(desc->format),
+  CLQI_REQUIRE(desc->group == 0 || clqi_format_scales_beside(desc->format),
                "weights_pack: group is %lld, but %s has its own", (long long)desc->group,
                clq_format_name(desc->format));
   CLQI_REQUIRE(desc->group >= 0 && (desc->group % 8 == 0 || desc->group >= desc->cols),
@@ -80,15 +76,13 @@ static bool append_plane(uint64_t *end, int64_t tiles, int64_t per_tile, size_t 
 
 /* Sets everything but the buffer. */
 static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
-  static const int32_t bits_of[] = {
-      [CLQ_FORMAT_F32] = 32, [CLQ_FORMAT_F16] = 16, [CLQ_FORMAT_Q4_0] = 4, [CLQ_FORMAT_Q4_1] = 4,
-      [CLQ_FORMAT_Q8_0] = 8, [CLQ_FORMAT_W4] = 4,   [CLQ_FORMAT_W8] = 8};
+  const clqi_format_info *info = clqi_format_find(desc->format);
   w->format = desc->format;
-  w->bits = bits_of[desc->format];
+  w->bits = info->bits;
   w->cols = desc->cols;
   w->padded_cols = desc->cols;
-  w->scale_is_f32 = scales_beside(desc->format);
-  w->has_min = desc->format == CLQ_FORMAT_Q4_1;
+  w->scale_is_f32 = info->scale_is_f32;
+  w->has_min = info->has_min;
   for (int32_t i = 0; i < desc->part_count; ++i) {
     w->has_zero = w->has_zero || desc->parts[i].zeros != NULL;
     CLQI_REQUIRE(clqi_add_i64(w->rows, desc->parts[i].rows, &w->rows) && w->rows <= INT32_MAX,
@@ -98,16 +92,17 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
   bool fits = w->cols <= INT32_MAX - 32;
   if (fits && w->bits < 16) {
     w->padded_cols = clqi_div_up(w->cols, 32) * 32;
-    w->group = scales_beside(desc->format) ? desc->group : clqi_format_block(desc->format);
+    w->group = info->group == 0 ? desc->group : info->group;
     w->group = w->group == 0 || w->group > w->cols ? w->cols : w->group;
     w->groups = clqi_div_up(w->cols, w->group);
   }
   uint64_t codes = 0;
   fits = fits && append_plane(&w->bytes, tiles, w->padded_cols * w->bits / 8, 1, &codes);
   if (w->bits < 16) {
+    const size_t scale_bytes = clqi_weights_scale_bytes(w);
+    fits = fits && append_plane(&w->bytes, tiles, w->groups, scale_bytes, &w->scale_offset);
     fits = fits &&
-           append_plane(&w->bytes, tiles, w->groups, clqi_weights_scale_bytes(w), &w->scale_offset);
-    fits = fits && (!w->has_min || append_plane(&w->bytes, tiles, w->groups, 2, &w->min_offset));
+           (!w->has_min || append_plane(&w->bytes, tiles, w->groups, scale_bytes, &w->min_offset));
     fits = fits && (!w->has_zero || append_plane(&w->bytes, tiles, w->groups, 1, &w->zero_offset));
   }
   CLQI_REQUIRE(fits, "weights_pack: %lld x %lld elements overflow", (long long)w->rows,

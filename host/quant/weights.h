@@ -3,20 +3,43 @@
  *
  * W[N, K] lies in tiles of 16 rows of W (columns of the product), N padded up to 16 with zeros:
  *
- *   4 bits (Q4_0, Q4_1, W4)  codes  [N/16][Kp/8][16][4 bytes]
+ *   4 bits          codes  [N/16][Kp/8][16][4 bytes]
  *       byte j of column n: element k = 8 i + j in the low nibble, 8 i + 4 + j in the high one,
  *       both unsigned
- *   8 bits (Q8_0, W8)        codes  [N/16][Kp/4][16][4 bytes]  signed
- *   f32, f16                 values [N/16][K][16]
+ *   8 bits          codes  [N/16][Kp/4][16][4 bytes]  signed
+ *   f32, f16, bf16  values [N/16][K][16]
  *
  * Kp is K padded up to 32; the padding's codes are zero bits (kernels meet them with x = 0).
  * Planes behind the codes, each [N/16][groups][16], groups = ceil(K / group):
- *   scale  f16 (Q4_0, Q4_1, Q8_0) or f32 (W4, W8)
- *   min    f16 (Q4_1)
- *   zero   u8  (W4 with zero points)
- * W[n, k] = code * scale + min (Q4_1), (code - zero) * scale with zero 8 unless the plane says
- * otherwise (Q4_0, W4), code * scale (Q8_0, W8). All in one buffer; planes start at multiples of
- * 128 bytes.
+ *   scale  f16 or f32
+ *   min    as scale; formats with minima
+ *   zero   u8; W4 with zero points
+ * W[n, k] = code * scale + min with minima, else (code - zero) * scale for 4 bits, with zero 8
+ * unless the plane says otherwise, and code * scale for 8 bits. All in one buffer; planes start at
+ * multiples of 128 bytes.
+ *
+ * What a format becomes (the table of quant/formats.c), and the bits that a weight then takes:
+ *
+ *                         codes            group  scale     min         bits (in files)
+ *   Q4_0                  n                   32  f16 d     -            4.5  (4.5)
+ *   Q4_1                  n                   32  f16 d     f16 m        5    (5)
+ *   Q5_0                  8 bits, n - 16      32  f16 d     -            8.5  (5.5)
+ *   Q5_1                  8 bits, n           32  f16 d     f16 m        9    (6)
+ *   Q8_0                  n                   32  f16 d     -            8.5  (8.5)
+ *   Q2_K                  4 bits, n           16  f32 d*sc  f32 -dmin*m  8    (2.625)
+ *   Q3_K                  4 bits, n + 4       16  f32 d*sc  -            6    (3.4375)
+ *   Q4_K                  n                   32  f32 d*sc  f32 -dmin*m  6    (4.5)
+ *   Q5_K                  8 bits, n           32  f32 d*sc  f32 -dmin*m 10    (5.5)
+ *   Q6_K                  8 bits, n - 32      16  f32 d*sc  -           10    (6.5625)
+ *   IQ4_NL                8 bits, value of n  32  f16 d     -            8.5  (4.5)
+ *   MXFP4                 8 bits, 2 e2m1      32  f32 / 2   -            9    (4.25)
+ *   W4, W8                n                  any  f32       -            4, 8 + 32 / group (+ 8 /
+ *                                                                        group of zero points)
+ *   f32, f16, bf16        values               -  -         -           32, 16
+ *
+ * (n: the code as files number it from 0, Q3_K's third bit counted.) Scales and minima of the K
+ * formats are products of a half and an integer, which f32 holds exactly: weights are what the file
+ * says, bit for bit.
  *
  * Element (n, k) of 4-bit codes: byte ((n/16 * Kp/8 + k/8) * 16 + n%16) * 4 + k%4, low nibble if
  * k%8 < 4; of 8-bit codes: byte ((n/16 * Kp/4 + k/4) * 16 + n%16) * 4 + k%4; of floats: element
@@ -36,7 +59,7 @@ struct clq_weights {
   cl_mem mem;
   clq_format format;
   int32_t bits;      /* of one code: 4, 8, 16 or 32 */
-  bool scale_is_f32; /* else f16; meaningless for floats */
+  bool scale_is_f32; /* and minima; else f16; meaningless for floats */
   bool has_min;
   bool has_zero;
   int64_t rows;          /* N */
@@ -51,7 +74,7 @@ struct clq_weights {
   bool claimed; /* bytes: see clqi_memory_claim */
 };
 
-/* Bytes of one element of the scale plane. */
+/* Bytes of one element of the planes of scales and minima. */
 static inline size_t clqi_weights_scale_bytes(const clq_weights *w) {
   return w->scale_is_f32 ? 4 : 2;
 }

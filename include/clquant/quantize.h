@@ -9,19 +9,31 @@
 extern "C" {
 #endif
 
-/** Formats of a weight matrix in host memory, [rows = N, cols = K], K fastest. */
+/** Formats of a weight matrix in host memory, [rows = N, cols = K], K fastest. Q, IQ and MX are
+ *  GGUF's blocks, which hold their own scales: of 32 elements, those of "_K" of 256. A weight is
+ *  what GGUF's `gguf` package decodes, bit for bit. */
 typedef enum clq_format {
   CLQ_FORMAT_F32 = 1,
   CLQ_FORMAT_F16 = 2,
-  CLQ_FORMAT_Q4_0 = 3, /**< GGUF blocks of 32: f16 d; 16 bytes of nibbles; (n - 8) * d */
-  CLQ_FORMAT_Q4_1 = 4, /**< f16 d, m; nibbles; n * d + m */
-  CLQ_FORMAT_Q8_0 = 5, /**< f16 d; 32 x i8; n * d */
-  CLQ_FORMAT_W4 = 6,   /**< bytes of two nibbles along K, low first, unsigned with zero 8 unless
-                            `zeros` says otherwise; `scales` f32 per group */
-  CLQ_FORMAT_W8 = 7    /**< i8 codes; `scales` f32 per group */
+  CLQ_FORMAT_Q4_0 = 3,    /**< f16 d; 16 bytes of nibbles; (n - 8) * d */
+  CLQ_FORMAT_Q4_1 = 4,    /**< f16 d, m; nibbles; n * d + m */
+  CLQ_FORMAT_Q8_0 = 5,    /**< f16 d; 32 x i8; n * d */
+  CLQ_FORMAT_W4 = 6,      /**< bytes of two nibbles along K, low first, unsigned with zero 8 unless
+                               `zeros` says otherwise; `scales` f32 per group */
+  CLQ_FORMAT_W8 = 7,      /**< i8 codes; `scales` f32 per group */
+  CLQ_FORMAT_BF16 = 8,    /**< the upper halves of f32 */
+  CLQ_FORMAT_Q5_0 = 9,    /**< as Q4_0 with a fifth bit; (n - 16) * d */
+  CLQ_FORMAT_Q5_1 = 10,   /**< as Q4_1 with a fifth bit */
+  CLQ_FORMAT_Q2_K = 11,   /**< 2 bits; scale and minimum of 4 bits per 16; f16 d, dmin */
+  CLQ_FORMAT_Q3_K = 12,   /**< 3 bits; scale of 6 bits per 16; f16 d */
+  CLQ_FORMAT_Q4_K = 13,   /**< 4 bits; scale and minimum of 6 bits per 32; f16 d, dmin */
+  CLQ_FORMAT_Q5_K = 14,   /**< as Q4_K with a fifth bit */
+  CLQ_FORMAT_Q6_K = 15,   /**< 6 bits; scale of 8 bits per 16; f16 d */
+  CLQ_FORMAT_IQ4_NL = 16, /**< f16 d; nibbles that choose one of 16 values */
+  CLQ_FORMAT_MXFP4 = 17   /**< e8m0 scale; nibbles that are e2m1 floats */
 } clq_format;
 
-/** "f32", "f16", "q4_0", "q4_1", "q8_0", "w4", "w8". */
+/** "f32", "f16", "bf16", "w4", "w8", or GGUF's name in lower case: "q4_0", "q4_k", "mxfp4". */
 CLQ_API const char *clq_format_name(clq_format format);
 
 /** One matrix, or several of the same format and K stacked along N (q, k and v; gate and up):
@@ -35,7 +47,7 @@ typedef struct clq_weights_part {
 
 typedef struct clq_weights_desc {
   clq_format format;
-  int64_t cols;  /**< K; a multiple of 32 for the GGUF formats */
+  int64_t cols;  /**< K; for blocks a multiple of their 32 or 256 elements */
   int64_t group; /**< W4, W8: elements per scale, a multiple of 8; 0: one scale a row */
   const clq_weights_part *parts;
   int32_t part_count;

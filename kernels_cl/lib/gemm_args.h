@@ -10,30 +10,29 @@
 #include "lib/weights.h"
 
 #ifndef CLQ_X_GROUPED
-#define CLQ_X_GROUPED 1 /* 1: x scales per `group` elements; 0: per token */
+#define CLQ_X_GROUPED 1 /* 1: x scales per CLQ_X_RATIO * `group` elements; 0: per token */
+#endif
+#ifndef CLQ_X_RATIO
+#define CLQ_X_RATIO 1 /* groups that an x scale serves: more than 1 where groups of the weights are
+                         shorter than those of x, which divide by them */
 #endif
 #ifndef CLQ_X_SUM
 #define CLQ_X_SUM 0 /* 1: x_sum holds the sum of the codes of every group */
 #endif
 
-#if CLQ_W_BITS == 32
-typedef float clq_stored;
-#elif CLQ_W_BITS == 16
-typedef half clq_stored;
-#else
-typedef uint clq_stored;
-#endif
+/* The x scales of a row of so many groups. */
+static inline int clq_x_groups(int groups) { return (groups + CLQ_X_RATIO - 1) / CLQ_X_RATIO; }
 
 #define CLQ_GEMM_WEIGHTS_AND_OUT                                                          \
   CLQ_TENSOR(const clq_stored, w), CLQ_TENSOR(const clq_scale, ws),                       \
-      CLQ_TENSOR(const half, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out),  \
+      CLQ_TENSOR(const clq_scale, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), \
       const long x_stride, const long out_stride, const int rows, const int cols,         \
       const int depth, const int group
 
 #define CLQ_GEMM_AT             \
   CLQ_AT(const clq_stored, w);  \
   CLQ_AT(const clq_scale, ws);  \
-  CLQ_AT(const half, wm);       \
+  CLQ_AT(const clq_scale, wm);  \
   CLQ_AT(const uchar, wz);      \
   CLQ_AT(clq_out, out);
 

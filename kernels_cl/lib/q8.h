@@ -8,7 +8,7 @@
 #include "lib/tile.h"
 
 #ifndef CLQ_SUM_GROUP
-#define CLQ_SUM_GROUP 32 /* elements summed in int32, a multiple of 8; 0: as `group` says */
+#define CLQ_SUM_GROUP 32 /* elements summed in int32, 16 or 32; 0: as `group` says */
 #endif
 #ifndef CLQ_CHUNK
 #define CLQ_CHUNK 2048 /* most elements of K at a time, a multiple of 32, at least the group */

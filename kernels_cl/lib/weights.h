@@ -10,14 +10,17 @@
 #ifndef CLQ_W_BITS
 #define CLQ_W_BITS 4 /* 4: unsigned nibbles; 8: signed bytes; 16, 32: floats */
 #endif
+#ifndef CLQ_W_BF16
+#define CLQ_W_BF16 0 /* 1: the floats of 16 bits are bfloat16; 0: half */
+#endif
 #ifndef CLQ_W_ZERO
 #define CLQ_W_ZERO 0 /* 1: a zero point u8 per group; 0: 8 for 4 bits */
 #endif
 #ifndef CLQ_W_MIN
-#define CLQ_W_MIN 0 /* 1: code * scale + f16 minimum, no zero point */
+#define CLQ_W_MIN 0 /* 1: code * scale + a minimum of the scale's type, no zero point */
 #endif
 #ifndef CLQ_W_SCALE_F32
-#define CLQ_W_SCALE_F32 0 /* 1: f32 scales; 0: f16 */
+#define CLQ_W_SCALE_F32 0 /* 1: f32 scales and minima; 0: f16 */
 #endif
 
 /* What is taken off a code when no zero point is stored. */
@@ -27,6 +30,7 @@
 #define CLQ_W_OFFSET 0
 #endif
 
+/* Of scales and minima. */
 #if CLQ_W_SCALE_F32
 typedef float clq_scale;
 #define clq_load_scale(i, p) ((p)[i])
@@ -35,6 +39,24 @@ typedef float clq_scale;
 typedef half clq_scale;
 #define clq_load_scale(i, p) clq_load_half(i, p)
 #define clq_load_scale16(p) clq_load_half16(0, p)
+#endif
+
+/* Floats as they are stored, or words of codes. clq_load_weight(i, p), clq_load_weight16(p): one of
+ * those floats, and 16. */
+#if CLQ_W_BITS == 32
+typedef float clq_stored;
+#define clq_load_weight(i, p) ((p)[i])
+#define clq_load_weight16(p) vload16(0, p)
+#elif CLQ_W_BITS == 16 && CLQ_W_BF16
+typedef ushort clq_stored;
+#define clq_load_weight(i, p) clq_f32_from_bf16((p)[i])
+#define clq_load_weight16(p) clq_f32_from_bf16_16(vload16(0, p))
+#elif CLQ_W_BITS == 16
+typedef half clq_stored;
+#define clq_load_weight(i, p) clq_load_half(i, p)
+#define clq_load_weight16(p) clq_load_half16(0, p)
+#else
+typedef uint clq_stored;
 #endif
 
 /* Elements of K in one 32-bit word of codes. */
@@ -52,7 +74,7 @@ typedef half clq_scale;
  * point. */
 #if CLQ_W_ZERO
 #define CLQ_W_VALUE(code, scale, shift) (((code) - (shift)) * (scale))
-#elif CLQ_W_BITS == 4
+#elif CLQ_W_BITS == 4 || CLQ_W_MIN
 #define CLQ_W_VALUE(code, scale, shift) fma(code, scale, shift)
 #else
 #define CLQ_W_VALUE(code, scale, shift) ((code) * (scale))

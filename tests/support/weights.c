@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "ref/math.h"
+#include "ref/weights.h"
 
 static void store_half(uint8_t *p, float value) {
   const uint16_t h = clqi_ref_f16_from_f32(value);
@@ -23,12 +24,18 @@ static void *random_bytes(test_random *random, size_t bytes) {
 }
 
 static void *random_blocks(test_random *random, clq_format format, size_t blocks) {
-  const size_t bytes = format == CLQ_FORMAT_Q4_0 ? 18 : format == CLQ_FORMAT_Q4_1 ? 20 : 34;
+  const clqi_ref_block layout = clqi_ref_block_of(format);
+  const size_t bytes = (size_t)layout.bytes;
   uint8_t *data = random_bytes(random, blocks * bytes);
   for (size_t b = 0; b < blocks; ++b) {
-    store_half(data + b * bytes, random_scale(random));
-    if (format == CLQ_FORMAT_Q4_1) {
-      store_half(data + b * bytes + 2, test_random_float(random));
+    uint8_t *block = data + b * bytes;
+    if (layout.scale >= 0) {
+      store_half(block + layout.scale, random_scale(random));
+    } else { /* MXFP4: an exponent */
+      block[0] = (uint8_t)test_random_int(random, 115, 130);
+    }
+    if (layout.min >= 0) {
+      store_half(block + layout.min, test_random_float(random));
     }
   }
   return data;
@@ -40,6 +47,10 @@ static void *random_floats(test_random *random, clq_format format, size_t count)
   for (size_t i = 0; i < count; ++i) {
     if (format == CLQ_FORMAT_F32) {
       ((float *)(void *)data)[i] = test_random_float(random);
+    } else if (format == CLQ_FORMAT_BF16) {
+      const uint16_t h = clqi_ref_bf16_from_f32(test_random_float(random));
+      data[2 * i] = (uint8_t)(h & 255U);
+      data[2 * i + 1] = (uint8_t)(h >> 8);
     } else {
       store_half(data + 2 * i, test_random_float(random));
     }
@@ -52,12 +63,12 @@ test_weights test_weights_new(test_random *random, clq_format format, int64_t ro
   test_weights w = {.ref = {.format = format, .rows = rows, .cols = cols}, .whole_row = group == 0};
   const size_t n = (size_t)rows;
   const size_t k = (size_t)cols;
-  if (format == CLQ_FORMAT_F32 || format == CLQ_FORMAT_F16) {
+  if (format == CLQ_FORMAT_F32 || format == CLQ_FORMAT_F16 || format == CLQ_FORMAT_BF16) {
     w.ref.data = random_floats(random, format, n * k);
     return w;
   }
   if (format != CLQ_FORMAT_W4 && format != CLQ_FORMAT_W8) {
-    w.ref.data = random_blocks(random, format, n * k / 32);
+    w.ref.data = random_blocks(random, format, n * k / (size_t)clqi_ref_block_of(format).elements);
     return w;
   }
   w.ref.group = group == 0 ? cols : group;
