@@ -4,16 +4,19 @@
 
 #include "runtime/memory.h"
 
-/* Field `index` of the stream whose word i is words[i * stride]. */
-static uint32_t field_at(const uint32_t *words, int64_t stride, int bits, int64_t index) {
-  const int64_t bit = index * bits;
-  const int shift = (int)(bit % 32);
-  const uint32_t *word = words + bit / 32 * stride;
-  uint32_t value = word[0] >> shift;
+/* The field at a bit of the stream's word *word, whose next one is word[stride]. */
+static uint32_t field_in(const uint32_t *word, int64_t stride, int bits, int shift) {
+  uint32_t value = *word >> shift;
   if (shift + bits > 32) {
     value |= word[stride] << (32 - shift);
   }
   return value & ((1u << bits) - 1);
+}
+
+/* Field `index` of the stream of those words. */
+static uint32_t field_at(const uint32_t *words, int bits, int64_t index) {
+  const int64_t bit = index * bits;
+  return field_in(words + bit / 32, 1, bits, (int)(bit % 32));
 }
 
 static int64_t groups_of(const clqi_gptq_linear *l) {
@@ -99,7 +102,7 @@ static clq_status find_order(const clqi_gptq_linear *l, uint32_t *order, bool *o
  * gives it back. Fields of 3 bits, which cross words, wrap alone. */
 static uint32_t zero_of_v1(const uint32_t *words, int bits, int64_t row) {
   if (bits == 3) {
-    return (field_at(words, 1, bits, row) + 1) & 7;
+    return (field_at(words, bits, row) + 1) & 7;
   }
   const uint32_t most = (1u << bits) - 1;
   const uint32_t ones = UINT32_MAX / most; /* 1 in every field */
@@ -113,7 +116,7 @@ static void decode_zeros(const clqi_gptq_linear *l, uint8_t *out) {
     const uint32_t *words = l->qzeros + g * (l->rows * l->bits / 32);
     for (int64_t row = 0; row < l->rows; ++row) {
       const uint32_t zero =
-          l->zero_is_true ? field_at(words, 1, l->bits, row) : zero_of_v1(words, l->bits, row);
+          l->zero_is_true ? field_at(words, l->bits, row) : zero_of_v1(words, l->bits, row);
       out[row * groups + g] = (uint8_t)zero;
     }
   }
@@ -124,11 +127,11 @@ static void decode_zeros(const clqi_gptq_linear *l, uint8_t *out) {
 static clq_status decode_symmetric_zeros(const clqi_gptq_linear *l, uint8_t *out) {
   const int64_t groups = groups_of(l);
   const uint32_t middle = 1u << (l->bits - 1);
-  const uint32_t first = l->rows == 0 || groups == 0 ? middle : field_at(l->qzeros, 1, l->bits, 0);
+  const uint32_t first = l->rows == 0 || groups == 0 ? middle : field_at(l->qzeros, l->bits, 0);
   for (int64_t g = 0; g < groups; ++g) {
     const uint32_t *words = l->qzeros + g * (l->rows * l->bits / 32);
     for (int64_t row = 0; row < l->rows; ++row) {
-      const uint32_t stored = field_at(words, 1, l->bits, row);
+      const uint32_t stored = field_at(words, l->bits, row);
       if (stored != first || (stored != middle && stored != middle - 1)) {
         return clqi_fail(CLQ_BAD_FILE,
                          "gptq: row %" PRId64 " has the stored zero point %u in group %" PRId64
@@ -143,15 +146,17 @@ static clq_status decode_symmetric_zeros(const clqi_gptq_linear *l, uint8_t *out
 
 /* --- Codes. --------------------------------------------------------------- */
 
-/* Some rows at a time, so that words are read and codes written in runs. */
+/* Eight rows at a time, so that codes are written in runs that do not push each other out of the
+ * cache whatever the number of columns. */
 static void decode_codes(const clqi_gptq_linear *l, const uint32_t *order, uint8_t *out) {
-  enum { ROWS = 16 };
+  enum { ROWS = 8 };
   for (int64_t first = 0; first < l->rows; first += ROWS) {
     const int64_t end = first + ROWS < l->rows ? first + ROWS : l->rows;
     for (int64_t p = 0; p < l->cols; ++p) {
+      const int64_t bit = (int64_t)order[p] * l->bits;
+      const uint32_t *words = l->qweight + bit / 32 * l->rows;
       for (int64_t row = first; row < end; ++row) {
-        out[row * l->cols + p] =
-            (uint8_t)field_at(l->qweight + row, l->rows, l->bits, (int64_t)order[p]);
+        out[row * l->cols + p] = (uint8_t)field_in(words + row, l->rows, l->bits, (int)(bit % 32));
       }
     }
   }
