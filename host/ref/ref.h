@@ -64,8 +64,9 @@ int64_t clqi_ref_embedding(const int32_t *ids, int64_t rows, const clqi_ref_weig
 void clqi_ref_gemm_f32(const float *x, int64_t x_stride, int64_t rows, const clqi_ref_weights *w,
                        float *out, int64_t out_stride);
 
-/* The same from int8 codes; x_group: elements of a row that share a scale, 0: the whole row.
- * x_scale is [rows] or [rows, ceil(K / x_group)]. */
+/* The same from int8 codes; x_group: elements of a row that share a scale, 0: the whole row. Summed
+ * by groups, the shorter of x's and W's, in ascending order. x_scale is [rows] or [rows, ceil(K /
+ * x_group)]. */
 void clqi_ref_gemm_q8(const int8_t *x, int64_t x_stride, const float *x_scale, int64_t x_group,
                       int64_t rows, const clqi_ref_weights *w, float *out, int64_t out_stride);
 

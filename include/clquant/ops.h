@@ -147,11 +147,11 @@ CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
  *  of 32 (sums, if it has them, save adding its codes up again);
  *  `weights` any packed format (quantize.h); `out` f32, or f16: what f32
  *  would be, rounded once to nearest even.
- *  With x of i8, CLQ_UNSUPPORTED: weights of f32 or f16; with x per group, weights
- *  in several groups that are no multiples of 32; with x per token, weights whose
+ *  With x of i8, CLQ_UNSUPPORTED: weights of f32, f16 or bf16; with x per group, weights in
+ *  several groups that 32 neither divides nor is divided by; with x per token, weights whose
  *  group is longer than 32768 (of all K, if they have a single one).
- *  With i8 activations the products are summed exactly in int32 over each group,
- *  and groups are added in ascending order in f32:
+ *  With i8 activations the products are summed exactly in int32 over each group (the shorter
+ *  of x's and the weights'), and groups are added in ascending order in f32:
  *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)
  *  (x_scale is applied once at the end when it is per token), so that every
  *  integer variant gives the same bits. */
