@@ -24,6 +24,9 @@
 #ifndef CLQ_PROBE_NVIDIA
 #define CLQ_PROBE_NVIDIA 0 // shfl.sync and dp4a by inline PTX
 #endif
+#ifndef CLQ_PROBE_NVIDIA_MMA
+#define CLQ_PROBE_NVIDIA_MMA 0 // mma.m16n8k32 of int8 by inline PTX
+#endif
 #ifndef CLQ_PROBE_AMD_DOT
 #define CLQ_PROBE_AMD_DOT 0
 #endif
@@ -49,6 +52,9 @@
 #define CLQ_WARP_QCOM CLQ_PROBE_QCOM_SUBGROUPS
 #define CLQ_DOT_KHR CLQ_PROBE_KHR_DOT
 #define CLQ_DOT_NVIDIA CLQ_PROBE_NVIDIA
+#ifndef CLQ_MMA_NVIDIA // a test has 0: what is expected is what the plain form does
+#define CLQ_MMA_NVIDIA CLQ_PROBE_NVIDIA_MMA
+#endif
 #if CLQ_PROBE_AMD_DOT
 #define CLQ_HAS_AMD_DOT 1
 #endif
@@ -58,6 +64,7 @@
 
 #include "lib/dot.h"
 #include "lib/half.h"
+#include "lib/mma.h"
 #include "lib/warp.h"
 
 #pragma OPENCL FP_CONTRACT OFF
@@ -113,6 +120,29 @@ CLQ_PROBE_KERNEL {
   out[512 + i] = (uint)clq_dot4_i8(in[i], in[64 + i], (int)in[128 + i]);
   out[576 + i] = (uint)clq_dot4_u8s8(in[i], in[64 + i], (int)in[128 + i]);
 #endif
+}
+
+#elif CLQ_PROBE_NVIDIA_MMA
+
+// Each warp its own matrices, as the fragments of lib/mma.h.
+CLQ_PROBE_KERNEL {
+  __local uint scratch[CLQ_PROBE_ITEMS / 32][CLQ_MMA_SCRATCH];
+  const uint i = (uint)get_local_id(0);
+  uint a[4], b[2];
+  int c[4], d[4];
+  for (uint j = 0; j < 4; j++) {
+    a[j] = in[64 * j + i];
+    c[j] = d[j] = (int)in[384 + 64 * j + i];
+  }
+  for (uint j = 0; j < 2; j++) {
+    b[j] = in[256 + 64 * j + i];
+  }
+  clq_mma_s8(c, a, b, scratch[i / 32]);
+  clq_mma_u8(d, a, b, scratch[i / 32]);
+  for (uint j = 0; j < 4; j++) {
+    out[64 * j + i] = (uint)c[j];
+    out[256 + 64 * j + i] = (uint)d[j];
+  }
 }
 
 #elif CLQ_DOT_KHR || CLQ_PROBE_AMD_DOT

@@ -42,6 +42,7 @@ selftest|x86|-DCLQ_SELFTEST_DOT=1 -DCLQ_HAS_X86_AVX2=1|vpmaddwd vpmaddubsw|
 selftest|x86|-DCLQ_SELFTEST_HALF=1 -DCLQ_HAS_X86_AVX512=1|vcvtph2ps|
 probe|sm_90|-DCLQ_PROBE_DIVIDE=1|div.|
 probe|sm_90|-DCLQ_PROBE_NVIDIA=1|shfl.sync.bfly.b32 dp4a.s32.s32 dp4a.u32.s32|
+probe|sm_90|-DCLQ_PROBE_NVIDIA_MMA=1|mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 s32.s8.u8.s32|
 probe|gfx1100|-DCLQ_PROBE_AMD_DOT=1|v_dot4_i32_iu8|
 probe|gfx906|-DCLQ_PROBE_AMD_DOT=1|v_dot4_i32_i8|
 probe|spirv|-DCLQ_PROBE_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
@@ -113,6 +114,9 @@ gemm_q8_lane|sm_90|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_ROWS=1 -DCLQ_HAS_NVIDIA_
 gemm_q8_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_OUT=2 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 cvt.rn.f16.f32|
 gemm_q8_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_W_SCALE_F32=1 -DCLQ_X_RATIO=2 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32|
 gemm_q8_lane|gfx1100|-DCLQ_W_BITS=8 -DCLQ_W_MIN=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_iu8|
+gemm_q8_mma|sm_90|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1 -DCLQ_HAS_NVIDIA_MMA=1|mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32|
+gemm_q8_mma|sm_80|-DCLQ_W_BITS=4 -DCLQ_W_ZERO=1 -DCLQ_X_GROUPED=0 -DCLQ_W_SCALE_F32=1 -DCLQ_HAS_NVIDIA_PTX=1 -DCLQ_HAS_NVIDIA_MMA=1|mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32|
+gemm_q8_mma|sm_90|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1 -DCLQ_HAS_NVIDIA_MMA=1|mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32|
 gemm_q8_lane|gfx1100|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_iu8|
 gemm_q8_lane|gfx906|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_i8|
 gemm_q8_lane|spirv|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSUDot|

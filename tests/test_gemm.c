@@ -11,6 +11,7 @@
 #include "ref/math.h"
 #include "ref/ref.h"
 #include "ref/weights.h"
+#include "runtime/context.h"
 #include "weights.h"
 
 TestSuite(gemm, .fini = opencl_none_live);
@@ -212,6 +213,8 @@ static const back_end lanes = {"cpu", NULL, "gemm_q8_lane_row", "gemm_q8_lane", 
 static const back_end plain_lanes = {"cpu,khr_int_dot,nvidia_ptx,amd_dot", NULL, "gemm_q8_lane_row",
                                      "gemm_q8_lane", "gemm_q8_split"};
 
+static const back_end tensor_cores = {"cpu", "nvidia_mma", "gemm_q8_lane_row", "gemm_q8_mma", NULL};
+
 static const back_end float_tiles = {NULL, "cpu", "gemm_f32_row", "gemm_f32_tile", "gemm_f32_lane"};
 static const back_end float_lanes = {"cpu", NULL, "gemm_f32_lane_row", "gemm_f32_lane", NULL};
 
@@ -330,7 +333,33 @@ Test(gemm, vnni_more_formats) { sweep_forms(&vnni, more_forms, COUNT(more_forms)
 Test(gemm, avx2) { sweep_forms(&avx2, few_forms, COUNT(few_forms)); }
 Test(gemm, plain_vectors) { sweep_forms(&vectors, few_forms, COUNT(few_forms)); }
 Test(gemm, lanes) { sweep_forms(&lanes, few_forms, COUNT(few_forms)); }
+Test(gemm, tensor_cores) { sweep_forms(&tensor_cores, few_forms, COUNT(few_forms)); }
 Test(gemm, plain_lanes) { sweep_forms(&plain_lanes, few_forms, COUNT(few_forms)); }
+
+/* The kernel of tensor cores where there are none: in the plain form of lib/mma.h, which it takes
+ * without inline PTX. */
+Test(gemm, plain_matrices) {
+  static const int64_t shapes[][3] = {/* m, n, k */
+                                      {9, 33, 77},  {16, 1, 100},   {33, 300, 64}, {64, 50, 160},
+                                      {17, 17, 13}, {130, 20, 250}, {9, 17, 1030}};
+  test_device d = test_device_open("cpu,nvidia_ptx");
+  d.context->traits |= CLQI_BIT(NVIDIA_MMA);
+  test_random random = {29};
+  for (size_t i = 0; i < COUNT(few_forms); ++i) {
+    test_dispatch_start();
+    for (size_t j = 0; j < COUNT(shapes); ++j) {
+      product p = of_form(&few_forms[i], shapes[j][0], shapes[j][1], shapes[j][2]);
+      p.x_gap = p.x_offset = (int64_t)(j % 3);
+      p.out_gap = p.out_offset = (int64_t)(j % 2);
+      p.sums = j == 2;
+      check(&d, &p, &random);
+    }
+    cr_assert(test_dispatch_saw("gemm", "gemm_q8_mma"));
+    cr_assert_not(test_dispatch_saw("gemm", "gemm_q8_lane"));
+    test_dispatch_stop();
+  }
+  test_device_close(&d);
+}
 
 /* An f16 out is the f32 result rounded once, whatever K's chunks are for f32. */
 static void sweep_halves(const back_end *b, bool floats) {

@@ -24,6 +24,10 @@ static const probe_case cases[] = {
      "cl_qcom_subgroup_shuffle"},
     {CLQI_TRAIT_KHR_INT_DOT, "-cl-std=CL3.0 -DCLQ_PROBE_KHR_DOT=1", "cl_khr_integer_dot_product"},
     {CLQI_TRAIT_NVIDIA_PTX, "-cl-std=CL1.2 -DCLQ_PROBE_NVIDIA=1", "cl_nv_device_attribute_query"},
+    {CLQI_TRAIT_NVIDIA_MMA, "-cl-std=CL1.2 -DCLQ_PROBE_NVIDIA_MMA=1",
+     "cl_nv_device_attribute_query"},
+    /* its fragments, in the plain form */
+    {CLQI_TRAIT_NVIDIA_MMA, "-cl-std=CL1.2 -DCLQ_PROBE_NVIDIA_MMA=1 -DCLQ_MMA_NVIDIA=0", NULL},
     {CLQI_TRAIT_AMD_DOT, "-cl-std=CL1.2 -DCLQ_PROBE_AMD_DOT=1", "cl_amd_device_attribute_query"},
     {CLQI_TRAIT_X86_AVX2, "-cl-std=CL1.2 -DCLQ_PROBE_AVX2=1", NULL},
     {CLQI_TRAIT_X86_VNNI, "-cl-std=CL1.2 -DCLQ_PROBE_VNNI=1", NULL},

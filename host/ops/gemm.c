@@ -15,6 +15,8 @@ enum {
   FLOAT_CHUNK = 512,  /* the same of the float form */
   MOST_CHUNK = 16384, /* of K in one chunk, when an f16 out demands that */
   SPLIT_LANES = 128,  /* 16 columns by 8 slices of K */
+  MMA_ITEMS = 128,    /* four warps of gemm_q8_mma.cl, */
+  MMA_COLUMNS = 256,  /* and their columns */
   LANES = 64,         /* work-group of the lane forms */
   ITEMS_PER_UNIT = 4, /* work-items a compute unit should get, for balance */
   LEAST_TILES = 16,   /* of columns for a work-item, rather than fewer tiles of rows */
@@ -99,6 +101,12 @@ static const char *few_rows(const clq_context *context, const void *args) {
   return ((const clq_gemm_args *)args)->x.shape[0] <= 4 ? NULL : "4 rows or fewer";
 }
 
+/* A tile of tensor cores has 16 rows. */
+static const char *many_rows(const clq_context *context, const void *args) {
+  (void)context;
+  return ((const clq_gemm_args *)args)->x.shape[0] > 8 ? NULL : "more than 8 rows";
+}
+
 static const char *one_row(const clq_context *context, const void *args) {
   (void)context;
   return ((const clq_gemm_args *)args)->x.shape[0] == 1 ? NULL : "one row";
@@ -156,6 +164,7 @@ static const clqi_variant integer_variants[] = {
      {8, 4}},
     {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows_one_chunk, {1, 1}},
     {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, "-DCLQ_BLOCK=4", CLQI_BIT(CPU), one_chunk, {8, 4}},
+    {"gemm_q8_mma", CLQI_KERNEL_gemm_q8_mma, NULL, CLQI_BIT(NVIDIA_MMA), many_rows, {32, 256}},
     {"gemm_q8_split", CLQI_KERNEL_gemm_q8_split, NULL, 0, many_groups, {1, 1}},
     {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=1", 0, one_row, {1, 1}},
     {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=4", 0, NULL, {4, 4}},
@@ -269,7 +278,8 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const clqi_variant *v =
       clqi_choose(emitter->context, NAME, integer_variants, CLQI_COUNT(integer_variants), a);
   const bool split = v->kernel == CLQI_KERNEL_gemm_q8_split;
-  const bool lanes = split || v->kernel == CLQI_KERNEL_gemm_q8_lane;
+  const bool mma = v->kernel == CLQI_KERNEL_gemm_q8_mma;
+  const bool lanes = split || mma || v->kernel == CLQI_KERNEL_gemm_q8_lane;
   const bool grouped = x_is_grouped(a);
   /* A single group ends with the padding, so that kernels may step in words. */
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
@@ -298,6 +308,11 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   if (split) {
     const size_t columns = (size_t)clqi_div_up(w->rows, CLQI_TILE) * SPLIT_LANES;
     return finish(&l, a, (size_t[]){columns, (size_t)a->x.shape[0]}, (size_t[]){SPLIT_LANES, 1});
+  }
+  if (mma) {
+    const size_t columns = (size_t)clqi_div_up(w->rows, MMA_COLUMNS) * MMA_ITEMS;
+    const size_t row_blocks = (size_t)clqi_div_up(a->x.shape[0], v->tile[0]);
+    return finish(&l, a, (size_t[]){columns, row_blocks}, (size_t[]){MMA_ITEMS, 1});
   }
   if (lanes) {
     size_t global[2];

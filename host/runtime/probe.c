@@ -61,6 +61,7 @@ static const struct {
     {CLQI_TRAIT_QCOM_SUBGROUPS, has_qcom_subgroups, "-DCLQ_PROBE_QCOM_SUBGROUPS=1 -cl-std=CL2.0"},
     {CLQI_TRAIT_KHR_INT_DOT, has_int_dot, "-DCLQ_PROBE_KHR_DOT=1 -cl-std=CL3.0"},
     {CLQI_TRAIT_NVIDIA_PTX, is_nvidia, "-DCLQ_PROBE_NVIDIA=1"},
+    {CLQI_TRAIT_NVIDIA_MMA, is_nvidia, "-DCLQ_PROBE_NVIDIA_MMA=1"},
     {CLQI_TRAIT_AMD_DOT, is_amd, "-DCLQ_PROBE_AMD_DOT=1"},
     {CLQI_TRAIT_X86_AVX2, on_cpu_with_avx2, "-DCLQ_PROBE_AVX2=1"},
     {CLQI_TRAIT_X86_F16C, on_cpu_with_f16c, "-DCLQ_PROBE_F16C=1"},

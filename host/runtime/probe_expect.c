@@ -117,6 +117,32 @@ static void expect_dot4(const uint32_t *in, uint32_t *out) {
   }
 }
 
+/* A warp's matrices lie in the fragments of lib/mma.h, fragment f of lane l at f + l. */
+static uint32_t mma_a(const uint32_t *in, size_t row, size_t k) {
+  return in[64 * (row / 8 + 2 * (k / 4)) + 4 * (row % 8) + k % 4];
+}
+static uint32_t mma_b(const uint32_t *in, size_t column, size_t k) {
+  return in[256 + 64 * (k / 4) + 4 * column + k % 4];
+}
+
+static void expect_mma(const uint32_t *in, uint32_t *out) {
+  for (size_t i = 0; i < ITEMS; ++i) {
+    const uint32_t *warp = in + i / 32 * 32;
+    for (size_t j = 0; j < 4; ++j) {
+      const size_t row = i % 32 / 4 + 8 * (j / 2);
+      const size_t column = 2 * (i % 4) + j % 2;
+      uint32_t both_signed = in[384 + 64 * j + i];
+      uint32_t mixed = both_signed;
+      for (size_t k = 0; k < 8; ++k) {
+        both_signed = dot_signed(mma_b(warp, column, k), mma_a(warp, row, k), both_signed);
+        mixed = dot_mixed(mma_b(warp, column, k), mma_a(warp, row, k), mixed);
+      }
+      out[64 * j + i] = both_signed;
+      out[256 + 64 * j + i] = mixed;
+    }
+  }
+}
+
 static void expect_dot4x16(const uint32_t *in, uint32_t *out) {
   for (size_t i = 0; i < ITEMS; ++i) {
     for (size_t lane = 0; lane < 16; ++lane) {
@@ -178,6 +204,7 @@ void clqi_probe_expected(clqi_trait trait, const uint32_t in[CLQI_PROBE_WORDS],
       expect_warp(in, out);
       expect_dot4(in, out);
       return;
+    case CLQI_TRAIT_NVIDIA_MMA: expect_mma(in, out); return;
     case CLQI_TRAIT_KHR_INT_DOT:
     case CLQI_TRAIT_AMD_DOT: expect_dot4(in, out); return;
     case CLQI_TRAIT_X86_AVX2:

@@ -25,6 +25,9 @@
 #ifndef CLQ_HAS_NVIDIA_PTX
 #define CLQ_HAS_NVIDIA_PTX 0
 #endif
+#ifndef CLQ_HAS_NVIDIA_MMA
+#define CLQ_HAS_NVIDIA_MMA 0
+#endif
 #ifndef CLQ_HAS_AMD_DOT
 #define CLQ_HAS_AMD_DOT 0
 #endif
