@@ -112,11 +112,11 @@ static uint64_t run(const test_device *d, const kind *k, int64_t cols, uint64_t 
 Test(norm_bits, are_the_same_on_every_device) {
   static const int64_t widths[] = {7, 64, 768, 1025, MOST_COLS};
   static const kind kinds[] = {
-      {"layernorm f32", true, false, false, 0, 0, 0, false, UINT64_C(0xad1417cf57606c65)},
+      {"layernorm f32", true, false, false, 0, 0, 0, false, UINT64_C(0x367d3ce74e1eae63)},
       {"layernorm f32, residual, codes per token", true, false, true, 0, CLQ_PER_TOKEN, 0, false,
        UINT64_C(0x932a5ae12e58051d)},
       {"layernorm f16, asymmetric codes per 64", true, true, false, 0, CLQ_PER_GROUP, 64, true,
-       UINT64_C(0x4ef30c0d040b1c54)},
+       UINT64_C(0x6a2cdea97c07c82f)},
       {"rmsnorm f32, residual", false, false, true, 0, 0, 0, false, UINT64_C(0x4d7956a9682ac682)},
       {"rmsnorm f32, codes per 32", false, false, false, 0, CLQ_PER_GROUP, 32, false,
        UINT64_C(0xa4bda9529c7dec13)},

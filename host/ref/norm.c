@@ -57,18 +57,18 @@ static clqi_ref_welford rest_of(const float *t, int64_t n, float pivot) {
   return (clqi_ref_welford){(float)n, mean, clqi_ref_fold_add(d, CHUNK)};
 }
 
-/* The blocks so far: m2 with what its additions rounded off. */
+/* The blocks so far: m2 and mean with what their additions rounded off. */
 typedef struct total {
   clqi_ref_welford w;
   float low;
+  float mean_low;
 } total;
 
-static void add_m2(total *t, float x) {
-  const float a = t->w.m2;
-  const float s = a + x;
-  const float b = s - a;
-  t->low += (a - (s - b)) + (x - b);
-  t->w.m2 = s;
+static void keep_all(float *a, float *low, float x) {
+  const float s = *a + x;
+  const float b = s - *a;
+  *low += (*a - (s - b)) + (x - b);
+  *a = s;
 }
 
 static void join(total *t, clqi_ref_welford block) {
@@ -78,15 +78,15 @@ static void join(total *t, clqi_ref_welford block) {
   }
   const float n = t->w.n + block.n;
   const float share = clqi_ref_div(block.n, n);
-  const float delta = block.mean - t->w.mean;
-  add_m2(t, block.m2);
-  add_m2(t, (delta * delta) * (t->w.n * share));
-  t->w.mean = fmaf(delta, share, t->w.mean);
+  const float delta = (block.mean - t->w.mean) - t->mean_low;
+  keep_all(&t->w.m2, &t->low, block.m2);
+  keep_all(&t->w.m2, &t->low, (delta * delta) * (t->w.n * share));
+  keep_all(&t->w.mean, &t->mean_low, delta * share);
   t->w.n = n;
 }
 
 static total centered_sum(const float *t, int64_t cols, float pivot) {
-  total all = {{0}, 0.0f};
+  total all = {{0}, 0.0f, 0.0f};
   const int64_t whole = cols / CHUNK * CHUNK;
   for (int64_t b = 0; b < whole; b += BLOCK) {
     const int64_t chunks = (whole - b < BLOCK ? whole - b : BLOCK) / CHUNK;
@@ -99,13 +99,13 @@ static total centered_sum(const float *t, int64_t cols, float pivot) {
 }
 
 static total sum_of_squares(const float *t, int64_t cols) {
-  total all = {{0}, 0.0f};
+  total all = {{0}, 0.0f, 0.0f};
   for (int64_t b = 0; b < cols; b += BLOCK) {
     float lanes[CHUNK] = {0};
     for (int64_t i = b; i < cols && i < b + BLOCK; ++i) {
       lanes[i % CHUNK] = fmaf(t[i], t[i], lanes[i % CHUNK]);
     }
-    add_m2(&all, clqi_ref_fold_add(lanes, CHUNK));
+    keep_all(&all.w.m2, &all.low, clqi_ref_fold_add(lanes, CHUNK));
   }
   return all;
 }
@@ -115,7 +115,7 @@ clqi_ref_norm_stats clqi_ref_norm_row_stats(const float *t, int64_t cols, bool c
   clqi_ref_norm_stats s = {0};
   s.pivot = centered ? pivot_of(t, cols) : 0.0f;
   const total all = centered ? centered_sum(t, cols, s.pivot) : sum_of_squares(t, cols);
-  s.mean = all.w.mean;
+  s.mean = all.w.mean + all.mean_low;
   s.variance = clqi_ref_div(all.w.m2 + (isnan(all.low) ? 0.0f : all.low), (float)cols);
   s.rstd = clqi_ref_rsqrt(s.variance + eps);
   return s;

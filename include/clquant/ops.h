@@ -71,11 +71,10 @@ typedef enum clq_op {
  *  on y as rounded).
  *
  *  The mean and the variance come from Welford's method on t less a pivot, the mean of the row's
- *  first 128 elements, merged by Chan's formula: the variance's relative error stays below 5e-7
- *  for a mean of up to 1e7 standard deviations, and y is within
- *      2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd * 2^-2)
- *  of exact arithmetic, rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same
- *  bits, on every device.
+ *  first 128 elements, merged by Chan's formula, what sums round off kept beside them: the
+ * variance's relative error stays below 5e-7 for a mean of up to 1e7 standard deviations, and y is
+ * within 2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd * 2^-1) of exact arithmetic,
+ * rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same bits, on every device.
  *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
  *  Inf); other rows do not notice. A constant row gives beta; eps 0 is not advised there.
  *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit unless a square overflows.

@@ -280,23 +280,25 @@ __constant float clq_norm_reciprocal[8] = {1.0f,        1.0f / 2.0f, 1.0f / 3.0f
 /* The blocks so far. LayerNorm: of t - pivot; RMSNorm: m2 is the sum of squares. */
 typedef struct {
   clq_welford w;
-  float low; /* what w.m2 lost to rounding */
+  float low;      /* what w.m2 lost to rounding */
+  float mean_low; /* and w.mean */
 } clq_norm_total;
 
 CLQ_INLINE clq_norm_total clq_norm_nothing(void) {
   clq_norm_total total;
   total.w = clq_welford_empty();
   total.low = 0.0f;
+  total.mean_low = 0.0f;
   return total;
 }
 
-/* m2 with x added: a sum of many blocks keeps what each addition rounds off (Knuth's two-sum). */
-CLQ_INLINE void clq_norm_add_m2(clq_norm_total *total, float x) {
-  const float a = total->w.m2;
-  const float s = a + x;
-  const float b = s - a;
-  total->low += (a - (s - b)) + (x - b);
-  total->w.m2 = s;
+/* a with x added: what is made of many blocks keeps what each addition rounds off (Knuth's
+ * two-sum). */
+CLQ_INLINE void clq_norm_keep_all(float *a, float *low, float x) {
+  const float s = *a + x;
+  const float b = s - *a;
+  *low += (*a - (s - b)) + (x - b);
+  *a = s;
 }
 
 /* A block after those before it, LayerNorm's by Chan's formula; one of nothing changes nothing. */
@@ -307,14 +309,14 @@ CLQ_INLINE clq_norm_total clq_norm_join(clq_norm_total total, clq_welford block)
   } else if (block.n > 0.0f) {
     const float n = total.w.n + block.n;
     const float share = clq_div(block.n, n);
-    const float delta = block.mean - total.w.mean;
-    clq_norm_add_m2(&total, block.m2);
-    clq_norm_add_m2(&total, (delta * delta) * (total.w.n * share));
-    total.w.mean = fma(delta, share, total.w.mean);
+    const float delta = (block.mean - total.w.mean) - total.mean_low;
+    clq_norm_keep_all(&total.w.m2, &total.low, block.m2);
+    clq_norm_keep_all(&total.w.m2, &total.low, (delta * delta) * (total.w.n * share));
+    clq_norm_keep_all(&total.w.mean, &total.mean_low, delta * share);
     total.w.n = n;
   }
 #else
-  clq_norm_add_m2(&total, block.m2);
+  clq_norm_keep_all(&total.w.m2, &total.low, block.m2);
 #endif
   return total;
 }
@@ -324,7 +326,7 @@ CLQ_INLINE clq_norm_stats clq_norm_finish(clq_norm_total total, float pivot, lon
   clq_norm_stats s;
   s.pivot = pivot;
   const float m2 = total.w.m2 + (total.low == total.low ? total.low : 0.0f); /* NaN: of an Inf */
-  s.mean = total.w.mean;
+  s.mean = total.w.mean + total.mean_low;
   s.rstd = clq_rsqrt(clq_div(m2, (float)n) + eps);
   return s;
 }

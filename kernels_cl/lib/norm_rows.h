@@ -141,7 +141,7 @@ CLQ_INLINE clq_norm_total clq_norm_row_total(const clq_norm_row *r, float pivot)
         squares[j] = fma(t, t, squares[j]);
       }
     }
-    clq_norm_add_m2(&total, clq_fold_add128(squares));
+    clq_norm_keep_all(&total.w.m2, &total.low, clq_fold_add128(squares));
   }
   return total;
 }
