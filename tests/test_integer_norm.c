@@ -639,6 +639,13 @@ Test(integer_norm, bad_arguments_are_named) {
   bad.out.quant = (clq_quant){.per = CLQ_PER_TENSOR, .scale = b2.mem, .sum = b2.mem};
   test_fails(clq_integer_norm(d.stream, &bad), CLQ_INVALID_ARGUMENT, "sums are one a row");
   bad.out.quant.sum = NULL;
+  test_fails(clq_integer_norm(d.stream, &bad), CLQ_INVALID_ARGUMENT,
+             "out.quant.scale overlaps multiplier");
+  bad.out.quant.zero = b2.mem;
+  bad.out.quant.scale_offset = bad.out.quant.zero_offset = 1024;
+  test_fails(clq_integer_norm(d.stream, &bad), CLQ_INVALID_ARGUMENT,
+             "out.quant.zero overlaps out.quant.scale");
+  bad.out.quant.zero = NULL;
   bad.out_zero = 3;
   test_fails(clq_integer_norm(d.stream, &bad), CLQ_INVALID_ARGUMENT, "out_zero is 3");
   bad = good;

@@ -172,6 +172,7 @@ const clqi_op clqi_op_integer_norm = {
     .fields = fields,
     .field_count = CLQI_COUNT(fields),
     .in_place = "x",
+    .writes_planes = true,
     .infer = infer,
     .check = check,
     .empty = empty,

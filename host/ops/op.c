@@ -223,6 +223,7 @@ typedef struct argument {
   const char *op;
   const char *name;
   clqi_role role;
+  bool planes_given;
 } argument;
 
 /* The elements of a tensor, or one of its planes. */
@@ -272,7 +273,7 @@ static clq_status check_tensor_buffers(const argument *a, const clq_tensor *t) {
   const int64_t rows = clqi_rows(t, dims);
   const uint64_t planes = 4U * (uint64_t)clqi_scale_count(t, rows, t->shape[dims - 1]);
   const uint64_t sums = 4U * (uint64_t)clqi_sum_count(t, rows, t->shape[dims - 1]);
-  const clqi_role found = clqi_scales_given(t) ? CLQI_IN : a->role;
+  const clqi_role found = a->planes_given ? CLQI_IN : a->role;
   const part parts[] = {
       {"", t->mem, t->offset, bytes, a->role},
       {".quant.scale", t->quant.scale, t->quant.scale_offset, planes, found},
@@ -289,7 +290,8 @@ clq_status clqi_op_check_buffers(const clq_context *context, const clqi_op *op, 
   for (size_t i = 0; i < op->field_count; ++i) {
     const clq_tensor *t = clqi_field_const(&op->fields[i], args);
     if (clqi_present(t) && t->value == 0) {
-      const argument a = {context, op->name, op->fields[i].name, op->fields[i].role};
+      const argument a = {context, op->name, op->fields[i].name, op->fields[i].role,
+                          clqi_planes_given(op, t)};
       CLQI_TRY(check_tensor_buffers(&a, t));
     }
   }

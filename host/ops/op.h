@@ -31,6 +31,9 @@ typedef struct clqi_op {
   size_t field_count;
   /* Names of the inputs upon which the field `out` may lie exactly, "a b"; NULL: none. */
   const char *in_place;
+  /* An output's scales and zero points are written too where rows share them; else those are
+   * inputs: see clqi_planes_given. */
+  bool writes_planes;
   /* Gives output tensors whose shape is all zero the shape they must have. */
   clq_status (*infer)(void *args);
   /* Everything but buffers: dtypes, shapes, strides, alignment, quantization. Buffers (sizes,
@@ -108,6 +111,10 @@ clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t
 /* Scales and zero points that rows share are inputs, of an output too. */
 static inline bool clqi_scales_given(const clq_tensor *t) {
   return t->quant.per == CLQ_PER_TENSOR || t->quant.per == CLQ_PER_CHANNEL;
+}
+/* Whether the operator reads the scales and zero points of a tensor, also of an output. */
+static inline bool clqi_planes_given(const clqi_op *op, const clq_tensor *t) {
+  return clqi_scales_given(t) && !op->writes_planes;
 }
 /* Number of scales (and zero points), or of sums, of the tensor seen as [rows, cols]. */
 int64_t clqi_scale_count(const clq_tensor *t, int64_t rows, int64_t cols);

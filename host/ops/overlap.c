@@ -95,7 +95,8 @@ static clq_status resolve(part *p) {
   return CLQ_OK;
 }
 
-static clq_status parts_of(const clq_tensor *t, clqi_role role, part parts[PARTS]) {
+static clq_status parts_of(const clqi_op *op, const clq_tensor *t, clqi_role role,
+                           part parts[PARTS]) {
   const cl_mem mems[] = {t->mem, t->quant.scale, t->quant.zero, t->quant.sum};
   const uint64_t offsets[] = {0, t->quant.scale_offset, t->quant.zero_offset, t->quant.sum_offset};
   const int dims = clqi_used_dims(t);
@@ -104,7 +105,7 @@ static clq_status parts_of(const clq_tensor *t, clqi_role role, part parts[PARTS
   for (int i = 0; i < PARTS; i++) {
     const int64_t count = i == 3 ? clqi_sum_count(t, rows, cols) : clqi_scale_count(t, rows, cols);
     const uint64_t plane = sizeof(cl_float) * (uint64_t)count;
-    const bool given = (i == 1 || i == 2) && clqi_scales_given(t);
+    const bool given = (i == 1 || i == 2) && clqi_planes_given(op, t);
     parts[i] = (part){.mem = mems[i],
                       .written = role != CLQI_IN && !given,
                       .bytes = {.start = offsets[i], .end = offsets[i] + plane, .width = plane}};
@@ -176,7 +177,8 @@ clq_status clqi_op_check_overlap(const clqi_op *op, const void *args) {
   arguments a = {.op = op, .args = args};
   CLQI_REQUIRE(op->field_count <= MOST_FIELDS, "%s: it has %zu tensors", op->name, op->field_count);
   for (size_t i = 0; i < op->field_count; i++) {
-    CLQI_TRY(parts_of(clqi_field_const(&op->fields[i], args), op->fields[i].role, a.parts[i]));
+    const clqi_field *field = &op->fields[i];
+    CLQI_TRY(parts_of(op, clqi_field_const(field, args), field->role, a.parts[i]));
   }
   for (size_t i = 0; i < op->field_count; i++) {
     if (op->fields[i].role == CLQI_IN) {

@@ -111,6 +111,7 @@ const clqi_op clqi_op_softmax = {
     .fields = fields,
     .field_count = CLQI_COUNT(fields),
     .in_place = "x",
+    .writes_planes = true,
     .infer = infer,
     .check = check,
     .empty = empty,

@@ -77,8 +77,11 @@ typedef enum clq_op {
  * rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same bits, on every device.
  *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
  *  Inf); other rows do not notice. A constant row gives beta; eps 0 is not advised there.
- *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit unless a square overflows.
- *  CLQ_UNSUPPORTED: see above. Sources: Ba et al. 2016, Zhang and Sennrich 2019, Wang et al. 2022
+ *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit while the squares, and
+ *  eps * x_scale^2, stay between f32's smallest normal number and its largest. Rows of elements
+ *  below about 1e-19, with eps less than 0, need such an x_scale as those above 1e19 do.
+ *  CLQ_UNSUPPORTED: what is not among the above, 2^31 columns and more, and codes of which more
+ * than 8421504 share a scale. Sources: Ba et al. 2016, Zhang and Sennrich 2019, Wang et al. 2022
  *  (alpha: DeepNorm). */
 typedef struct clq_layernorm_args {
   clq_tensor x;
