@@ -72,16 +72,18 @@ typedef enum clq_op {
  *
  *  The mean and the variance come from Welford's method on t less a pivot, the mean of the row's
  *  first 128 elements, merged by Chan's formula, what sums round off kept beside them: the
- * variance's relative error stays below 5e-7 for a mean of up to 1e7 standard deviations, and y is
- * within 2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd * 2^-1) of exact arithmetic,
- * rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same bits, on every device.
+ *  variance's relative error stays below 5e-7 for a mean of up to 1e7 standard deviations, and y is
+ *  within
+ *      2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd * 2^-1)
+ *  of exact arithmetic, rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same
+ *  bits, on every device.
  *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
  *  Inf); other rows do not notice. A constant row gives beta; eps 0 is not advised there.
  *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit while the squares, and
  *  eps * x_scale^2, stay between f32's smallest normal number and its largest. Rows of elements
  *  below about 1e-19, with eps less than 0, need such an x_scale as those above 1e19 do.
  *  CLQ_UNSUPPORTED: what is not among the above, 2^31 columns and more, and codes of which more
- * than 8421504 share a scale. Sources: Ba et al. 2016, Zhang and Sennrich 2019, Wang et al. 2022
+ *  than 8421504 share a scale. Sources: Ba et al. 2016, Zhang and Sennrich 2019, Wang et al. 2022
  *  (alpha: DeepNorm). */
 typedef struct clq_layernorm_args {
   clq_tensor x;
