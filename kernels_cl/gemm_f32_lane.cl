@@ -52,10 +52,10 @@ __kernel void gemm_f32_lane(CLQ_GEMM_F32_ARGS) {
 #endif
     }
   }
-  for (int r = 0; r < CLQ_ROWS; r++) {
+  CLQ_PUT_EACH for (int r = 0; r < CLQ_ROWS; r++) {
     const long m = m0 + r;
     if (m < rows) {
-      CLQ_STORE_OUT(c[r], m * out_stride + n, out);
+      CLQ_PUT(c[r], m, n);
     }
   }
 }

@@ -133,8 +133,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
       }
       CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
         if (t + i < t1) {
-          clq_store_columns(c[i], out + (long)m * out_stride + (t + i) * 16,
-                            cols - (t + i) * 16);
+          CLQ_PUT16(c[i], m, (t + i) * 16, out + (long)m * out_stride + (t + i) * 16, true);
         }
       }
     }
@@ -179,7 +178,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
         }
         multiply((const float *)xp[i], panel, k1 - k0, sums);
         CLQ_ONCE for (int r = 0; r < live; r++) {
-          clq_store_columns(sums[r], o + r * out_stride, cols - t * 16);
+          CLQ_PUT16(sums[r], m0 + r, t * 16, o + r * out_stride, k1 == depth);
         }
       }
     }

@@ -71,10 +71,10 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
 #endif
     }
   }
-  for (int r = 0; r < CLQ_ROWS; r++) {
+  CLQ_PUT_EACH for (int r = 0; r < CLQ_ROWS; r++) {
     const long m = m0 + r;
     if (m < rows) {
-      CLQ_STORE_OUT(CLQ_X_GROUPED ? c[r] : c[r] * xs[m], m * out_stride + n, out);
+      CLQ_PUT(CLQ_X_GROUPED ? c[r] : c[r] * xs[m], m, n);
     }
   }
 }

@@ -148,7 +148,7 @@ CLQ_MMA_UNROLL
         const int n = 16 * (t0 + t / 2) + 8 * (t & 1) + 2 * quad + (i & 1);
         if (m < rows && n < cols) {
           const float v = CLQ_X_GROUPED ? c[r][t][i] : c[r][t][i] * xs[m];
-          CLQ_STORE_OUT(v, m * out_stride + n, out);
+          CLQ_PUT(v, m, n);
         }
       }
     }

@@ -137,7 +137,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
         c = c * xs[m];
       }
 #endif
-      clq_store_columns(c, o, left);
+      CLQ_PUT16(c, m, t * 16, o, g1 == groups);
     }
   }
 }

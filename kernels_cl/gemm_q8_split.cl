@@ -81,6 +81,6 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
   }
   const long n = tile * 16 + column;
   if (slice == 0 && n < cols) {
-    CLQ_STORE_OUT(CLQ_X_GROUPED ? c : c * xs[m], m * out_stride + n, out);
+    CLQ_PUT(CLQ_X_GROUPED ? c : c * xs[m], m, n);
   }
 }

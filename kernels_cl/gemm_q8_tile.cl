@@ -12,7 +12,7 @@
  *
  * K is taken in chunks, so that the rows of x, laid side by side, stay in the
  * first cache while all column tiles pass, and the column tiles' weights in the
- * second while all row tiles pass. Partial sums wait in `out` meanwhile. */
+ * second while all row tiles pass. Partial sums wait in an `out` of f32 meanwhile. */
 #include "lib/gemm_args.h"
 #include "lib/q8.h"
 
@@ -190,7 +190,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
               c[r] = c[r] * xs[m + r0 + r];
             }
 #endif
-            clq_store_columns(c[r], o + r * out_stride, left);
+            CLQ_PUT16(c[r], m + r0 + r, t * 16, o + r * out_stride, g1 == groups);
           }
         }
       }

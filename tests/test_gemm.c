@@ -609,7 +609,7 @@ Test(gemm, refusals) {
   a.x.dtype = CLQ_F16;
   test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "f16");
   a = good;
-  a.out.dtype = CLQ_BF16;
+  a.out.dtype = CLQ_I32;
   test_fails(clq_gemm(d.stream, &a), CLQ_UNSUPPORTED, "out");
   a = good;
   a.out.offset = 4;

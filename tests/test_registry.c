@@ -106,7 +106,7 @@ Test(registry, operators_keep_their_limits) {
 typedef struct listener {
   clqi_emitter emitter;
   clqi_kernel_id id;
-  char options[512];
+  char options[1024];
 } listener;
 
 static clq_status listen(clqi_emitter *self, clqi_kernel_id id, const char *options,
@@ -136,11 +136,11 @@ Test(registry, a_variant_adds_its_own_options) {
 Test(registry, options_that_are_too_long_build_nothing) {
   listener l = {.emitter = {.kernel = listen}};
   clqi_variant v = {.name = "some", .kernel = CLQI_KERNEL_gemm_q8_lane, .options = "-DCLQ_ROWS=4"};
-  for (int length = 230; length < 300; ++length) {
+  for (int length = 490; length < 550; ++length) {
     clqi_launch launch;
     l.options[0] = '\0';
     clqi_begin(&launch, &l.emitter, &v, "%*d", length, 0);
-    const bool fits = length + 1 + (int)strlen(v.options) < 256;
+    const bool fits = length + 1 + (int)strlen(v.options) < 512;
     cr_expect_eq(launch.status, fits ? CLQ_OK : CLQ_BUILD_FAILED, "%d", length);
     cr_expect_eq(strlen(l.options), fits ? (size_t)length + 1 + strlen(v.options) : 0);
     cr_expect(fits || strstr(clq_last_error(), "some: the build options") != NULL);

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "ops/emit.h"
+#include "ops/epilogue.h"
 #include "ops/op.h"
 #include "ops/weights_args.h"
 #include "quant/weights.h"
@@ -13,7 +14,7 @@ enum {
   MAX_GROUP = 32768,  /* codes of 8 bits times codes of 8 bits, summed in int32 */
   CHUNK = 2048,       /* elements of K that a CPU form holds; more if a group is longer */
   FLOAT_CHUNK = 512,  /* the same of the float form */
-  MOST_CHUNK = 16384, /* of K in one chunk, when an f16 out demands that */
+  MOST_CHUNK = 16384, /* of K in one chunk, when out cannot hold partial sums */
   SPLIT_LANES = 128,  /* 16 columns by 8 slices of K */
   MMA_ITEMS = 128,    /* four warps of gemm_q8_mma.cl, */
   MMA_COLUMNS = 256,  /* and their columns */
@@ -27,6 +28,9 @@ enum {
 
 static const clqi_field fields[] = {
     CLQI_FIELD(clq_gemm_args, x, CLQI_IN, false),
+    CLQI_FIELD(clq_gemm_args, bias, CLQI_IN, true),
+    CLQI_FIELD(clq_gemm_args, gate, CLQI_IN, true),
+    CLQI_FIELD(clq_gemm_args, residual, CLQI_IN, true),
     CLQI_FIELD(clq_gemm_args, out, CLQI_OUT, false),
 };
 
@@ -80,9 +84,7 @@ static clq_status check(const clq_context *context, const void *args) {
   if (is_integer(a)) {
     CLQI_TRY(check_integer(a));
   }
-  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16)));
-  CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 0, a->x.shape[0], "rows of x"));
-  CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 1, a->weights->rows, "N of the weights"));
+  CLQI_TRY(clqi_check_epilogue(a, a->x.shape[0], a->weights->rows));
   CLQI_REQUIRE(a->x.shape[0] <= INT32_MAX, "gemm: x has %lld rows, at most %d are offered",
                (long long)a->x.shape[0], INT32_MAX);
   return CLQ_OK;
@@ -120,14 +122,14 @@ static const char *many_groups(const clq_context *context, const void *args) {
   return groups >= 8 ? few_rows(context, args) : "8 groups";
 }
 
-static bool is_half(const clq_gemm_args *a) { return a->out.dtype == CLQ_F16; }
-
-/* Between chunks of K, the CPU forms leave their partial sums in out, which f16 would round: they
- * then take all of K at once. */
+/* Between chunks of K, the CPU forms leave their partial sums in out. Where it cannot hold them
+ * they take all of K at once. */
 static const char *one_chunk(const clq_context *context, const void *args) {
   (void)context;
   const clq_gemm_args *a = args;
-  return !is_half(a) || a->x.shape[1] <= MOST_CHUNK ? NULL : "K of 16384 or less for an f16 out";
+  return clqi_out_holds_sums(a) || a->x.shape[1] <= MOST_CHUNK
+             ? NULL
+             : "K of 16384 or less for an out that cannot hold partial sums";
 }
 
 static const char *few_rows_one_chunk(const clq_context *context, const void *args) {
@@ -221,6 +223,7 @@ static void shape_args(clqi_launch *l, const clq_gemm_args *a, int64_t group) {
   clqi_arg_i32(l, (int32_t)a->weights->rows);
   clqi_arg_i32(l, (int32_t)a->weights->cols);
   clqi_arg_i32(l, (int32_t)group);
+  clqi_arg_epilogue(l, a);
 }
 
 static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t global[2],
@@ -231,9 +234,8 @@ static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t gl
   const double x_bytes = m * k * (double)clq_dtype_bytes(a->x.dtype) +
                          4.0 * (double)clqi_scale_count(&a->x, a->x.shape[0], a->x.shape[1]);
   return clqi_launch_end(l, 2, global, local,
-                         x_bytes + clqi_weights_row_bytes(a->weights, n) +
-                             (double)clq_dtype_bytes(a->out.dtype) * m * n,
-                         2.0 * m * n * k);
+                         x_bytes + clqi_weights_row_bytes(a->weights, n) + clqi_epilogue_bytes(a),
+                         2.0 * m * n * k + clqi_epilogue_ops(a));
 }
 
 static void lane_range(const clq_gemm_args *a, int32_t tile_rows, size_t global[2],
@@ -286,7 +288,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const int64_t group = grouped ? CLQI_ACTS_GROUP / x_ratio(a) : w_group;
   const int64_t ratio = clqi_div_up(w_group, group);
   const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
-  const int64_t chunk = chunk_of(is_half(a) ? whole : group, CHUNK);
+  const int64_t chunk = chunk_of(clqi_out_holds_sums(a) ? group : whole, CHUNK);
   char more[MORE_BYTES];
   if (lanes) {
     (void)snprintf(more, sizeof more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
@@ -295,11 +297,12 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
                    group == CLQI_ACTS_GROUP || group == 16 ? (int)group : 0, (long long)chunk);
   }
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
+  char epilogue[CLQI_EPILOGUE_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
+  clqi_epilogue_options(a, epilogue);
   clqi_launch l;
-  clqi_begin(&l, emitter, v,
-             "%s -DCLQ_OUT=%d -DCLQ_X_GROUPED=%d -DCLQ_X_RATIO=%d -DCLQ_X_SUM=%d %s", weights,
-             (int)a->out.dtype, grouped, (int)x_ratio(a), sums_serve(a), more);
+  clqi_begin(&l, emitter, v, "%s %s -DCLQ_X_GROUPED=%d -DCLQ_X_RATIO=%d -DCLQ_X_SUM=%d %s", weights,
+             epilogue, grouped, (int)x_ratio(a), sums_serve(a), more);
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_scale(&l, &a->x);
   clqi_arg_sum(&l, &a->x);
@@ -340,14 +343,16 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
   clqi_weights_options(w, weights);
   /* With all of K in one chunk there is room for one tile of rows only: both are private memory. */
   const bool tile = v->kernel == CLQI_KERNEL_gemm_f32_tile && v->tile[0] > 1;
-  const int64_t chunk = chunk_of(tile && is_half(a) ? w->padded_cols : 0, FLOAT_CHUNK);
+  const int64_t chunk = chunk_of(tile && !clqi_out_holds_sums(a) ? w->padded_cols : 0, FLOAT_CHUNK);
   const int64_t row_tiles = chunk > FLOAT_CHUNK ? 1 : FLOAT_ROW_TILES;
   char more[MORE_BYTES] = "";
   if (chunk > FLOAT_CHUNK) {
     (void)snprintf(more, sizeof more, " -DCLQ_CHUNK=%lld -DCLQ_ROW_TILES=1", (long long)chunk);
   }
+  char epilogue[CLQI_EPILOGUE_OPTIONS_BYTES];
+  clqi_epilogue_options(a, epilogue);
   clqi_launch l;
-  clqi_begin(&l, emitter, v, "%s -DCLQ_OUT=%d%s", weights, (int)a->out.dtype, more);
+  clqi_begin(&l, emitter, v, "%s %s%s", weights, epilogue, more);
   clqi_arg_tensor(&l, &a->x);
   shape_args(&l, a, group);
   if (v->kernel == CLQI_KERNEL_gemm_f32_lane) {
@@ -362,8 +367,22 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
   return finish(&l, a, t.global, NULL);
 }
 
+/* A launch of its own: tiles, in any order, add to the sums. */
+static clq_status zero_sums(clqi_emitter *emitter, const clq_gemm_args *a) {
+  const int64_t rows = a->x.shape[0];
+  clqi_launch l;
+  clqi_launch_begin(&l, emitter, CLQI_KERNEL_gemm_sum_zero, NULL);
+  clqi_arg_sum(&l, &a->out);
+  clqi_arg_i32(&l, (int32_t)rows);
+  return clqi_launch_end(&l, 1, (size_t[]){(size_t)clqi_div_up(rows, LANES) * LANES},
+                         (size_t[]){LANES}, (double)sizeof(cl_int) * (double)rows, 0.0);
+}
+
 static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clq_gemm_args *a = args;
+  if (a->out.quant.sum != NULL) {
+    CLQI_TRY(zero_sums(emitter, a));
+  }
   return is_integer(a) ? launch_integer(emitter, a) : launch_float(emitter, a);
 }
 
@@ -372,6 +391,7 @@ const clqi_op clqi_op_gemm = {
     .args_bytes = sizeof(clq_gemm_args),
     .fields = fields,
     .field_count = CLQI_COUNT(fields),
+    .in_place = "residual",
     .infer = infer,
     .check = check,
     .empty = empty,

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { OPTIONS_BYTES = 256 };
+enum { OPTIONS_BYTES = 512 };
 
 /* NULL if the variant may be taken, else why not. */
 static const char *refusal(const clq_context *context, const clqi_variant *v, const void *args) {

@@ -147,10 +147,18 @@ typedef struct clq_dequantize_args {
 CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
                                                 const clq_dequantize_args *args);
 
-/** out[M, N] = x[M, K] * W[N, K]^T. `x` f32, or i8 symmetric per token or per group
- *  of 32 (sums, if it has them, save adding its codes up again);
- *  `weights` any packed format (quantize.h); `out` f32, or f16: what f32
- *  would be, rounded once to nearest even.
+/** What a function of one number does to each element, on its way out. */
+typedef enum clq_activation {
+  CLQ_ACTIVATION_NONE = 0,
+  CLQ_ACTIVATION_RELU = 1,      /**< 0 where v < 0, else v */
+  CLQ_ACTIVATION_GELU = 2,      /**< (v / 2) * (1 + erf(v / sqrt(2))) */
+  CLQ_ACTIVATION_GELU_TANH = 3, /**< (v / 2) * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 v^3))) */
+  CLQ_ACTIVATION_SILU = 4       /**< v / (1 + exp(-v)), as in clq_silu_mul */
+} clq_activation;
+
+/** out[M, N] = x[M, K] * W[N, K]^T, and what follows it in the same launch. `x` f32, or
+ *  i8 symmetric per token or per group of 32 (sums, if it has them, save adding its
+ *  codes up again); `weights` any packed format (quantize.h).
  *  With x of i8, CLQ_UNSUPPORTED: weights of f32, f16 or bf16; with x per group, weights in
  *  several groups that 32 neither divides nor is divided by; with x per token, weights whose
  *  group is longer than 32768 (of all K, if they have a single one).
@@ -158,18 +166,33 @@ CLQ_API CLQ_NODISCARD clq_status clq_dequantize(clq_stream *stream,
  *  of x's and the weights'), and groups are added in ascending order in f32:
  *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)
  *  (x_scale is applied once at the end when it is per token), so that every
- *  integer variant gives the same bits. */
+ *  integer variant gives the same bits.
+ *  Each element v of the product, in f32, goes through what is given of
+ *      v = v + bias[n];  v = activation(v);  v = v * gate[m, n];  v = v + residual[m, n]
+ *  in this order, rounded after each, and is written to `out` [M, N]: f32; f16 or bf16, rounded
+ *  to nearest even; or i8 or u8 per tensor or per channel: scales, and zero points if given, are
+ *  inputs, the codes those of clq_quantize on v, bit for bit; quant.sum [M], if wanted, receives
+ *  the sum of each row's codes (a small launch before the other zeroes it). With
+ *  CLQ_ACTIVATION_SILU and `gate` it is clq_silu_mul of the product and `gate`.
+ *  `bias` [N], `gate` and `residual` [M, N] are f32, f16 or bf16, each on its own account; a float
+ *  `out` may be the `residual`, element upon element: the same buffer object, offset, dtype and
+ *  strides. An activation is within 2^-22 * |v| of the exact one, the same bits on every device;
+ *  NaN stays NaN, and -Inf becomes NaN but for RELU. */
 typedef struct clq_gemm_args {
   clq_tensor x;
   const clq_weights *weights;
   clq_tensor out;
+  clq_tensor bias;
+  clq_activation activation;
+  clq_tensor gate;
+  clq_tensor residual;
 } clq_gemm_args;
 CLQ_API CLQ_NODISCARD clq_status clq_gemm(clq_stream *stream, const clq_gemm_args *args);
 
 /** @p count products in one call, such as those of a mixture of experts: each has rows and weights
- *  of its own; one without rows is passed over. Each is computed as clq_gemm does it, in the order
- * of the array. All are checked before the first is enqueued: where one is refused none has run,
- * and the sentence says which. CLQ_INVALID_ARGUMENT also for a negative @p count. */
+ *  of its own; one without rows is passed over. Each is computed as clq_gemm does it, in the
+ *  order of the array. All are checked before the first is enqueued: where one is refused none
+ *  has run, and the sentence says which. CLQ_INVALID_ARGUMENT also for a negative @p count. */
 CLQ_API CLQ_NODISCARD clq_status clq_gemm_grouped(clq_stream *stream, const clq_gemm_args *args,
                                                   int32_t count);
 

@@ -1,10 +1,12 @@
 /* What all forms of GEMM take, in the order in which host/ops/gemm.c gives it:
  *   out[rows, cols] = x[rows, depth] * W[cols, depth]^T
  * with W packed (lib/weights.h): w codes or floats, ws scales, wm minima, wz zero
- * points. `group` elements of K share what is summed before it is scaled. */
+ * points. `group` elements of K share what is summed before it is scaled. What becomes of the
+ * product on its way out: lib/epilogue.h. */
 #ifndef CLQ_LIB_GEMM_ARGS_H
 #define CLQ_LIB_GEMM_ARGS_H
 
+#include "lib/epilogue.h"
 #include "lib/product.h"
 #include "lib/tensor.h"
 #include "lib/weights.h"
@@ -27,14 +29,15 @@ static inline int clq_x_groups(int groups) { return (groups + CLQ_X_RATIO - 1) /
   CLQ_TENSOR(const clq_stored, w), CLQ_TENSOR(const clq_scale, ws),                       \
       CLQ_TENSOR(const clq_scale, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), \
       const long x_stride, const long out_stride, const int rows, const int cols,         \
-      const int depth, const int group
+      const int depth, const int group CLQ_EPILOGUE_ARGS
 
 #define CLQ_GEMM_AT             \
   CLQ_AT(const clq_stored, w);  \
   CLQ_AT(const clq_scale, ws);  \
   CLQ_AT(const clq_scale, wm);  \
   CLQ_AT(const uchar, wz);      \
-  CLQ_AT(clq_out, out);
+  CLQ_AT(clq_out, out);         \
+  CLQ_EPILOGUE_AT
 
 /* With x of int8: xs its scales, x_sum its sums; a scale of the weights serves w_ratio groups. */
 #define CLQ_GEMM_Q8_ARGS                                                                  \

@@ -115,7 +115,7 @@ static inline clq_affine clq_affine_of(int low, int high, int lo) {
   return a;
 }
 
-/* Codes of 16 or 4 elements; mult and zero may differ between them. */
+/* Codes of elements; mult and zero may differ between them. */
 #define CLQ_DEFINE_AFFINE_CODE(F, I, S)                                        \
   static inline I clq_affine_code##S(F x, F mult, I zero, int lo) {            \
     F v = x * mult;                                                            \
@@ -123,6 +123,7 @@ static inline clq_affine clq_affine_of(int low, int high, int lo) {
     return clamp(clq_round_sat##S(v, -0x1p+21f, 0x1p+21f) + zero, (I)lo,       \
                  (I)(lo + 255));                                               \
   }
+CLQ_DEFINE_AFFINE_CODE(float, int, )
 CLQ_DEFINE_AFFINE_CODE(float4, int4, 4)
 CLQ_DEFINE_AFFINE_CODE(float16, int16, 16)
 

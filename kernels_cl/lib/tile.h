@@ -14,8 +14,8 @@
 /* Vectors at any address of an element; vload16 and vstore16 come in pieces from some compilers. */
 typedef float clq_float16_at __attribute__((ext_vector_type(16), aligned(4)));
 
-/* `left` partial sums at p, or 16 if there are more; the others zero. An f16 result holds none: the
- * host then has all of K in one chunk. */
+/* `left` partial sums at p, or 16 if there are more; the others zero. A result that is not f32 holds
+ * none: the host then has all of K in one chunk. */
 static inline float16 clq_load_columns(__global const clq_out *p, int left) {
   float16 c = 0.0f;
 #if CLQ_OUT == CLQ_F32
@@ -29,12 +29,15 @@ static inline float16 clq_load_columns(__global const clq_out *p, int left) {
   return c;
 }
 
+/* Codes are stored by lib/epilogue.h. */
 static inline void clq_store_columns(float16 c, __global clq_out *p, int left) {
   if (left >= 16) {
 #if CLQ_OUT == CLQ_F32
     *(__global clq_float16_at *)p = c;
-#else
+#elif CLQ_OUT == CLQ_F16
     clq_store_half16(c, 0, p);
+#elif CLQ_OUT == CLQ_BF16
+    vstore16(clq_bf16_from_f32_16(c), 0, p);
 #endif
     return;
   }
