@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What the same bits everywhere cost the norms on a CPU: `clq bench` with the kernels as they are and
 with a copy of them in which sums are folded as is shortest for this machine and division, root and
-reciprocal root are the device's own; in turns. The least time of all turns counts for each: what is
-compared is work, and whatever else the machine does only adds to it.
+reciprocal root are the device's own; in turns. A run's least turn counts, and of the runs the median:
+what is compared is work, whatever else the machine does only adds to it, and processes differ by where
+they are placed.
 
   bench/order_cost.py --clq build/release/clq --kernels kernels_cl
 
@@ -14,12 +15,13 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import tempfile
 
-CASES = [f"{op} --rows {rows} --cols {cols} --dtype f32{more}"
-         for rows, cols in [(64, 768), (64, 4096), (4096, 768), (4096, 4096)]
-         for op, more in [("layernorm", ""), ("rmsnorm", ""), ("rmsnorm", " --residual --out q8")]]
+SHAPES = "--rows 64,4096 --cols 768,4096 --dtype f32"
+OPERATORS = {"layernorm": "layernorm", "rmsnorm": "rmsnorm",
+             "rmsnorm fused": "rmsnorm --residual --out q8"}
 
 # file: (head of a function, its body in any order)
 FREE = {
@@ -82,8 +84,8 @@ def measure(clq, kernels, words, reps):
                             env=dict(os.environ, CLQ_KERNEL_DIR=kernels))
     if result.returncode != 0:
         raise SystemExit(f"{' '.join(line)}: {result.stderr.strip()}")
-    record, = json.loads(result.stdout)["benchmarks"]
-    return record["min_time"]
+    return {(r["rows"], r["cols"]): r["min_time"] / 1e3
+            for r in json.loads(result.stdout)["benchmarks"]}
 
 
 def main():
@@ -91,20 +93,24 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clq", required=True, help="the command to run")
     parser.add_argument("--kernels", required=True, help="the folder kernels_cl")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each case and order")
-    parser.add_argument("--reps", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each case and order")
+    parser.add_argument("--reps", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         free = os.path.join(scratch, "kernels_cl")
         free_copy(arguments.kernels, free)
         print("| case | fixed order, us | any order, us | cost |\n|---|--:|--:|--:|")
-        for words in CASES:
-            times = {arguments.kernels: [], free: []}
+        for name, words in OPERATORS.items():
+            runs = {arguments.kernels: [], free: []}
             for _ in range(arguments.rounds):
-                for kernels, taken in times.items():
-                    taken.append(measure(arguments.clq, kernels, words, arguments.reps) / 1e3)
-            fixed, other = (min(t) for t in times.values())
-            print(f"| {words} | {fixed:.4g} | {other:.4g} | {fixed / other - 1:+.1%} |", flush=True)
+                for kernels, taken in runs.items():
+                    taken.append(measure(arguments.clq, kernels, f"{words} {SHAPES}",
+                                         arguments.reps))
+            for shape in runs[free][0]:
+                fixed, other = (statistics.median(run[shape] for run in taken)
+                                for taken in runs.values())
+                print(f"| {name} {shape[0]} × {shape[1]} | {fixed:.4g} | {other:.4g} | "
+                      f"{fixed / other - 1:+.1%} |", flush=True)
 
 
 if __name__ == "__main__":
