@@ -6,6 +6,7 @@
 
 #include "io/gguf_private.h"
 #include "runtime/memory.h"
+#include "runtime/sort_order.h"
 
 const char *clqi_gguf_name(const clqi_gguf *file) { return file->name; }
 uint32_t clqi_gguf_version(const clqi_gguf *file) { return file->version; }
@@ -26,24 +27,20 @@ static int compare_key(const char *key, size_t length, clqi_gguf_string other) {
   return bytes != 0 ? bytes : (length > other.length) - (length < other.length);
 }
 
+typedef struct wanted_name {
+  const clqi_gguf *file;
+  const char *name;
+} wanted_name;
+
+static int against_entry(const void *wanted, uint32_t index) {
+  const wanted_name *w = wanted;
+  return compare_key(w->name, strlen(w->name), w->file->entries[index].key);
+}
+
 const clqi_gguf_entry *clqi_gguf_find_entry(const clqi_gguf *file, const char *key) {
-  const size_t length = strlen(key);
-  size_t begin = 0;
-  size_t end = file->entry_count;
-  while (begin < end) {
-    const size_t middle = begin + (end - begin) / 2;
-    const clqi_gguf_entry *entry = &file->entries[file->entry_order[middle]];
-    const int order = compare_key(key, length, entry->key);
-    if (order == 0) {
-      return entry;
-    }
-    if (order < 0) {
-      end = middle;
-    } else {
-      begin = middle + 1;
-    }
-  }
-  return NULL;
+  const uint32_t found = clqi_find_in_order(file->entry_order, file->entry_count, against_entry,
+                                            &(wanted_name){file, key});
+  return found == UINT32_MAX ? NULL : &file->entries[found];
 }
 
 static clqi_gguf_value_info describe(const clqi_gguf_entry *entry) {
@@ -394,23 +391,15 @@ const clqi_gguf_tensor *clqi_gguf_tensor_at(const clqi_gguf *file, size_t index)
   return &file->tensors[index];
 }
 
+static int against_tensor(const void *wanted, uint32_t index) {
+  const wanted_name *w = wanted;
+  return strcmp(w->name, w->file->tensors[index].name);
+}
+
 const clqi_gguf_tensor *clqi_gguf_find_tensor(const clqi_gguf *file, const char *name) {
-  size_t begin = 0;
-  size_t end = file->tensor_count;
-  while (begin < end) {
-    const size_t middle = begin + (end - begin) / 2;
-    const clqi_gguf_tensor *tensor = &file->tensors[file->tensor_order[middle]];
-    const int order = strcmp(name, tensor->name);
-    if (order == 0) {
-      return tensor;
-    }
-    if (order < 0) {
-      end = middle;
-    } else {
-      begin = middle + 1;
-    }
-  }
-  return NULL;
+  const uint32_t found = clqi_find_in_order(file->tensor_order, file->tensor_count, against_tensor,
+                                            &(wanted_name){file, name});
+  return found == UINT32_MAX ? NULL : &file->tensors[found];
 }
 
 clq_status clqi_gguf_get_tensor(const clqi_gguf *file, const char *name,

@@ -215,24 +215,21 @@ const clqi_safetensors_tensor *clqi_safetensors_at(const clqi_safetensors *set, 
   return &set->tensors[set->order[index]];
 }
 
+typedef struct wanted_tensor {
+  const clqi_safetensors *set;
+  const char *name;
+} wanted_tensor;
+
+static int against_tensor(const void *wanted, uint32_t index) {
+  const wanted_tensor *w = wanted;
+  return strcmp(w->name, w->set->tensors[index].name);
+}
+
 const clqi_safetensors_tensor *clqi_safetensors_find(const clqi_safetensors *set,
                                                      const char *name) {
-  size_t begin = 0;
-  size_t end = set->tensor_count;
-  while (begin < end) {
-    const size_t middle = begin + (end - begin) / 2;
-    const clqi_safetensors_tensor *tensor = clqi_safetensors_at(set, middle);
-    const int order = strcmp(name, tensor->name);
-    if (order == 0) {
-      return tensor;
-    }
-    if (order < 0) {
-      end = middle;
-    } else {
-      begin = middle + 1;
-    }
-  }
-  return NULL;
+  const uint32_t found = clqi_find_in_order(set->order, set->tensor_count, against_tensor,
+                                            &(wanted_tensor){set, name});
+  return found == UINT32_MAX ? NULL : &set->tensors[found];
 }
 
 clq_status clqi_safetensors_get(const clqi_safetensors *set, const char *name,

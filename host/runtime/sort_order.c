@@ -30,3 +30,22 @@ void clqi_sort_order(uint32_t *order, size_t count, clqi_order_fn compare, const
     sift_down(order, 0, end, compare, context);
   }
 }
+
+uint32_t clqi_find_in_order(const uint32_t *order, size_t count, clqi_against_fn against,
+                            const void *wanted) {
+  size_t begin = 0;
+  size_t end = count;
+  while (begin < end) {
+    const size_t middle = begin + (end - begin) / 2;
+    const int sign = against(wanted, order[middle]);
+    if (sign == 0) {
+      return order[middle];
+    }
+    if (sign < 0) {
+      end = middle;
+    } else {
+      begin = middle + 1;
+    }
+  }
+  return UINT32_MAX;
+}

@@ -1,4 +1,4 @@
-/* Sorting of indices, without memory and without a bad case. */
+/* Sorting of indices, without memory and without a bad case, and looking up in what is sorted. */
 #ifndef CLQI_RUNTIME_SORT_ORDER_H
 #define CLQI_RUNTIME_SORT_ORDER_H
 
@@ -12,5 +12,12 @@ typedef int (*clqi_order_fn)(const void *context, uint32_t a, uint32_t b);
  * comparisons whatever the input, and no allocation; the C library's qsort
  * promises neither, and may allocate past the caller's hooks. */
 void clqi_sort_order(uint32_t *order, size_t count, clqi_order_fn compare, const void *context);
+
+/* <0, 0, >0 as what is looked for comes before, is, or comes after the thing with this index. */
+typedef int (*clqi_against_fn)(const void *wanted, uint32_t index);
+
+/* An index of order[0..count), which is sorted, whose thing is wanted; UINT32_MAX if none is. */
+uint32_t clqi_find_in_order(const uint32_t *order, size_t count, clqi_against_fn against,
+                            const void *wanted);
 
 #endif
