@@ -2,6 +2,8 @@
 
 #include "ops/emit.h"
 #include "ops/epilogue.h"
+#include "ops/gemm_tiling.h"
+#include "ops/gemm_variants.h"
 #include "ops/op.h"
 #include "ops/weights_args.h"
 #include "quant/weights.h"
@@ -10,20 +12,16 @@
 static const char NAME[] = "gemm";
 
 enum {
-  MORE_BYTES = 96,    /* of build options: two of them, each a name and a number */
-  MAX_GROUP = 32768,  /* codes of 8 bits times codes of 8 bits, summed in int32 */
-  CHUNK = 2048,       /* elements of K that a CPU form holds; more if a group is longer */
-  FLOAT_CHUNK = 512,  /* the same of the float form */
-  MOST_CHUNK = 16384, /* of K in one chunk, when out cannot hold partial sums */
-  SPLIT_LANES = 128,  /* 16 columns by 8 slices of K */
-  MMA_ITEMS = 128,    /* four warps of gemm_q8_mma.cl, */
-  MMA_COLUMNS = 256,  /* and their columns */
-  LANES = 64,         /* work-group of the lane forms */
-  ITEMS_PER_UNIT = 4, /* work-items a compute unit should get, for balance */
-  LEAST_TILES = 16,   /* of columns for a work-item, rather than fewer tiles of rows */
-  ROW_TILES = 8,      /* most tiles of rows of a work-item */
-  FLOAT_ROW_TILES = 16,
-  CACHE_BYTES = 512 * 1024 /* of weights that a work-item meets again and again */
+  MORE_BYTES = 96,   /* of build options: two of them, each a name and a number */
+  MAX_GROUP = 32768, /* codes of 8 bits times codes of 8 bits, summed in int32 */
+  CHUNK = 2048,      /* elements of K that a CPU form holds; more if a group is longer */
+  FLOAT_CHUNK = 512, /* the same of the float form */
+  SPLIT_LANES = 128, /* 16 columns by 8 slices of K */
+  MMA_ITEMS = 128,   /* four warps of gemm_q8_mma.cl, */
+  MMA_COLUMNS = 256, /* and their columns */
+  LANES = 64,        /* work-group of the lane forms */
+  ROW_TILES = 8,     /* most tiles of rows of a work-item */
+  FLOAT_ROW_TILES = 16
 };
 
 static const clqi_field fields[] = {
@@ -45,8 +43,6 @@ static clq_status infer(void *args) {
 
 static bool is_integer(const clq_gemm_args *a) { return a->x.dtype == CLQ_I8; }
 
-static bool x_is_grouped(const clq_gemm_args *a) { return a->x.quant.per == CLQ_PER_GROUP; }
-
 static clq_status check_integer(const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
   if (w->bits >= 16) {
@@ -57,7 +53,7 @@ static clq_status check_integer(const clq_gemm_args *a) {
   if (a->x.quant.zero != NULL) {
     return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has zero points, only symmetric codes are offered");
   }
-  if (x_is_grouped(a)) {
+  if (clqi_gemm_x_is_grouped(a)) {
     if (w->groups > 1 && w->group % CLQI_ACTS_GROUP != 0 && CLQI_ACTS_GROUP % w->group != 0) {
       return clqi_fail(CLQ_UNSUPPORTED,
                        "gemm: the group of the weights is %lld, which with x per group of %d must "
@@ -95,123 +91,7 @@ static bool empty(const void *args) {
   return a->x.shape[0] == 0;
 }
 
-/* --- choose --- */
-
-/* A tile of eight rows takes as long as about four single ones. */
-static const char *few_rows(const clq_context *context, const void *args) {
-  (void)context;
-  return ((const clq_gemm_args *)args)->x.shape[0] <= 4 ? NULL : "4 rows or fewer";
-}
-
-/* A tile of tensor cores has 16 rows. */
-static const char *many_rows(const clq_context *context, const void *args) {
-  (void)context;
-  return ((const clq_gemm_args *)args)->x.shape[0] > 8 ? NULL : "more than 8 rows";
-}
-
-static const char *one_row(const clq_context *context, const void *args) {
-  (void)context;
-  return ((const clq_gemm_args *)args)->x.shape[0] == 1 ? NULL : "one row";
-}
-
-/* The lane forms leave a GPU idle when there are few rows; slicing K helps where it has groups. */
-static const char *many_groups(const clq_context *context, const void *args) {
-  const clq_gemm_args *a = args;
-  const int64_t groups =
-      x_is_grouped(a) ? clqi_div_up(a->x.shape[1], CLQI_ACTS_GROUP) : a->weights->groups;
-  return groups >= 8 ? few_rows(context, args) : "8 groups";
-}
-
-/* Between chunks of K, the CPU forms leave their partial sums in out. Where it cannot hold them
- * they take all of K at once. */
-static const char *one_chunk(const clq_context *context, const void *args) {
-  (void)context;
-  const clq_gemm_args *a = args;
-  return clqi_out_holds_sums(a) || a->x.shape[1] <= MOST_CHUNK
-             ? NULL
-             : "K of 16384 or less for an out that cannot hold partial sums";
-}
-
-static const char *few_rows_one_chunk(const clq_context *context, const void *args) {
-  const char *why_not = few_rows(context, args);
-  return why_not == NULL ? one_chunk(context, args) : why_not;
-}
-
-/* tile: rows of a work-item's tile, rows computed at once, which the kernel learns from options.
- * With neither x86 trait the compiler's own vectors serve. */
-static const clqi_variant integer_variants[] = {
-    {"gemm_q8_row_vnni",
-     CLQI_KERNEL_gemm_q8_row,
-     NULL,
-     CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
-     few_rows_one_chunk,
-     {1, 1}},
-    {"gemm_q8_tile_vnni",
-     CLQI_KERNEL_gemm_q8_tile,
-     NULL,
-     CLQI_BIT(CPU) | CLQI_BIT(X86_VNNI),
-     one_chunk,
-     {8, 8}},
-    {"gemm_q8_row_avx2",
-     CLQI_KERNEL_gemm_q8_row,
-     NULL,
-     CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
-     few_rows_one_chunk,
-     {1, 1}},
-    {"gemm_q8_tile_avx2",
-     CLQI_KERNEL_gemm_q8_tile,
-     "-DCLQ_BLOCK=4",
-     CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
-     one_chunk,
-     {8, 4}},
-    {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows_one_chunk, {1, 1}},
-    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, "-DCLQ_BLOCK=4", CLQI_BIT(CPU), one_chunk, {8, 4}},
-    {"gemm_q8_mma", CLQI_KERNEL_gemm_q8_mma, NULL, CLQI_BIT(NVIDIA_MMA), many_rows, {32, 256}},
-    {"gemm_q8_split", CLQI_KERNEL_gemm_q8_split, NULL, 0, many_groups, {1, 1}},
-    {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=1", 0, one_row, {1, 1}},
-    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=4", 0, NULL, {4, 4}},
-};
-
-static const clqi_variant float_variants[] = {
-    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=1", CLQI_BIT(CPU), one_row, {1}},
-    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=8", CLQI_BIT(CPU), one_chunk, {8}},
-    {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=1", 0, one_row, {1}},
-    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=4", 0, NULL, {4}},
-};
-
 /* --- launch --- */
-
-/* Work-items of a CPU form: `row_tiles` tiles of rows by `tiles` tiles of 16 columns. */
-typedef struct tiling {
-  int32_t row_tiles;
-  int32_t tiles;
-  size_t global[2];
-} tiling;
-
-/* As many columns for one work-item as leave every compute unit enough items: what is prepared of
- * x serves all its columns. No more than fit the second cache, where one row tile after the other
- * meets the same weights. */
-static tiling choose_tiling(const clq_context *context, const clq_weights *w, int64_t rows,
-                            int32_t tile_rows, int64_t most_row_tiles, int64_t chunk) {
-  const int64_t wanted = (int64_t)context->info.compute_units * ITEMS_PER_UNIT;
-  const int64_t all_row_tiles = clqi_div_up(rows, tile_rows);
-  const int64_t column_tiles = clqi_div_up(w->rows, CLQI_TILE);
-  const int64_t depth = chunk < w->padded_cols ? chunk : w->padded_cols;
-  const int64_t most = (int64_t)CACHE_BYTES / (depth * CLQI_TILE * w->bits / 8);
-  int64_t tiles = most < 1 ? 1 : most < column_tiles ? most : column_tiles;
-  int64_t row_tiles = all_row_tiles < most_row_tiles ? all_row_tiles : most_row_tiles;
-  while (row_tiles > 1 &&
-         clqi_div_up(all_row_tiles, row_tiles) * clqi_div_up(column_tiles, LEAST_TILES) < wanted) {
-    row_tiles = (row_tiles + 1) / 2;
-  }
-  const int64_t row_blocks = clqi_div_up(all_row_tiles, row_tiles);
-  const int64_t column_blocks = clqi_div_up(wanted, row_blocks);
-  const int64_t fair = clqi_div_up(column_tiles, column_blocks);
-  tiles = fair < tiles ? fair : tiles;
-  return (tiling){(int32_t)row_tiles,
-                  (int32_t)tiles,
-                  {(size_t)row_blocks, (size_t)clqi_div_up(column_tiles, tiles)}};
-}
 
 /* What every kernel takes behind x. */
 static void shape_args(clqi_launch *l, const clq_gemm_args *a, int64_t group) {
@@ -249,13 +129,14 @@ static void lane_range(const clq_gemm_args *a, int32_t tile_rows, size_t global[
 /* Groups of the weights that a scale of x serves. */
 static int64_t x_ratio(const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
-  const bool shorter = x_is_grouped(a) && w->groups > 1 && w->group < CLQI_ACTS_GROUP;
+  const bool shorter = clqi_gemm_x_is_grouped(a) && w->groups > 1 && w->group < CLQI_ACTS_GROUP;
   return shorter ? CLQI_ACTS_GROUP / w->group : 1;
 }
 
 /* Whether the sums that came with x are those that the kernel needs. */
 static bool sums_serve(const clq_gemm_args *a) {
-  return a->x.quant.sum != NULL && (x_is_grouped(a) ? x_ratio(a) == 1 : a->weights->groups == 1);
+  return a->x.quant.sum != NULL &&
+         (clqi_gemm_x_is_grouped(a) ? x_ratio(a) == 1 : a->weights->groups == 1);
 }
 
 static bool rows_are_words(const clq_gemm_args *a) {
@@ -277,12 +158,11 @@ static int64_t chunk_of(int64_t whole, int64_t usual) {
 
 static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
-  const clqi_variant *v =
-      clqi_choose(emitter->context, NAME, integer_variants, CLQI_COUNT(integer_variants), a);
+  const clqi_variant *v = clqi_gemm_choose_integer(emitter->context, a);
   const bool split = v->kernel == CLQI_KERNEL_gemm_q8_split;
   const bool mma = v->kernel == CLQI_KERNEL_gemm_q8_mma;
   const bool lanes = split || mma || v->kernel == CLQI_KERNEL_gemm_q8_lane;
-  const bool grouped = x_is_grouped(a);
+  const bool grouped = clqi_gemm_x_is_grouped(a);
   /* A single group ends with the padding, so that kernels may step in words. */
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
   const int64_t group = grouped ? CLQI_ACTS_GROUP / x_ratio(a) : w_group;
@@ -325,8 +205,8 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   }
   /* The form for few rows takes one for each work-item. */
   const bool tile = v->kernel == CLQI_KERNEL_gemm_q8_tile;
-  const tiling t =
-      choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], tile ? ROW_TILES : 1, chunk);
+  const clqi_gemm_tiling t =
+      clqi_gemm_tile(emitter->context, w, a->x.shape[0], v->tile[0], tile ? ROW_TILES : 1, chunk);
   clqi_arg_i32(&l, t.tiles);
   if (tile) {
     clqi_arg_i32(&l, t.row_tiles);
@@ -336,8 +216,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
 
 static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
-  const clqi_variant *v =
-      clqi_choose(emitter->context, NAME, float_variants, CLQI_COUNT(float_variants), a);
+  const clqi_variant *v = clqi_gemm_choose_float(emitter->context, a);
   const int64_t group = w->groups <= 1 ? w->padded_cols : w->group;
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
@@ -361,7 +240,8 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
     lane_range(a, v->tile[0], global, local);
     return finish(&l, a, global, local);
   }
-  const tiling t = choose_tiling(emitter->context, w, a->x.shape[0], v->tile[0], row_tiles, chunk);
+  const clqi_gemm_tiling t =
+      clqi_gemm_tile(emitter->context, w, a->x.shape[0], v->tile[0], row_tiles, chunk);
   clqi_arg_i32(&l, t.tiles);
   clqi_arg_i32(&l, t.row_tiles);
   return finish(&l, a, t.global, NULL);

@@ -1,0 +1,19 @@
+/* How the CPU forms of GEMM share rows and columns among work-items. */
+#ifndef CLQI_OPS_GEMM_TILING_H
+#define CLQI_OPS_GEMM_TILING_H
+
+#include "quant/weights.h"
+
+/* Work-items of a CPU form: `row_tiles` tiles of rows by `tiles` tiles of 16 columns. */
+typedef struct clqi_gemm_tiling {
+  int32_t row_tiles;
+  int32_t tiles;
+  size_t global[2];
+} clqi_gemm_tiling;
+
+/* rows: of x; tile_rows: of a tile; chunk: elements of K that a work-item holds at once. */
+clqi_gemm_tiling clqi_gemm_tile(const clq_context *context, const clq_weights *weights,
+                                int64_t rows, int32_t tile_rows, int64_t most_row_tiles,
+                                int64_t chunk);
+
+#endif
