@@ -243,6 +243,8 @@ bool bench_is_weights_word(const char *word);
 clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, int64_t cols);
 /* Bytes that `rows` rows hold with scales, minima and zero points, without padding. */
 double bench_weights_bytes(const clqi_ref_weights *w, double rows);
+/* Of one row of w2, w3, w4 or w8 codes. */
+int64_t bench_plain_row_bytes(clq_format format, int64_t cols);
 
 /* --- report --- */
 

@@ -64,11 +64,10 @@ static float element(const state *s, int64_t row, int64_t col) {
                             : format == CLQ_FORMAT_F32  ? 4 * k
                             : format == CLQ_FORMAT_F16  ? 2 * k
                             : format == CLQ_FORMAT_BF16 ? 2 * k
-                            : format == CLQ_FORMAT_W4   ? (k + 1) / 2
-                                                        : k;
+                                                        : bench_plain_row_bytes(format, k);
   one.rows = 1;
   one.data = (const char *)s->weights.data + col * row_bytes;
-  one.scales = s->weights.scales == NULL ? NULL : s->weights.scales + col * groups;
+  one.scales = s->weights.scales == NULL ? NULL : (const float *)s->weights.scales + col * groups;
   one.zeros = s->weights.zeros == NULL ? NULL : s->weights.zeros + col * groups;
   float out = 0.0f;
   if (s->codes == NULL) {

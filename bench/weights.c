@@ -1,5 +1,5 @@
-/* Random weight matrices by their words: f32 f16 bf16, GGUF's formats, w4 and w8
- * with g<n> and, for w4, z. */
+/* Random weight matrices by their words: f32 f16 bf16, GGUF's formats, w2, w3, w4 and w8
+ * with g<n> and z. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -31,7 +31,7 @@ static bool parse_suffix(const char *at, weights_type *type) {
 
 static bool parse(const char *word, weights_type *type) {
   *type = (weights_type){0};
-  for (int f = CLQ_FORMAT_F32; f <= CLQ_FORMAT_MXFP4; ++f) {
+  for (int f = CLQ_FORMAT_F32; f <= CLQ_FORMAT_W3; ++f) {
     if (strcmp(word, clq_format_name((clq_format)f)) == 0) {
       type->format = (clq_format)f;
       return true;
@@ -43,7 +43,10 @@ static bool parse(const char *word, weights_type *type) {
   if (word[0] != 'w' || strchr("2348", word[1]) == NULL || word[1] == '\0') {
     return false;
   }
-  type->format = word[1] == '4' ? CLQ_FORMAT_W4 : word[1] == '8' ? CLQ_FORMAT_W8 : 0;
+  type->format = word[1] == '2'   ? CLQ_FORMAT_W2
+                 : word[1] == '3' ? CLQ_FORMAT_W3
+                 : word[1] == '4' ? CLQ_FORMAT_W4
+                                  : CLQ_FORMAT_W8;
   return parse_suffix(word + 2, type);
 }
 
@@ -79,6 +82,11 @@ static void put_half(uint8_t *at, float value) {
 
 static float random_scale(uint64_t *seed) {
   return (float)(1 + (bench_random(seed) >> 22)) * 0x1p-16f;
+}
+
+int64_t bench_plain_row_bytes(clq_format format, int64_t cols) {
+  const int64_t bits = clqi_ref_plain_bits(format);
+  return bits == 3 ? (cols + 7) / 8 * 3 : (cols * bits + 7) / 8;
 }
 
 static uint8_t *random_bytes(bench_case *c, int64_t count, uint64_t *seed) {
@@ -141,7 +149,7 @@ static void pack(bench_case *c, const clqi_ref_weights *w, int64_t group) {
 clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, int64_t cols) {
   weights_type type;
   uint64_t seed = 7;
-  if (!parse(word, &type) || type.format == 0 || (type.zeros && type.format != CLQ_FORMAT_W4)) {
+  if (!parse(word, &type) || type.format == 0) {
     bench_fail(c,
                "%s: --weights %s is not offered; take f32, f16, w8, w4, w8g32, w4g32z, q8_0, q4_0, "
                "q4_k, ...",
@@ -159,11 +167,12 @@ clqi_ref_weights bench_weights(bench_case *c, const char *word, int64_t rows, in
     case CLQ_FORMAT_F32: w.data = bench_random_floats(c, rows * cols, seed); break;
     case CLQ_FORMAT_F16:
     case CLQ_FORMAT_BF16: w.data = random_halves(c, type.format, rows * cols, seed); break;
+    case CLQ_FORMAT_W2:
+    case CLQ_FORMAT_W3:
     case CLQ_FORMAT_W4:
     case CLQ_FORMAT_W8:
       w.group = type.group == 0 ? cols : type.group;
-      w.data =
-          random_bytes(c, rows * (type.format == CLQ_FORMAT_W4 ? (cols + 1) / 2 : cols), &seed);
+      w.data = random_bytes(c, rows * bench_plain_row_bytes(type.format, cols), &seed);
       add_planes(c, &w, type.zeros, &seed);
       break;
     default: w.data = random_blocks(c, type.format, rows * cols / block, &seed);
@@ -179,11 +188,11 @@ double bench_weights_bytes(const clqi_ref_weights *w, double rows) {
   if (w->format == CLQ_FORMAT_F32 || w->format == CLQ_FORMAT_F16 || w->format == CLQ_FORMAT_BF16) {
     return elements * (w->format == CLQ_FORMAT_F32 ? 4.0 : 2.0);
   }
-  if (w->format != CLQ_FORMAT_W4 && w->format != CLQ_FORMAT_W8) {
+  if (w->group == 0) {
     return elements * packed_bits(w->format) / 8.0;
   }
   const int64_t row_groups = (w->cols + w->group - 1) / w->group;
   const double groups = rows * (double)row_groups;
-  return elements * (w->format == CLQ_FORMAT_W4 ? 0.5 : 1.0) +
+  return elements * (w->format == CLQ_FORMAT_W8 ? 1.0 : 0.5) +
          groups * (w->zeros != NULL ? 5.0 : 4.0);
 }

@@ -95,10 +95,10 @@ CLQ_MMA_UNROLL
         load_codes(b, w + (long)tile * words * 16 + 8 * (t & 1) + row, k, quad, words);
 CLQ_MMA_UNROLL
         for (int r = 0; r < CLQ_ROW_TILES; r++) {
-#if CLQ_W_BITS == 4
-          clq_mma_u8(acc[r][t], a[r], b, scratch);
-#else
+#if CLQ_W_SIGNED
           clq_mma_s8(acc[r][t], a[r], b, scratch);
+#else
+          clq_mma_u8(acc[r][t], a[r], b, scratch);
 #endif
         }
       }

@@ -267,19 +267,20 @@ static int count_of(const char *text, const char *part) {
 /* What is not offered is left out of a sweep with the reason; a single case, or a sweep of such
  * cases alone, fails. */
 Test(bench, a_sweep_goes_on) {
-  command_result r = bench("gemm", "--n", "16", "--k", "64", "--weights", "w3,w4g32,bf16", "--acts",
-                           "f16,q8", "--reps", "1", "-o", "json");
+  command_result r = bench("gemm", "--n", "16", "--k", "64", "--weights", "q8_k,w4g32,bf16",
+                           "--acts", "f16,q8", "--reps", "1", "-o", "json");
   cr_assert_eq(count_of(r.err, " is left out: "), 5, "%s", r.err);
-  cr_assert_not_null(strstr(r.err,
-                            "clq: gemm/m:1/n:16/k:64/weights:w3/acts:q8/out:f32 is left out: gemm: "
-                            "--weights w3 is not offered; take f32, f16, w8, w4, "),
-                     "%s", r.err);
+  cr_assert_not_null(
+      strstr(r.err,
+             "clq: gemm/m:1/n:16/k:64/weights:q8_k/acts:q8/out:f32 is left out: gemm: "
+             "--weights q8_k is not offered; take f32, f16, w8, w4, "),
+      "%s", r.err);
   cJSON *json = expect_json(r);
   cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
   check_record(cJSON_GetArrayItem(item(json, "benchmarks"), 0), "gemm", "warm");
   cJSON_Delete(json);
   expect_refusal(
-      bench("gemm", "--n", "16", "--k", "64", "--weights", "w3,bf16", "-o", "json"), 1,
+      bench("gemm", "--n", "16", "--k", "64", "--weights", "q8_k,bf16", "-o", "json"), 1,
       "clq: none of the 2 combinations is offered; take one that 'clq bench --help' names");
   json = expect_json(bench("plan", "--nodes", "1000001,9", "--reps", "1", "-o", "json"));
   cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
@@ -412,7 +413,8 @@ Test(bench, misuse) {
 
 /* In JSON nothing is printed but whole objects. */
 Test(bench, what_is_not_offered_fails_with_the_reason) {
-  expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--weights", "w3", "-o", "json"), 1, "w3");
+  expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--weights", "q8_k", "-o", "json"), 1,
+                 "q8_k");
   expect_refusal(bench("gemm", "--n", "8", "--k", "32", "--acts", "f16", "-o", "json"), 1,
                  "clq: gemm: --acts f16 is not offered; take f32, q8 or q8g32\n");
   expect_refusal(bench("add", "--rows", "1000000000", "--cols", "100000", "-o", "json"), 1,

@@ -15,6 +15,7 @@ typedef struct table {
   clq_format format;
   int64_t rows, cols, group;
   bool zeros;
+  bool mins; /* scales are bf16 then */
 } table;
 
 static const table tables[] = {
@@ -28,6 +29,9 @@ static const table tables[] = {
     {CLQ_FORMAT_Q3_K, 7, 256, 0, false},  {CLQ_FORMAT_Q4_K, 37, 256, 0, false},
     {CLQ_FORMAT_Q5_K, 16, 512, 0, false}, {CLQ_FORMAT_Q6_K, 37, 256, 0, false},
     {CLQ_FORMAT_IQ4_NL, 9, 96, 0, false}, {CLQ_FORMAT_MXFP4, 33, 64, 0, false},
+    {CLQ_FORMAT_W2, 37, 131, 24, true},   {CLQ_FORMAT_W2, 3, 31, 0, false, true},
+    {CLQ_FORMAT_W3, 20, 67, 0, false},    {CLQ_FORMAT_W3, 37, 99, 8, true},
+    {CLQ_FORMAT_W8, 37, 130, 64, true},   {CLQ_FORMAT_W8, 33, 67, 0, false, true},
 };
 enum { TABLES = sizeof tables / sizeof tables[0], IDS = 70, GAP = 3 };
 
@@ -44,7 +48,10 @@ static void fill_ids(test_random *random, int32_t *ids, int64_t rows) {
 static void check(const test_device *d, const table *t, const int32_t *ids, int64_t count,
                   clq_status expected_finish) {
   test_random random = {(uint64_t)t->rows};
-  test_weights w = test_weights_new(&random, t->format, t->rows, t->cols, t->group, t->zeros);
+  test_weights w = t->mins
+                       ? test_plain_weights_new(&random, t->format, t->rows, t->cols, t->group,
+                                                TEST_MINS, CLQ_BF16)
+                       : test_weights_new(&random, t->format, t->rows, t->cols, t->group, t->zeros);
   clq_weights *packed = test_weights_pack(d, &w);
   const int64_t stride = t->cols + GAP;
   const size_t bytes = (size_t)((count - 1) * stride + t->cols) * sizeof(float);

@@ -25,9 +25,11 @@ typedef struct product {
   clq_format format;
   activation x;
   int64_t m, n, k;
-  int64_t group; /* of W4, W8 */
+  int64_t group; /* of plain codes */
   bool zeros;
-  bool sums; /* x brings the sums of its codes */
+  bool mins;
+  clq_dtype scale_dtype; /* of plain codes; 0: f32 */
+  bool sums;             /* x brings the sums of its codes */
   int64_t x_gap, x_offset, out_gap, out_offset;
   bool half; /* out is f16 */
 } product;
@@ -86,7 +88,13 @@ static operands operands_new(const product *p, test_random *random) {
       }
     }
   }
-  o.weights = test_weights_new(random, p->format, p->n, p->k, p->group, p->zeros);
+  o.weights = clqi_ref_plain_bits(p->format) == 0
+                  ? test_weights_new(random, p->format, p->n, p->k, 0, false)
+                  : test_plain_weights_new(random, p->format, p->n, p->k, p->group,
+                                           p->mins    ? TEST_MINS
+                                           : p->zeros ? TEST_ZEROS
+                                                      : TEST_SCALES,
+                                           p->scale_dtype == 0 ? CLQ_F32 : p->scale_dtype);
   return o;
 }
 
@@ -224,6 +232,8 @@ typedef struct form {
   activation x;
   int64_t group;
   bool zeros;
+  bool mins;
+  clq_dtype scale_dtype;
 } form;
 
 static const form all_forms[] = {
@@ -237,12 +247,23 @@ static const form all_forms[] = {
 };
 /* The other formats. Most run programs of those above, or nearly. */
 static const form more_forms[] = {
-    {CLQ_FORMAT_Q5_0, X_GROUPED, 0, false},  {CLQ_FORMAT_Q5_1, X_GROUPED, 0, false},
-    {CLQ_FORMAT_Q5_1, X_TOKEN, 0, false},    {CLQ_FORMAT_Q2_K, X_GROUPED, 0, false},
-    {CLQ_FORMAT_Q2_K, X_TOKEN, 0, false},    {CLQ_FORMAT_Q3_K, X_GROUPED, 0, false},
-    {CLQ_FORMAT_Q4_K, X_GROUPED, 0, false},  {CLQ_FORMAT_Q5_K, X_GROUPED, 0, false},
-    {CLQ_FORMAT_Q6_K, X_GROUPED, 0, false},  {CLQ_FORMAT_IQ4_NL, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q5_0, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q5_1, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q5_1, X_TOKEN, 0, false},
+    {CLQ_FORMAT_Q2_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q2_K, X_TOKEN, 0, false},
+    {CLQ_FORMAT_Q3_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q4_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q5_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q6_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_IQ4_NL, X_GROUPED, 0, false},
     {CLQ_FORMAT_MXFP4, X_GROUPED, 0, false},
+    {CLQ_FORMAT_W2, X_GROUPED, 32, false, false, CLQ_F16},
+    {CLQ_FORMAT_W2, X_TOKEN, 8, true, false, CLQ_F32},
+    {CLQ_FORMAT_W3, X_GROUPED, 64, true, false, CLQ_F16},
+    {CLQ_FORMAT_W3, X_TOKEN, 40, false, true, CLQ_BF16},
+    {CLQ_FORMAT_W8, X_TOKEN, 24, true, false, CLQ_F16},
+    {CLQ_FORMAT_W8, X_GROUPED, 32, false, true, CLQ_F32},
 };
 /* Q4_1, Q5_1 and W4 with zero points need every correction there is; Q8_0 the other width; Q2_K and
  * Q6_K have groups shorter than those of x. */
@@ -250,7 +271,7 @@ static const form few_forms[] = {
     {CLQ_FORMAT_Q4_0, X_GROUPED, 0, false}, {CLQ_FORMAT_Q4_1, X_GROUPED, 0, false},
     {CLQ_FORMAT_Q8_0, X_TOKEN, 0, false},   {CLQ_FORMAT_W4, X_TOKEN, 40, true},
     {CLQ_FORMAT_Q2_K, X_GROUPED, 0, false}, {CLQ_FORMAT_Q5_1, X_GROUPED, 0, false},
-    {CLQ_FORMAT_Q6_K, X_GROUPED, 0, false},
+    {CLQ_FORMAT_Q6_K, X_GROUPED, 0, false}, {CLQ_FORMAT_W8, X_TOKEN, 24, true},
 };
 /* Of these, where the others would only repeat what the default back end's test shows. */
 enum { FEWER = 5 };
@@ -263,7 +284,9 @@ static product of_form(const form *f, int64_t m, int64_t n, int64_t k) {
                    .n = n,
                    .k = (k + block - 1) / block * block,
                    .group = f->group,
-                   .zeros = f->zeros};
+                   .zeros = f->zeros,
+                   .mins = f->mins,
+                   .scale_dtype = f->scale_dtype};
 }
 
 static void sweep(const test_device *d, const form *f, test_random *random) {
@@ -437,15 +460,27 @@ Test(gemm, default_back_end) {
 
 static void sweep_floats(const char *disable, const char *row, const char *tile) {
   static const form forms[] = {
-      {CLQ_FORMAT_Q4_0, X_F32, 0, false},   {CLQ_FORMAT_Q4_1, X_F32, 0, false},
-      {CLQ_FORMAT_Q8_0, X_F32, 0, false},   {CLQ_FORMAT_W4, X_F32, 24, true},
-      {CLQ_FORMAT_W4, X_F32, 0, false},     {CLQ_FORMAT_W8, X_F32, 8, false},
-      {CLQ_FORMAT_F32, X_F32, 0, false},    {CLQ_FORMAT_F16, X_F32, 0, false},
-      {CLQ_FORMAT_BF16, X_F32, 0, false},   {CLQ_FORMAT_Q5_0, X_F32, 0, false},
-      {CLQ_FORMAT_Q5_1, X_F32, 0, false},   {CLQ_FORMAT_Q2_K, X_F32, 0, false},
-      {CLQ_FORMAT_Q3_K, X_F32, 0, false},   {CLQ_FORMAT_Q4_K, X_F32, 0, false},
-      {CLQ_FORMAT_Q5_K, X_F32, 0, false},   {CLQ_FORMAT_Q6_K, X_F32, 0, false},
-      {CLQ_FORMAT_IQ4_NL, X_F32, 0, false}, {CLQ_FORMAT_MXFP4, X_F32, 0, false},
+      {CLQ_FORMAT_Q4_0, X_F32, 0, false},
+      {CLQ_FORMAT_Q4_1, X_F32, 0, false},
+      {CLQ_FORMAT_Q8_0, X_F32, 0, false},
+      {CLQ_FORMAT_W4, X_F32, 24, true},
+      {CLQ_FORMAT_W4, X_F32, 0, false},
+      {CLQ_FORMAT_W8, X_F32, 8, false},
+      {CLQ_FORMAT_F32, X_F32, 0, false},
+      {CLQ_FORMAT_F16, X_F32, 0, false},
+      {CLQ_FORMAT_BF16, X_F32, 0, false},
+      {CLQ_FORMAT_Q5_0, X_F32, 0, false},
+      {CLQ_FORMAT_Q5_1, X_F32, 0, false},
+      {CLQ_FORMAT_Q2_K, X_F32, 0, false},
+      {CLQ_FORMAT_Q3_K, X_F32, 0, false},
+      {CLQ_FORMAT_Q4_K, X_F32, 0, false},
+      {CLQ_FORMAT_Q5_K, X_F32, 0, false},
+      {CLQ_FORMAT_Q6_K, X_F32, 0, false},
+      {CLQ_FORMAT_IQ4_NL, X_F32, 0, false},
+      {CLQ_FORMAT_MXFP4, X_F32, 0, false},
+      {CLQ_FORMAT_W2, X_F32, 8, true, false, CLQ_F16},
+      {CLQ_FORMAT_W3, X_F32, 40, false, true, CLQ_BF16},
+      {CLQ_FORMAT_W8, X_F32, 32, true, false, CLQ_BF16},
   };
   test_device d = test_device_open(disable);
   if (disable == NULL && !test_has_trait(d.context, "cpu")) {

@@ -55,8 +55,34 @@ static const shape shapes[] = {
     {CLQ_FORMAT_Q4_1, 3000, 1024, 0, false}, /* large enough for several threads */
 };
 
-static void check_unpacked(const test_device *d, const shape *s, test_random *random) {
-  test_weights source = test_weights_new(random, s->format, s->rows, s->cols, s->group, s->zeros);
+/* Plain codes with every plane that may stand beside them. */
+typedef struct plain_shape {
+  clq_format format;
+  int64_t rows, cols, group;
+  test_beside beside;
+  clq_dtype scale;
+} plain_shape;
+
+static const plain_shape plain_shapes[] = {
+    {CLQ_FORMAT_W2, 1, 1, 0, TEST_SCALES, CLQ_F32},
+    {CLQ_FORMAT_W2, 33, 131, 32, TEST_SCALES, CLQ_F16},
+    {CLQ_FORMAT_W2, 18, 100, 8, TEST_ZEROS, CLQ_BF16},
+    {CLQ_FORMAT_W2, 17, 77, 24, TEST_MINS, CLQ_F32},
+    {CLQ_FORMAT_W3, 1, 1, 0, TEST_SCALES, CLQ_F32},
+    {CLQ_FORMAT_W3, 33, 131, 32, TEST_SCALES, CLQ_BF16},
+    {CLQ_FORMAT_W3, 18, 100, 8, TEST_ZEROS, CLQ_F16},
+    {CLQ_FORMAT_W3, 17, 77, 40, TEST_MINS, CLQ_F16},
+    {CLQ_FORMAT_W4, 17, 77, 32, TEST_SCALES, CLQ_F16},
+    {CLQ_FORMAT_W4, 5, 200, 128, TEST_ZEROS, CLQ_F16},
+    {CLQ_FORMAT_W4, 33, 99, 0, TEST_MINS, CLQ_BF16},
+    {CLQ_FORMAT_W8, 17, 77, 32, TEST_SCALES, CLQ_F16},
+    {CLQ_FORMAT_W8, 33, 130, 64, TEST_ZEROS, CLQ_F32},
+    {CLQ_FORMAT_W8, 18, 99, 16, TEST_MINS, CLQ_F16},
+    {CLQ_FORMAT_W8, 3, 33, 0, TEST_ZEROS, CLQ_BF16},
+};
+
+static void check_unpacked(const test_device *d, test_weights source) {
+  const clqi_ref_weights *s = &source.ref;
   clq_weights *packed = test_weights_pack(d, &source);
   cr_assert_eq(clq_weights_rows(packed), s->rows);
   cr_assert_eq(clq_weights_cols(packed), s->cols);
@@ -82,7 +108,13 @@ Test(weights, unpack_inverts_pack) {
   test_device d = test_device_open(NULL);
   test_random random = {1};
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; ++i) {
-    check_unpacked(&d, &shapes[i], &random);
+    const shape *s = &shapes[i];
+    check_unpacked(&d, test_weights_new(&random, s->format, s->rows, s->cols, s->group, s->zeros));
+  }
+  for (size_t i = 0; i < sizeof plain_shapes / sizeof plain_shapes[0]; ++i) {
+    const plain_shape *s = &plain_shapes[i];
+    check_unpacked(&d, test_plain_weights_new(&random, s->format, s->rows, s->cols, s->group,
+                                              s->beside, s->scale));
   }
   test_device_close(&d);
 }
@@ -91,10 +123,12 @@ Test(weights, rows_of_blocks_decode_like_the_reference) {
   test_random random = {2};
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; ++i) {
     const shape *s = &shapes[i];
-    test_weights w = test_weights_new(&random, s->format, 1, s->cols, s->group, s->zeros);
+    if (clqi_format_is_plain(s->format)) {
+      continue;
+    }
+    test_weights w = test_weights_new(&random, s->format, 1, s->cols, 0, false);
     float *out = malloc((size_t)s->cols * sizeof *out);
-    clqi_format_decode_row(s->format, w.ref.data, s->cols, w.ref.group, w.ref.scales, w.ref.zeros,
-                           out);
+    clqi_format_decode_row(s->format, w.ref.data, s->cols, out);
     for (int64_t k = 0; k < s->cols; ++k) {
       const float expected = clqi_ref_weight(&w.ref, 0, k);
       cr_assert_eq(memcmp(&out[k], &expected, sizeof expected), 0, "%s element %lld",
@@ -150,7 +184,7 @@ static void check_golden_row(const test_device *d, FILE *file) {
   cr_assert_eq(fread(row, 1, row_bytes, file), row_bytes);
   cr_assert_eq(fread(expected, sizeof *expected, cols, file), cols);
   const test_weights w = {.ref = {.format = format, .rows = 1, .cols = (int64_t)cols, .data = row}};
-  clqi_format_decode_row(format, row, (int64_t)cols, 0, NULL, NULL, decoded);
+  clqi_format_decode_row(format, row, (int64_t)cols, decoded);
   clq_weights *packed = test_weights_pack(d, &w);
   test_ok(clq_weights_unpack(packed, 0, 1, unpacked));
   for (size_t k = 0; k < cols; ++k) {
@@ -239,24 +273,25 @@ Test(weights, layout_of_nibbles) {
   test_device_close(&d);
 }
 
-Test(weights, parts_are_stacked) {
-  test_device d = test_device_open(NULL);
+/* Parts with and without zero points: what those without mean by zero is then said by the plane. */
+static void check_stacked(const test_device *d, clq_format format) {
   test_random random = {3};
   test_weights parts[3];
   clq_weights_part list[3];
   const int64_t rows[3] = {20, 1, 14};
   int64_t total = 0;
   for (int i = 0; i < 3; ++i) {
-    parts[i] = test_weights_new(&random, CLQ_FORMAT_W4, rows[i], 40, 8, i == 1);
-    list[i] =
-        (clq_weights_part){parts[i].ref.data, parts[i].ref.scales, parts[i].ref.zeros, rows[i]};
+    parts[i] = test_weights_new(&random, format, rows[i], 40, 8, i == 1);
+    list[i] = (clq_weights_part){.data = parts[i].ref.data,
+                                 .scales = parts[i].ref.scales,
+                                 .zeros = parts[i].ref.zeros,
+                                 .rows = rows[i]};
     total += rows[i];
   }
   clq_weights *w = NULL;
   test_ok(clq_weights_pack(
-      d.context,
-      &(clq_weights_desc){
-          .format = CLQ_FORMAT_W4, .cols = 40, .group = 8, .parts = list, .part_count = 3},
+      d->context,
+      &(clq_weights_desc){.format = format, .cols = 40, .group = 8, .parts = list, .part_count = 3},
       &w));
   cr_assert_eq(clq_weights_rows(w), total);
   float out[40];
@@ -265,12 +300,62 @@ Test(weights, parts_are_stacked) {
     for (int64_t r = 0; r < rows[i]; ++r, ++n) {
       test_ok(clq_weights_unpack(w, n, 1, out));
       for (int64_t k = 0; k < 40; ++k) {
-        cr_assert_eq(out[k], clqi_ref_weight(&parts[i].ref, r, k));
+        cr_assert_eq(out[k], clqi_ref_weight(&parts[i].ref, r, k), "%s part %d [%lld, %lld]",
+                     clq_format_name(format), i, (long long)r, (long long)k);
       }
     }
     test_weights_free(&parts[i]);
   }
   clq_weights_destroy(w);
+}
+
+Test(weights, parts_are_stacked) {
+  static const clq_format formats[] = {CLQ_FORMAT_W2, CLQ_FORMAT_W3, CLQ_FORMAT_W4, CLQ_FORMAT_W8};
+  test_device d = test_device_open(NULL);
+  for (size_t i = 0; i < sizeof formats / sizeof formats[0]; ++i) {
+    check_stacked(&d, formats[i]);
+  }
+  test_device_close(&d);
+}
+
+/* Known bytes: what a file's bit string means does not hang on our own reference. */
+Test(weights, plain_codes_are_a_bit_string) {
+  static const struct {
+    clq_format format;
+    uint8_t bytes[3];
+    float codes[8];
+  } known[] = {
+      {CLQ_FORMAT_W2, {0xe4, 0x1b}, {0, 1, 2, 3, 3, 2, 1, 0}},
+      {CLQ_FORMAT_W3, {0x88, 0xc6, 0xfa}, {0, 1, 2, 3, 4, 5, 6, 7}},
+  };
+  test_device d = test_device_open(NULL);
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; ++i) {
+    for (int kind = 0; kind < 3; ++kind) {
+      const float scale = 1.0f;
+      const float min = 10.0f;
+      const uint8_t zero = 1;
+      const clq_weights_part part = {.data = known[i].bytes,
+                                     .scales = &scale,
+                                     .zeros = kind == 1 ? &zero : NULL,
+                                     .rows = 1,
+                                     .mins = kind == 2 ? &min : NULL};
+      const float middle = known[i].format == CLQ_FORMAT_W2 ? 2.0f : 4.0f;
+      const float shift = kind == 0 ? -middle : kind == 1 ? -1.0f : 10.0f;
+      clq_weights *w = NULL;
+      test_ok(clq_weights_pack(
+          d.context,
+          &(clq_weights_desc){
+              .format = known[i].format, .cols = 8, .parts = &part, .part_count = 1},
+          &w));
+      float out[8];
+      test_ok(clq_weights_unpack(w, 0, 1, out));
+      for (int k = 0; k < 8; ++k) {
+        cr_assert_eq(out[k], known[i].codes[k] + shift, "%s element %d",
+                     clq_format_name(known[i].format), k);
+      }
+      clq_weights_destroy(w);
+    }
+  }
   test_device_close(&d);
 }
 
@@ -376,6 +461,17 @@ Test(weights, mistakes_are_named) {
   desc.group = 0;
   part.scales = scales;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "brings its own");
+  part.scales = NULL;
+  part.zeros = data;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "has zero points");
+  part.zeros = NULL;
+  part.mins = scales;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "has minima");
+  part.mins = NULL;
+  desc.scale_dtype = CLQ_F16;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "scales are f16");
+  desc.scale_dtype = 0;
+  part.scales = scales;
   desc.format = CLQ_FORMAT_W4;
   desc.group = 12;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "multiple of 8");
@@ -383,6 +479,21 @@ Test(weights, mistakes_are_named) {
   part.scales = NULL;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "no scales");
   part.scales = scales;
+  part.zeros = data;
+  part.mins = scales;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "one of them");
+  part.zeros = NULL;
+  clq_weights_part differing[2] = {part, part};
+  differing[1].mins = NULL;
+  desc.parts = differing;
+  desc.part_count = 2;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "part 1 has no minima");
+  desc.parts = &part;
+  desc.part_count = 1;
+  part.mins = NULL;
+  desc.scale_dtype = CLQ_I8;
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "scales are i8");
+  desc.scale_dtype = 0;
   part.rows = 0;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "rows");
   part.rows = INT64_MAX;

@@ -25,7 +25,8 @@ static const shape_word shape_words[] = {
     {"weights", BENCH_WORD,
      "gemm, embedding: f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k,\nq4_k, q5_k, "
      "q6_k, "
-     "iq4_nl, mxfp4; w8, w4, w8g32, w4g64, ... with a scale\nper row or group; w4z, w4g32z, ... "
+     "iq4_nl, mxfp4; w8, w4, w3, w2, w8g32, w4g64, ... with a\nscale per row or group; w4z, "
+     "w4g32z, ... "
      "with "
      "zero points"},
     {"acts", BENCH_WORD,

@@ -44,19 +44,20 @@ static const char *dtype_word(int dtype) {
 
 static void add_weights(char label[CLI_LABEL_BYTES], const char *name) {
   const int bits = value_of(name, "W_BITS");
+  const bool has_zero = value_of(name, "W_ZERO") != 0;
+  const bool has_min = value_of(name, "W_MIN") != 0;
   if (bits >= 16) {
     add(label, " %s%d", value_of(name, "W_BF16") != 0 ? "bf" : "f", bits);
-  } else if (value_of(name, "W_SCALE_F32") != 0) {
-    const bool has_min = value_of(name, "W_MIN") != 0;
-    add(label, " w%d%s", bits, value_of(name, "W_ZERO") != 0 ? "z" : has_min ? "m" : "");
+  } else if (bits != 0 && (has_zero || value_of(name, "W_SCALE") != CLQ_F16)) {
+    add(label, " w%d%s", bits, has_zero ? "z" : has_min ? "m" : "");
   } else if (bits != 0) {
-    add(label, " q%d_%d", bits, value_of(name, "W_MIN"));
+    add(label, " q%d_%d", bits, has_min);
   }
 }
 
 /* What these say stands in the label as words. */
-static const char *const worded[] = {"W_BITS", "W_ZERO",    "W_MIN", "W_SCALE_F32", "W_BF16",
-                                     "OUT",    "X_GROUPED", "X",     "RESIDUAL",    "CACHE"};
+static const char *const worded[] = {"W_BITS", "W_ZERO",    "W_MIN", "W_SCALE",  "W_BF16",
+                                     "OUT",    "X_GROUPED", "X",     "RESIDUAL", "CACHE"};
 
 static void add_words(char label[CLI_LABEL_BYTES], const char *name) {
   add_weights(label, name);

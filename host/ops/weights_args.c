@@ -4,8 +4,8 @@
 
 void clqi_weights_options(const clq_weights *w, char options[CLQI_WEIGHTS_OPTIONS_BYTES]) {
   (void)snprintf(options, CLQI_WEIGHTS_OPTIONS_BYTES,
-                 "-DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE_F32=%d%s",
-                 (int)w->bits, w->has_zero, w->has_min, w->scale_is_f32,
+                 "-DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE=%d%s", (int)w->bits,
+                 w->has_zero, w->has_min, (int)w->scale_dtype,
                  w->format == CLQ_FORMAT_BF16 ? " -DCLQ_W_BF16=1" : "");
 }
 

@@ -5,7 +5,7 @@
 #include "quant/weights.h"
 #include "runtime/launch.h"
 
-/* "-DCLQ_W_BITS=... -DCLQ_W_ZERO=... -DCLQ_W_MIN=... -DCLQ_W_SCALE_F32=...", and for bfloat16
+/* "-DCLQ_W_BITS=... -DCLQ_W_ZERO=... -DCLQ_W_MIN=... -DCLQ_W_SCALE=...", and for bfloat16
  * " -DCLQ_W_BF16=1" */
 enum { CLQI_WEIGHTS_OPTIONS_BYTES = 96 };
 void clqi_weights_options(const clq_weights *w, char options[CLQI_WEIGHTS_OPTIONS_BYTES]);

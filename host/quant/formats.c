@@ -4,25 +4,27 @@
 
 #include "runtime/checked.h"
 
-/* name, block, bytes, group, packed bits, f32 scales, minima */
+/* name, block, bytes, group, packed bits, f32 scales, minima, plain bits */
 static const clqi_format_info table[] = {
-    [CLQ_FORMAT_F32] = {"f32", 1, 4, 0, 32, false, false},
-    [CLQ_FORMAT_F16] = {"f16", 1, 2, 0, 16, false, false},
-    [CLQ_FORMAT_BF16] = {"bf16", 1, 2, 0, 16, false, false},
-    [CLQ_FORMAT_W4] = {"w4", 2, 1, 0, 4, true, false},
-    [CLQ_FORMAT_W8] = {"w8", 1, 1, 0, 8, true, false},
-    [CLQ_FORMAT_Q4_0] = {"q4_0", 32, 18, 32, 4, false, false},
-    [CLQ_FORMAT_Q4_1] = {"q4_1", 32, 20, 32, 4, false, true},
-    [CLQ_FORMAT_Q5_0] = {"q5_0", 32, 22, 32, 8, false, false},
-    [CLQ_FORMAT_Q5_1] = {"q5_1", 32, 24, 32, 8, false, true},
-    [CLQ_FORMAT_Q8_0] = {"q8_0", 32, 34, 32, 8, false, false},
-    [CLQ_FORMAT_Q2_K] = {"q2_k", 256, 84, 16, 4, true, true},
-    [CLQ_FORMAT_Q3_K] = {"q3_k", 256, 110, 16, 4, true, false},
-    [CLQ_FORMAT_Q4_K] = {"q4_k", 256, 144, 32, 4, true, true},
-    [CLQ_FORMAT_Q5_K] = {"q5_k", 256, 176, 32, 8, true, true},
-    [CLQ_FORMAT_Q6_K] = {"q6_k", 256, 210, 16, 8, true, false},
-    [CLQ_FORMAT_IQ4_NL] = {"iq4_nl", 32, 18, 32, 8, false, false},
-    [CLQ_FORMAT_MXFP4] = {"mxfp4", 32, 17, 32, 8, true, false},
+    [CLQ_FORMAT_F32] = {"f32", 1, 4, 0, 32, false, false, 0},
+    [CLQ_FORMAT_F16] = {"f16", 1, 2, 0, 16, false, false, 0},
+    [CLQ_FORMAT_BF16] = {"bf16", 1, 2, 0, 16, false, false, 0},
+    [CLQ_FORMAT_W2] = {"w2", 4, 1, 0, 4, true, false, 2},
+    [CLQ_FORMAT_W3] = {"w3", 8, 3, 0, 4, true, false, 3},
+    [CLQ_FORMAT_W4] = {"w4", 2, 1, 0, 4, true, false, 4},
+    [CLQ_FORMAT_W8] = {"w8", 1, 1, 0, 8, true, false, 8},
+    [CLQ_FORMAT_Q4_0] = {"q4_0", 32, 18, 32, 4, false, false, 0},
+    [CLQ_FORMAT_Q4_1] = {"q4_1", 32, 20, 32, 4, false, true, 0},
+    [CLQ_FORMAT_Q5_0] = {"q5_0", 32, 22, 32, 8, false, false, 0},
+    [CLQ_FORMAT_Q5_1] = {"q5_1", 32, 24, 32, 8, false, true, 0},
+    [CLQ_FORMAT_Q8_0] = {"q8_0", 32, 34, 32, 8, false, false, 0},
+    [CLQ_FORMAT_Q2_K] = {"q2_k", 256, 84, 16, 4, true, true, 0},
+    [CLQ_FORMAT_Q3_K] = {"q3_k", 256, 110, 16, 4, true, false, 0},
+    [CLQ_FORMAT_Q4_K] = {"q4_k", 256, 144, 32, 4, true, true, 0},
+    [CLQ_FORMAT_Q5_K] = {"q5_k", 256, 176, 32, 8, true, true, 0},
+    [CLQ_FORMAT_Q6_K] = {"q6_k", 256, 210, 16, 8, true, false, 0},
+    [CLQ_FORMAT_IQ4_NL] = {"iq4_nl", 32, 18, 32, 8, false, false, 0},
+    [CLQ_FORMAT_MXFP4] = {"mxfp4", 32, 17, 32, 8, true, false, 0},
 };
 
 const clqi_format_info *clqi_format_find(clq_format format) {
@@ -35,8 +37,9 @@ const char *clq_format_name(clq_format format) {
   return info == NULL ? "?" : info->name;
 }
 
-bool clqi_format_scales_beside(clq_format format) {
-  return format == CLQ_FORMAT_W4 || format == CLQ_FORMAT_W8;
+bool clqi_format_is_plain(clq_format format) {
+  const clqi_format_info *info = clqi_format_find(format);
+  return info != NULL && info->plain != 0;
 }
 
 int64_t clqi_format_block(clq_format format) {
@@ -228,8 +231,7 @@ static void decode_blocks(clq_format format, const uint8_t *row, int64_t cols, f
   }
 }
 
-void clqi_format_decode_row(clq_format format, const void *row, int64_t cols, int64_t group,
-                            const float *scales, const uint8_t *zeros, float *out) {
+void clqi_format_decode_row(clq_format format, const void *row, int64_t cols, float *out) {
   const uint8_t *bytes = row;
   switch (format) {
     case CLQ_FORMAT_F32: memcpy(out, row, (size_t)cols * sizeof *out); return;
@@ -241,17 +243,6 @@ void clqi_format_decode_row(clq_format format, const void *row, int64_t cols, in
     case CLQ_FORMAT_BF16:
       for (int64_t k = 0; k < cols; ++k) {
         out[k] = clqi_load_bf16(bytes + 2 * k);
-      }
-      return;
-    case CLQ_FORMAT_W4:
-      for (int64_t k = 0; k < cols; ++k) {
-        const int code = (bytes[k / 2] >> (4 * (k % 2))) & 15;
-        out[k] = (float)(code - (zeros == NULL ? 8 : zeros[k / group])) * scales[k / group];
-      }
-      return;
-    case CLQ_FORMAT_W8:
-      for (int64_t k = 0; k < cols; ++k) {
-        out[k] = (float)(int8_t)bytes[k] * scales[k / group];
       }
       return;
     default: decode_blocks(format, bytes, cols, out); return;

@@ -15,15 +15,17 @@ typedef struct clqi_format_info {
   int32_t block_bytes;
   int32_t group;     /* elements that share a scale; 0: none (floats), or scales stand beside */
   int32_t bits;      /* of a packed code: 4 or 8; 16, 32: floats */
-  bool scale_is_f32; /* packed scales and minima; else f16, the first halves of a block */
-  bool has_min;      /* a weight is code * scale + minimum */
+  bool scale_is_f32; /* packed scales and minima; else f16, the first halves of a block; of plain
+                        codes the description says it */
+  bool has_min;      /* a weight is code * scale + minimum; of plain codes the parts say it */
+  int32_t plain;     /* bits of a plain code in files, 2, 3, 4 or 8; 0: other formats */
 } clqi_format_info;
 
 /* NULL for what is no format. */
 const clqi_format_info *clqi_format_find(clq_format format);
 
-/* W4, W8: scales, and maybe zero points, come with the codes. */
-bool clqi_format_scales_beside(clq_format format);
+/* W2, W3, W4, W8: scales, and maybe zero points or minima, stand beside the codes. */
+bool clqi_format_is_plain(clq_format format);
 
 /* Elements of one block of the GGUF formats; 1 for the others. */
 int64_t clqi_format_block(clq_format format);
@@ -31,11 +33,9 @@ int64_t clqi_format_block(clq_format format);
 /* Bytes of one row of `cols` elements in the source; false for an unknown format or overflow. */
 bool clqi_format_row_bytes(clq_format format, int64_t cols, size_t *bytes);
 
-/* Decodes `cols` elements of one row to f32, each rounded once: code * scale, (code - zero) *
- * scale, or fma(code, scale, minimum). For W4 and W8, `scales` and `zeros` are those of the row
- * and `group` is at least 1; ignored otherwise. */
-void clqi_format_decode_row(clq_format format, const void *row, int64_t cols, int64_t group,
-                            const float *scales, const uint8_t *zeros, float *out);
+/* Decodes `cols` elements of one row to f32, each rounded once: code * scale, or fma(code, scale,
+ * minimum). Formats other than plain codes. */
+void clqi_format_decode_row(clq_format format, const void *row, int64_t cols, float *out);
 
 enum { CLQI_MAX_BLOCK = 256, CLQI_MAX_BLOCK_GROUPS = 16 };
 

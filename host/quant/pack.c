@@ -15,7 +15,8 @@ enum { TILE = CLQI_TILE, BLOCK = 32 };
 /* One source row of W, and its quantization if that stands beside it. */
 typedef struct source_row {
   const uint8_t *data; /* NULL: padding */
-  const float *scales;
+  const uint8_t *scales;
+  const uint8_t *mins;
   const uint8_t *zeros;
 } source_row;
 
@@ -48,8 +49,10 @@ static void find_rows(const job *j, int64_t first, source_row rows[TILE]) {
       const clq_weights_part *p = &j->desc->parts[part];
       const size_t r = (size_t)(n - start);
       const size_t plane = r * (size_t)j->weights->groups;
+      const size_t scale = plane * clqi_weights_scale_bytes(j->weights);
       row->data = (const uint8_t *)p->data + r * j->row_bytes;
-      row->scales = p->scales == NULL ? NULL : p->scales + plane;
+      row->scales = p->scales == NULL ? NULL : (const uint8_t *)p->scales + scale;
+      row->mins = p->mins == NULL ? NULL : (const uint8_t *)p->mins + scale;
       row->zeros = p->zeros == NULL ? NULL : p->zeros + plane;
     }
   }
@@ -116,7 +119,7 @@ static void pack_block(const clq_weights *w, const clqi_format_info *info, const
                        block_place to) {
   const bool is_packed = w->format == CLQ_FORMAT_Q4_0 || w->format == CLQ_FORMAT_Q4_1;
   clqi_block b;
-  if (!w->scale_is_f32) { /* in the file they are halves already, one group a block */
+  if (w->scale_dtype == CLQ_F16) { /* in the file they are halves already, one group a block */
     memcpy(to.scale, block, 2);
     if (w->has_min) {
       memcpy(to.min, block + 2, 2);
@@ -132,7 +135,7 @@ static void pack_block(const clq_weights *w, const clqi_format_info *info, const
   }
   clqi_block_read(w->format, block, &b);
   pack_code_block(w, b.codes, info->block, to.codes);
-  for (int32_t g = 0; w->scale_is_f32 && g < info->block / info->group; ++g) {
+  for (int32_t g = 0; w->scale_dtype == CLQ_F32 && g < info->block / info->group; ++g) {
     memcpy(to.scale + (size_t)g * TILE * sizeof(float), &b.scales[g], sizeof(float));
     if (w->has_min) {
       memcpy(to.min + (size_t)g * TILE * sizeof(float), &b.mins[g], sizeof(float));
@@ -163,52 +166,83 @@ static void pack_blocks(const job *j, const source_row rows[TILE], uint8_t *code
   }
 }
 
-/* Elements k .. k + 7 of a W4 row (two a byte, low first), zero from cols on. */
-static uint32_t nibbles_of_w4(const uint8_t *row, int64_t k, int64_t cols) {
-  uint8_t packed[4] = {0};
-  for (int64_t j = 0; j < 8 && k + j < cols; ++j) {
-    const unsigned code = (unsigned)(row[(k + j) / 2] >> (4 * ((k + j) % 2))) & 15U;
-    packed[j % 4] = (uint8_t)(packed[j % 4] | (code << (j < 4 ? 0 : 4)));
+/* Plain codes k .. k + 7 of a row of so many bytes: a bit string of `bits` bytes. What is not there
+ * is 0. */
+static void read_plain(const uint8_t *row, size_t row_bytes, int32_t bits, int64_t k,
+                       uint8_t codes[8]) {
+  const size_t first = (size_t)k / 8 * (size_t)bits;
+  const unsigned mask = (1U << bits) - 1U;
+  uint64_t string = 0;
+  for (size_t i = 0; i < (size_t)bits && first + i < row_bytes; ++i) {
+    string |= (uint64_t)row[first + i] << (8 * i);
   }
-  return load32(packed);
+  for (int j = 0; j < 8; ++j) {
+    codes[j] = (uint8_t)((string >> (bits * j)) & mask);
+  }
 }
 
-static uint32_t bytes_of_w8(const uint8_t *row, int64_t k, int64_t cols) {
-  if (k + 4 <= cols) {
-    return load32(row + k);
+/* What is added to a plain code of a row: without zero points and minima the packed form has its
+ * own idea of what means zero. Bytes are signed then, unless other parts have zero points. */
+static unsigned plain_shift(const clq_weights *w, int32_t plain, const source_row *row) {
+  if (row->zeros != NULL || w->has_min) {
+    return 0;
   }
-  uint8_t packed[4] = {0};
-  for (int64_t j = 0; k + j < cols; ++j) {
-    packed[j] = row[k + j];
+  if (plain == 8) {
+    return w->has_zero ? 128 : 0; /* modulo 256 */
   }
-  return load32(packed);
+  return w->has_zero ? 0 : (1U << (w->bits - 1)) - (1U << (plain - 1));
 }
 
-static void pack_codes(const job *j, const source_row rows[TILE], uint8_t *codes) {
+static void pack_codes(const job *j, const source_row rows[TILE], uint8_t *out) {
   const clq_weights *w = j->weights;
-  const int64_t step = 32 / w->bits;
-  for (int64_t k = 0; k < w->padded_cols; k += step) {
+  const int32_t plain = clqi_format_find(w->format)->plain;
+  unsigned shift[TILE];
+  for (int n = 0; n < TILE; ++n) {
+    shift[n] = plain_shift(w, plain, &rows[n]);
+  }
+  for (int64_t k = 0; k < w->padded_cols; k += 8) {
     for (int n = 0; n < TILE; ++n) {
-      const uint8_t *row = rows[n].data;
-      uint32_t word = 0;
-      if (row != NULL) {
-        word = w->bits == 4 ? nibbles_of_w4(row, k, w->cols) : bytes_of_w8(row, k, w->cols);
+      uint8_t codes[8] = {0};
+      if (rows[n].data != NULL) {
+        read_plain(rows[n].data, j->row_bytes, plain, k, codes);
       }
-      store32(codes, word);
-      codes += 4;
+      for (int i = 0; i < 8; ++i) {
+        codes[i] = rows[n].data != NULL && k + i < w->cols ? (uint8_t)(codes[i] + shift[n]) : 0;
+      }
+      if (w->bits == 8) {
+        memcpy(out + 4 * n, codes, 4);
+        memcpy(out + 4 * (TILE + n), codes + 4, 4);
+      } else {
+        store32(out + 4 * n, load32(codes) | load32(codes + 4) << 4);
+      }
     }
+    out += (size_t)w->bits * TILE;
   }
 }
 
-static void pack_scales(const job *j, const source_row rows[TILE], uint8_t *scale, uint8_t *zero) {
+/* Element g of a plane beside plain codes; zeros where a row has none. */
+static void copy_scale(uint8_t *to, const uint8_t *plane, int64_t g, size_t bytes) {
+  if (plane == NULL) {
+    memset(to, 0, bytes);
+  } else {
+    memcpy(to, plane + (size_t)g * bytes, bytes);
+  }
+}
+
+static void pack_scales(const job *j, const source_row rows[TILE], uint8_t *scale, uint8_t *min,
+                        uint8_t *zero) {
   const clq_weights *w = j->weights;
+  const size_t bytes = clqi_weights_scale_bytes(w);
+  const uint8_t middle = (uint8_t)(1U << (clqi_format_find(w->format)->plain - 1));
   for (int64_t g = 0; g < w->groups; ++g) {
     for (int n = 0; n < TILE; ++n) {
-      const float s = rows[n].scales == NULL ? 0.0f : rows[n].scales[g];
-      memcpy(scale, &s, sizeof s);
-      scale += sizeof s;
+      const size_t at = (size_t)g * TILE + (size_t)n;
+      copy_scale(scale + at * bytes, rows[n].scales, g, bytes);
+      if (w->has_min) {
+        copy_scale(min + at * bytes, rows[n].mins, g, bytes);
+      }
       if (w->has_zero) {
-        *zero++ = rows[n].zeros == NULL ? 8 : rows[n].zeros[g];
+        zero[at] = rows[n].zeros == NULL ? middle : rows[n].zeros[g];
       }
     }
   }
@@ -237,17 +271,17 @@ static void pack_tile(void *loop, int64_t index, int thread) {
   const size_t i = (size_t)(j->first_tile + index);
   uint8_t *codes = j->base + i * code_bytes;
   uint8_t *scale = j->base + w->scale_offset + i * plane * clqi_weights_scale_bytes(w);
+  uint8_t *min = j->base + w->min_offset + i * plane * clqi_weights_scale_bytes(w);
   source_row rows[TILE] = {{0}};
   (void)thread;
   find_rows(j, index * TILE, rows);
   if (w->bits >= 16) {
     pack_floats(j, rows, codes);
-  } else if (!clqi_format_scales_beside(w->format)) {
-    pack_blocks(j, rows, codes, scale,
-                j->base + w->min_offset + i * plane * clqi_weights_scale_bytes(w));
+  } else if (!clqi_format_is_plain(w->format)) {
+    pack_blocks(j, rows, codes, scale, min);
   } else {
     pack_codes(j, rows, codes);
-    pack_scales(j, rows, scale, j->base + w->zero_offset + i * plane);
+    pack_scales(j, rows, scale, min, j->base + w->zero_offset + i * plane);
   }
 }
 
@@ -278,7 +312,9 @@ static float unpack_float(const clq_weights *w, const uint8_t *base, size_t i) {
 
 /* Element i of the plane of scales or minima at p. */
 static float plane_value(const clq_weights *w, const uint8_t *p, size_t i) {
-  return w->scale_is_f32 ? load_f32(p + 4 * i) : clqi_load_f16(p + 2 * i);
+  return w->scale_dtype == CLQ_F32    ? load_f32(p + 4 * i)
+         : w->scale_dtype == CLQ_BF16 ? clqi_load_bf16(p + 2 * i)
+                                      : clqi_load_f16(p + 2 * i);
 }
 
 static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, size_t k) {
@@ -292,11 +328,14 @@ static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, 
   const uint8_t byte = base[4 * word + k % 4];
   const size_t plane = (tile * (size_t)w->groups + k / (size_t)w->group) * TILE + n;
   const float scale = plane_value(w, base + w->scale_offset, plane);
-  const int code = w->bits == 8 ? (int8_t)byte : k % 8 < 4 ? byte & 15 : byte >> 4;
+  const int code = clqi_weights_are_signed(w) ? (int8_t)byte
+                   : w->bits == 8             ? byte
+                   : k % 8 < 4                ? byte & 15
+                                              : byte >> 4;
   if (w->has_min) {
     return fmaf((float)code, scale, plane_value(w, base + w->min_offset, plane));
   }
-  const int zero = w->bits == 8 ? 0 : w->has_zero ? base[w->zero_offset + plane] : 8;
+  const int zero = w->has_zero ? base[w->zero_offset + plane] : w->bits == 8 ? 0 : 8;
   return (float)(code - zero) * scale;
 }
 

@@ -21,16 +21,36 @@ static clq_status check_part(const clq_weights_desc *desc, bool in_memory, int32
   CLQI_REQUIRE(part->rows >= 1, "weights_pack: part %d has %lld rows, expected 1 or more", (int)i,
                (long long)part->rows);
   CLQI_REQUIRE(!in_memory || part->data != NULL, "weights_pack: part %d has no data", (int)i);
-  if (clqi_format_scales_beside(desc->format)) {
+  if (clqi_format_is_plain(desc->format)) {
     CLQI_REQUIRE(part->scales != NULL, "weights_pack: part %d has no scales, which %s needs",
                  (int)i, clq_format_name(desc->format));
   } else {
     CLQI_REQUIRE(part->scales == NULL, "weights_pack: part %d has scales, but %s brings its own",
                  (int)i, clq_format_name(desc->format));
   }
-  CLQI_REQUIRE(part->zeros == NULL || desc->format == CLQ_FORMAT_W4,
-               "weights_pack: part %d has zero points, which %s does not know", (int)i,
-               clq_format_name(desc->format));
+  CLQI_REQUIRE((part->zeros == NULL && part->mins == NULL) || clqi_format_is_plain(desc->format),
+               "weights_pack: part %d has %s, which %s does not know", (int)i,
+               part->zeros != NULL ? "zero points" : "minima", clq_format_name(desc->format));
+  CLQI_REQUIRE(part->zeros == NULL || part->mins == NULL,
+               "weights_pack: part %d has zero points and minima, expected one of them", (int)i);
+  CLQI_REQUIRE((part->mins == NULL) == (desc->parts[0].mins == NULL),
+               "weights_pack: part %d has %s minima, part 0 is different", (int)i,
+               part->mins == NULL ? "no" : "");
+  return CLQ_OK;
+}
+
+static clq_status check_planes(const clq_weights_desc *desc) {
+  const bool plain = clqi_format_is_plain(desc->format);
+  CLQI_REQUIRE(desc->group == 0 || plain, "weights_pack: group is %lld, but %s has its own",
+               (long long)desc->group, clq_format_name(desc->format));
+  CLQI_REQUIRE(desc->group >= 0 && (desc->group % 8 == 0 || desc->group >= desc->cols),
+               "weights_pack: group is %lld, expected a multiple of 8", (long long)desc->group);
+  CLQI_REQUIRE(desc->scale_dtype == 0 || plain, "weights_pack: scales are %s, but %s has its own",
+               clq_dtype_name(desc->scale_dtype), clq_format_name(desc->format));
+  CLQI_REQUIRE(desc->scale_dtype == 0 || desc->scale_dtype == CLQ_F32 ||
+                   desc->scale_dtype == CLQ_F16 || desc->scale_dtype == CLQ_BF16,
+               "weights_pack: scales are %s, expected f32, f16 or bf16",
+               clq_dtype_name(desc->scale_dtype));
   return CLQ_OK;
 }
 
@@ -46,11 +66,7 @@ static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
                clq_format_name(desc->format));
   CLQI_REQUIRE(clqi_format_row_bytes(desc->format, desc->cols, &row_bytes),
                "weights_pack: %lld cols overflow", (long long)desc->cols);
-  CLQI_REQUIRE(desc->group == 0 || clqi_format_scales_beside(desc->format),
-               "weights_pack: group is %lld, but %s has its own", (long long)desc->group,
-               clq_format_name(desc->format));
-  CLQI_REQUIRE(desc->group >= 0 && (desc->group % 8 == 0 || desc->group >= desc->cols),
-               "weights_pack: group is %lld, expected a multiple of 8", (long long)desc->group);
+  CLQI_TRY(check_planes(desc));
   CLQI_REQUIRE(desc->parts != NULL && desc->part_count >= 1, "weights_pack: no parts");
   for (int32_t i = 0; i < desc->part_count; ++i) {
     CLQI_TRY(check_part(desc, in_memory, i));
@@ -81,8 +97,10 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
   w->bits = info->bits;
   w->cols = desc->cols;
   w->padded_cols = desc->cols;
-  w->scale_is_f32 = info->scale_is_f32;
-  w->has_min = info->has_min;
+  w->scale_dtype = desc->scale_dtype != 0 ? desc->scale_dtype
+                   : info->scale_is_f32   ? CLQ_F32
+                                          : CLQ_F16;
+  w->has_min = info->has_min || desc->parts[0].mins != NULL;
   for (int32_t i = 0; i < desc->part_count; ++i) {
     w->has_zero = w->has_zero || desc->parts[i].zeros != NULL;
     CLQI_REQUIRE(clqi_add_i64(w->rows, desc->parts[i].rows, &w->rows) && w->rows <= INT32_MAX,

@@ -6,17 +6,18 @@
  *   4 bits          codes  [N/16][Kp/8][16][4 bytes]
  *       byte j of column n: element k = 8 i + j in the low nibble, 8 i + 4 + j in the high one,
  *       both unsigned
- *   8 bits          codes  [N/16][Kp/4][16][4 bytes]  signed
+ *   8 bits          codes  [N/16][Kp/4][16][4 bytes]  signed if there are neither zero points nor
+ *                                                     minima, else unsigned
  *   f32, f16, bf16  values [N/16][K][16]
  *
  * Kp is K padded up to 32; the padding's codes are zero bits (kernels meet them with x = 0).
  * Planes behind the codes, each [N/16][groups][16], groups = ceil(K / group):
- *   scale  f16 or f32
- *   min    as scale; formats with minima
- *   zero   u8; W4 with zero points
- * W[n, k] = code * scale + min with minima, else (code - zero) * scale for 4 bits, with zero 8
- * unless the plane says otherwise, and code * scale for 8 bits. All in one buffer; planes start at
- * multiples of 128 bytes.
+ *   scale  f16, f32 or bf16
+ *   min    as scale; with minima
+ *   zero   u8; plain codes with zero points
+ * W[n, k] = code * scale + min with minima; (code - zero) * scale with zero points; else (code - 8)
+ * * scale for 4 bits and code * scale for 8. All in one buffer; planes start at multiples of 128
+ * bytes.
  *
  * What a format becomes (the table of quant/formats.c), and the bits that a weight then takes:
  *
@@ -33,11 +34,13 @@
  *   Q6_K                  8 bits, n - 32      16  f32 d*sc  -           10    (6.5625)
  *   IQ4_NL                8 bits, value of n  32  f16 d     -            8.5  (4.5)
  *   MXFP4                 8 bits, 2 e2m1      32  f32 / 2   -            9    (4.25)
- *   W4, W8                n                  any  f32       -            4, 8 + 32 / group (+ 8 /
- *                                                                        group of zero points)
+ *   W2, W3                4 bits: n, or      any  any       any          4 (2, 3) and the planes
+ *                         n + 6, n + 4
+ *   W4, W8                n                  any  any       any          4, 8 and the planes
  *   f32, f16, bf16        values               -  -         -           32, 16
  *
- * (n: the code as files number it from 0, Q3_K's third bit counted.) Scales and minima of the K
+ * (n: the code as files number it from 0, Q3_K's third bit counted; of W2 and W3 shifted where
+ * neither zero points nor minima stand by.) Scales and minima of the K
  * formats are products of a half and an integer, which f32 holds exactly: weights are what the file
  * says, bit for bit.
  *
@@ -58,8 +61,8 @@ struct clq_weights {
   clq_context *context;
   cl_mem mem;
   clq_format format;
-  int32_t bits;      /* of one code: 4, 8, 16 or 32 */
-  bool scale_is_f32; /* and minima; else f16; meaningless for floats */
+  int32_t bits;          /* of one code: 4, 8, 16 or 32 */
+  clq_dtype scale_dtype; /* and of minima: f32, f16, bf16; meaningless for floats */
   bool has_min;
   bool has_zero;
   int64_t rows;          /* N */
@@ -76,7 +79,12 @@ struct clq_weights {
 
 /* Bytes of one element of the planes of scales and minima. */
 static inline size_t clqi_weights_scale_bytes(const clq_weights *w) {
-  return w->scale_is_f32 ? 4 : 2;
+  return w->scale_dtype == CLQ_F32 ? 4 : 2;
+}
+
+/* Whether codes of 8 bits are signed; shorter ones never are. */
+static inline bool clqi_weights_are_signed(const clq_weights *w) {
+  return w->bits == 8 && !w->has_zero && !w->has_min;
 }
 
 #endif

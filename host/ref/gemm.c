@@ -23,7 +23,7 @@ void clqi_ref_gemm_q8(const int8_t *x, int64_t x_stride, const float *x_scale, i
   const int64_t group = x_group != 0 && x_group < w_group ? x_group : w_group;
   const int64_t groups = (w->cols + group - 1) / group;
   const int64_t x_groups = x_group == 0 ? 1 : (w->cols + x_group - 1) / x_group;
-  const bool has_min = clqi_ref_has_min(w->format);
+  const bool has_min = clqi_ref_has_min(w);
   for (int64_t m = 0; m < rows; ++m) {
     for (int64_t n = 0; n < w->rows; ++n) {
       float c = 0.0f;

@@ -43,15 +43,17 @@ void clqi_ref_rmsnorm(const float *x, float *residual, const float *gamma, float
 void clqi_ref_layernorm(const float *x, float *residual, const float *gamma, const float *beta,
                         float eps, int64_t rows, int64_t cols, clq_dtype storage, float *out);
 
-/* A weight matrix as clq_weights_pack takes one part of it; group at least 1 for W4 and W8. */
+/* A weight matrix as clq_weights_pack takes one part of it; group at least 1 for plain codes. */
 typedef struct clqi_ref_weights {
   clq_format format;
   int64_t rows; /* N */
   int64_t cols; /* K */
   int64_t group;
   const void *data;
-  const float *scales;
+  const void *scales;
   const uint8_t *zeros;
+  const void *mins;
+  clq_dtype scale_dtype; /* 0: f32 */
 } clqi_ref_weights;
 
 /* W[n, k] as f32, rounded once. */

@@ -23,10 +23,24 @@ clqi_ref_block clqi_ref_block_of(clq_format format) {
   }
 }
 
-bool clqi_ref_has_min(clq_format format) { return clqi_ref_block_of(format).min >= 0; }
+int64_t clqi_ref_plain_bits(clq_format format) {
+  switch (format) {
+    case CLQ_FORMAT_W2: return 2;
+    case CLQ_FORMAT_W3: return 3;
+    case CLQ_FORMAT_W4: return 4;
+    case CLQ_FORMAT_W8: return 8;
+    default: return 0;
+  }
+}
+
+bool clqi_ref_has_min(const clqi_ref_weights *w) {
+  return w->mins != NULL || clqi_ref_block_of(w->format).min >= 0;
+}
 
 int64_t clqi_ref_group(const clqi_ref_weights *w) {
   switch (w->format) {
+    case CLQ_FORMAT_W2:
+    case CLQ_FORMAT_W3:
     case CLQ_FORMAT_W4:
     case CLQ_FORMAT_W8: return w->group;
     case CLQ_FORMAT_Q2_K:
@@ -142,19 +156,42 @@ static clqi_ref_element gguf_element(const clqi_ref_weights *w, int64_t n, int64
   }
 }
 
+/* Element i of a plane beside plain codes. */
+static float plane_at(const clqi_ref_weights *w, const void *plane, int64_t i) {
+  const uint8_t *p = plane;
+  switch (w->scale_dtype) {
+    case CLQ_F16: return half_at(p + 2 * i);
+    case CLQ_BF16: return clqi_ref_f32_from_bf16(word_at(p + 2 * i));
+    default: return ((const float *)plane)[i];
+  }
+}
+
+/* Code k of a row of plain codes, a bit at a time. */
+static int plain_code(const uint8_t *row, int64_t bits, int64_t k) {
+  int code = 0;
+  for (int64_t i = 0; i < bits; ++i) {
+    code |= bit(row, k * bits + i) << i;
+  }
+  return code;
+}
+
 clqi_ref_element clqi_ref_element_at(const clqi_ref_weights *w, int64_t n, int64_t k) {
-  if (w->format != CLQ_FORMAT_W4 && w->format != CLQ_FORMAT_W8) {
+  const int64_t bits = clqi_ref_plain_bits(w->format);
+  if (bits == 0) {
     return gguf_element(w, n, k);
   }
   const int64_t groups = (w->cols + w->group - 1) / w->group;
   const int64_t g = n * groups + k / w->group;
-  clqi_ref_element e = {.scale = w->scales[g]};
-  if (w->format == CLQ_FORMAT_W8) {
-    e.code = ((const int8_t *)w->data)[n * w->cols + k];
-    return e;
+  const int64_t row_bytes = bits == 3 ? (w->cols + 7) / 8 * 3 : (w->cols * bits + 7) / 8;
+  const int code = plain_code((const uint8_t *)w->data + n * row_bytes, bits, k);
+  clqi_ref_element e = {.code = code, .scale = plane_at(w, w->scales, g)};
+  if (w->mins != NULL) {
+    e.min = plane_at(w, w->mins, g);
+  } else if (w->zeros != NULL) {
+    e.code -= w->zeros[g];
+  } else {
+    e.code = bits == 8 ? (int8_t)code : code - (1 << (bits - 1));
   }
-  const uint8_t byte = ((const uint8_t *)w->data)[n * ((w->cols + 1) / 2) + k / 2];
-  e.code = (k % 2 ? byte >> 4 : byte & 15) - (w->zeros ? w->zeros[g] : 8);
   return e;
 }
 
@@ -168,6 +205,5 @@ float clqi_ref_weight(const clqi_ref_weights *w, int64_t n, int64_t k) {
     default: break;
   }
   const clqi_ref_element e = clqi_ref_element_at(w, n, k);
-  return clqi_ref_has_min(w->format) ? fmaf((float)e.code, e.scale, e.min)
-                                     : (float)e.code * e.scale;
+  return clqi_ref_has_min(w) ? fmaf((float)e.code, e.scale, e.min) : (float)e.code * e.scale;
 }

@@ -18,7 +18,10 @@ clqi_ref_element clqi_ref_element_at(const clqi_ref_weights *w, int64_t n, int64
 int64_t clqi_ref_group(const clqi_ref_weights *w);
 
 /* W[n, k] is fma(code, scale, min), not code * scale. */
-bool clqi_ref_has_min(clq_format format);
+bool clqi_ref_has_min(const clqi_ref_weights *w);
+
+/* Bits of a plain code: 2, 3, 4, 8; 0 for other formats. */
+int64_t clqi_ref_plain_bits(clq_format format);
 
 /* How a block of a GGUF format lies in memory; 1 element of 0 bytes for other formats. */
 typedef struct clqi_ref_block {

@@ -18,9 +18,8 @@ typedef enum clq_format {
   CLQ_FORMAT_Q4_0 = 3,    /**< f16 d; 16 bytes of nibbles; (n - 8) * d */
   CLQ_FORMAT_Q4_1 = 4,    /**< f16 d, m; nibbles; n * d + m */
   CLQ_FORMAT_Q8_0 = 5,    /**< f16 d; 32 x i8; n * d */
-  CLQ_FORMAT_W4 = 6,      /**< bytes of two nibbles along K, low first, unsigned with zero 8 unless
-                               `zeros` says otherwise; `scales` f32 per group */
-  CLQ_FORMAT_W8 = 7,      /**< i8 codes; `scales` f32 per group */
+  CLQ_FORMAT_W4 = 6,      /**< plain codes, see below: two a byte */
+  CLQ_FORMAT_W8 = 7,      /**< plain codes, one a byte; i8 where neither zeros nor mins stand by */
   CLQ_FORMAT_BF16 = 8,    /**< the upper halves of f32 */
   CLQ_FORMAT_Q5_0 = 9,    /**< as Q4_0 with a fifth bit; (n - 16) * d */
   CLQ_FORMAT_Q5_1 = 10,   /**< as Q4_1 with a fifth bit */
@@ -30,27 +29,40 @@ typedef enum clq_format {
   CLQ_FORMAT_Q5_K = 14,   /**< as Q4_K with a fifth bit */
   CLQ_FORMAT_Q6_K = 15,   /**< 6 bits; scale of 8 bits per 16; f16 d */
   CLQ_FORMAT_IQ4_NL = 16, /**< f16 d; nibbles that choose one of 16 values */
-  CLQ_FORMAT_MXFP4 = 17   /**< e8m0 scale; nibbles that are e2m1 floats */
+  CLQ_FORMAT_MXFP4 = 17,  /**< e8m0 scale; nibbles that are e2m1 floats */
+  CLQ_FORMAT_W2 = 18,     /**< plain codes, four a byte */
+  CLQ_FORMAT_W3 = 19      /**< plain codes, eight in three bytes */
 } clq_format;
 
-/** "f32", "f16", "bf16", "w4", "w8", or GGUF's name in lower case: "q4_0", "q4_k", "mxfp4". */
+/** "f32", "f16", "bf16", "w2", "w3", "w4", "w8", or GGUF's name in lower case: "q4_0", "q4_k",
+ *  "mxfp4". */
 CLQ_API const char *clq_format_name(clq_format format);
 
 /** One matrix, or several of the same format and K stacked along N (q, k and v; gate and up):
- *  one GEMM then does the work of several. */
+ *  one GEMM then does the work of several.
+ *
+ *  Plain codes (W2, W3, W4, W8) are a row's bit string, least significant bits first, each row in
+ *  whole bytes, of W3 in whole threes. Scales stand beside them, and maybe one plane more:
+ *    neither       W = (code - 2^(bits - 1)) * scale; of W8 codes are i8: code * scale
+ *    zeros         W = (code - zero) * scale
+ *    mins          W = code * scale + min, rounded once (a float zero point: min = -zero * scale)
+ *  All codes but those i8 are unsigned. Planes are [rows, ceil(cols / group)]. */
 typedef struct clq_weights_part {
   const void *data;     /**< rows * bytes of a row, contiguous */
-  const float *scales;  /**< W4, W8: [rows, ceil(cols / group)] */
-  const uint8_t *zeros; /**< W4: zero point of each group, same shape; NULL: 8 */
+  const void *scales;   /**< plain codes: of the description's scale_dtype */
+  const uint8_t *zeros; /**< plain codes, or NULL */
   int64_t rows;
+  const void *mins; /**< plain codes, or NULL; as scales; in all parts or in none, not with zeros */
 } clq_weights_part;
 
 typedef struct clq_weights_desc {
   clq_format format;
   int64_t cols;  /**< K; for blocks a multiple of their 32 or 256 elements */
-  int64_t group; /**< W4, W8: elements per scale, a multiple of 8; 0: one scale a row */
+  int64_t group; /**< plain codes: elements per scale, a multiple of 8; 0: one scale a row */
   const clq_weights_part *parts;
   int32_t part_count;
+  clq_dtype scale_dtype; /**< plain codes, of scales and mins: CLQ_F32 (0 says so too), CLQ_F16,
+                              CLQ_BF16 */
 } clq_weights_desc;
 
 /** Packed weights on the device, for clq_gemm and clq_embedding. Immutable; may be shared by

@@ -36,7 +36,7 @@ static inline int clq_sum_group(int group) { return CLQ_SUM_GROUP ? CLQ_SUM_GROU
 
 /* Where weights enter the product unsigned they are off by CLQ_Q8_OFFSET;
  * CLQ_Q8_OFFSET * sum(x) is taken off before the products are added. */
-#if CLQ_W_BITS == 8
+#if CLQ_W_SIGNED
 #define CLQ_Q8_OFFSET (CLQ_Q8_WIDE ? 0 : 128)
 #else
 #define CLQ_Q8_OFFSET CLQ_W_OFFSET
@@ -67,13 +67,20 @@ static inline clq_columns clq_step_weights(__global const uint *w, int s) {
   return (clq_columns){as_int8(lo >> (4 * s)) & mask, as_int8(hi >> (4 * s)) & mask};
 #elif CLQ_Q8_WIDE
   const short16 lo = as_short16(vload8(s / 2 * 2, w)), hi = as_short16(vload8(s / 2 * 2 + 1, w));
+#if CLQ_W_SIGNED
   const short16 eight = 8;
   return s % 2 ? (clq_columns){as_int8(lo >> eight), as_int8(hi >> eight)}
                : (clq_columns){as_int8((lo << eight) >> eight), as_int8((hi << eight) >> eight)};
+#else
+  const int8 mask = 0x00ff00ff;
+  const uint8 a = as_uint8(lo), b = as_uint8(hi);
+  return s % 2 ? (clq_columns){as_int8(a >> 8) & mask, as_int8(b >> 8) & mask}
+               : (clq_columns){as_int8(a) & mask, as_int8(b) & mask};
+#endif
 #elif CLQ_W_BITS == 4
   return as_int16((vload16(0, w) >> (4 * s)) & 0x0f0f0f0fu);
 #else
-  return as_int16(vload16(s, w) ^ 0x80808080u);
+  return as_int16(vload16(s, w) ^ (CLQ_W_SIGNED ? 0x80808080u : 0u));
 #endif
 }
 

@@ -26,6 +26,8 @@ static inline int clq_dot_step8(__global const uint *w, uint a, uint b, int acc)
 #if CLQ_W_BITS == 4
   const uint v = w[0];
   return clq_dot4_u8s8((v >> 4) & 0x0f0f0f0fu, b, clq_dot4_u8s8(v & 0x0f0f0f0fu, a, acc));
+#elif !CLQ_W_SIGNED
+  return clq_dot4_u8s8(w[16], b, clq_dot4_u8s8(w[0], a, acc));
 #else
   return clq_dot4_i8(w[16], b, clq_dot4_i8(w[0], a, acc));
 #endif

@@ -67,22 +67,48 @@ test_weights test_weights_new(test_random *random, clq_format format, int64_t ro
     w.ref.data = random_floats(random, format, n * k);
     return w;
   }
-  if (format != CLQ_FORMAT_W4 && format != CLQ_FORMAT_W8) {
-    w.ref.data = random_blocks(random, format, n * k / (size_t)clqi_ref_block_of(format).elements);
-    return w;
+  if (clqi_ref_plain_bits(format) != 0) {
+    return test_plain_weights_new(random, format, rows, cols, group,
+                                  with_zeros ? TEST_ZEROS : TEST_SCALES, CLQ_F32);
   }
+  w.ref.data = random_blocks(random, format, n * k / (size_t)clqi_ref_block_of(format).elements);
+  return w;
+}
+
+static void store_scale(void *plane, clq_dtype dtype, size_t i, float value) {
+  if (dtype == CLQ_F32) {
+    ((float *)plane)[i] = value;
+  } else {
+    ((uint16_t *)plane)[i] =
+        dtype == CLQ_F16 ? clqi_ref_f16_from_f32(value) : clqi_ref_bf16_from_f32(value);
+  }
+}
+
+test_weights test_plain_weights_new(test_random *random, clq_format format, int64_t rows,
+                                    int64_t cols, int64_t group, test_beside beside,
+                                    clq_dtype scale_dtype) {
+  test_weights w = {
+      .ref = {.format = format, .rows = rows, .cols = cols, .scale_dtype = scale_dtype},
+      .whole_row = group == 0};
+  const int64_t bits = clqi_ref_plain_bits(format);
   w.ref.group = group == 0 ? cols : group;
-  w.ref.data = random_bytes(random, n * (format == CLQ_FORMAT_W4 ? (k + 1) / 2 : k));
-  const size_t groups = n * (size_t)((cols + w.ref.group - 1) / w.ref.group);
-  float *scales = malloc(groups * sizeof *scales);
-  uint8_t *zeros = with_zeros ? malloc(groups) : NULL;
+  w.ref.data = random_bytes(
+      random, (size_t)(rows * (bits == 3 ? (cols + 7) / 8 * 3 : (cols * bits + 7) / 8)));
+  const size_t groups = (size_t)(rows * ((cols + w.ref.group - 1) / w.ref.group));
+  void *scales = malloc(groups * 4);
+  void *mins = beside == TEST_MINS ? malloc(groups * 4) : NULL;
+  uint8_t *zeros = beside == TEST_ZEROS ? malloc(groups) : NULL;
   for (size_t i = 0; i < groups; ++i) {
-    scales[i] = random_scale(random);
+    store_scale(scales, scale_dtype, i, random_scale(random));
     if (zeros != NULL) {
-      zeros[i] = (uint8_t)test_random_int(random, 0, 16);
+      zeros[i] = (uint8_t)test_random_int(random, 0, bits == 8 ? 255 : 1 << bits);
+    }
+    if (mins != NULL) {
+      store_scale(mins, scale_dtype, i, test_random_float(random));
     }
   }
   w.ref.scales = scales;
+  w.ref.mins = mins;
   w.ref.zeros = zeros;
   return w;
 }
@@ -90,20 +116,22 @@ test_weights test_weights_new(test_random *random, clq_format format, int64_t ro
 void test_weights_free(test_weights *weights) {
   free((void *)(size_t)weights->ref.data);
   free((void *)(size_t)weights->ref.scales);
+  free((void *)(size_t)weights->ref.mins);
   free((void *)(size_t)weights->ref.zeros);
 }
 
 clq_weights *test_weights_pack(const test_device *device, const test_weights *weights) {
   const clqi_ref_weights *r = &weights->ref;
   const clq_weights_part part = {
-      .data = r->data, .scales = r->scales, .zeros = r->zeros, .rows = r->rows};
+      .data = r->data, .scales = r->scales, .zeros = r->zeros, .rows = r->rows, .mins = r->mins};
   clq_weights *packed = NULL;
   test_ok(clq_weights_pack(device->context,
                            &(clq_weights_desc){.format = r->format,
                                                .cols = r->cols,
                                                .group = weights->whole_row ? 0 : r->group,
                                                .parts = &part,
-                                               .part_count = 1},
+                                               .part_count = 1,
+                                               .scale_dtype = r->scale_dtype},
                            &packed));
   return packed;
 }

@@ -10,10 +10,15 @@ typedef struct test_weights {
   bool whole_row;       /* group 0 in the description */
 } test_weights;
 
-/* group: W4, W8 only; 0 for one scale a row. with_zeros: W4 only. Scales are finite, of both
- * signs, and include zero. */
+/* group: plain codes only; 0 for one scale a row. with_zeros: plain codes only. Scales are finite,
+ * of both signs, and include zero. */
 test_weights test_weights_new(test_random *random, clq_format format, int64_t rows, int64_t cols,
                               int64_t group, bool with_zeros);
+/* Plain codes with what may stand beside them. */
+typedef enum test_beside { TEST_SCALES, TEST_ZEROS, TEST_MINS } test_beside;
+test_weights test_plain_weights_new(test_random *random, clq_format format, int64_t rows,
+                                    int64_t cols, int64_t group, test_beside beside,
+                                    clq_dtype scale_dtype);
 void test_weights_free(test_weights *weights);
 
 /* Packs it as a single part. */
