@@ -267,6 +267,8 @@ static void json_context(cli_json *json, const bench_session *s, const char *dat
   cli_json_string(json, "driver", s->device->driver);
   cli_json_string(json, "clq_version", clq_version());
   cli_json_string(json, "git_revision", CLQ_GIT_REVISION);
+  const char *tuned = clq_context_tuning(s->context, NULL);
+  cli_json_string(json, "tuning", tuned == NULL ? "" : tuned);
   cli_json_number(json, "threads", l->threads);
   cli_json_open_list(json, "cpu_features");
   for (int i = 0; bench_cpu_feature(i) != NULL; ++i) {
@@ -295,6 +297,10 @@ static void say_context(const bench_session *s, const char *date, const char *ho
   (void)fprintf(stderr,
                 "\nlimits: read %.1f GB/s, copy %.1f GB/s, fp32 %.0f GFLOP/s, int8 %.0f GOP/s\n",
                 1e-9 * l->read, 1e-9 * bench_limits_copy(l), 1e-9 * l->fp32, 1e-9 * l->int8);
+  const char *tuned = clq_context_tuning(s->context, NULL);
+  if (tuned != NULL) {
+    (void)fprintf(stderr, "tuned table: %s\n", tuned);
+  }
 }
 
 bench_report *bench_report_new(bench_format format) {

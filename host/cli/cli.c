@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <clquant/status.h>
+#include <clquant/tuning.h>
 
 int cli_fail(const char *format, ...) {
   va_list arguments;
@@ -58,6 +59,7 @@ int cli_open_context(const char *device, clq_context **context) {
     return cli_fail("%s", sentence);
   }
   cli_tell_cache(*context);
+  cli_tell_tuning(*context);
   return CLI_DONE;
 }
 
@@ -71,6 +73,17 @@ void cli_tell_cache(const clq_context *context) {
                   "clq: warning: %s; kernels are compiled again each time: set CLQ_CACHE_DIR to a "
                   "folder of your own, or to off\n",
                   why);
+    told = true;
+  }
+}
+
+void cli_tell_tuning(const clq_context *context) {
+  static bool told;
+  const char *chosen = getenv("CLQ_TUNING");
+  const char *why = "";
+  const bool wanted = chosen != NULL && chosen[0] != '\0' && strcmp(chosen, "off") != 0;
+  if (!told && wanted && clq_context_tuning(context, &why) == NULL) {
+    (void)fprintf(stderr, "clq: warning: CLQ_TUNING: %s; built-in values serve\n", why);
     told = true;
   }
 }

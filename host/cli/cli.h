@@ -44,6 +44,9 @@ void cli_context_sentence(const char *device, char sentence[CLI_SENTENCE_BYTES])
  * off. To be called after a context was created. */
 void cli_tell_cache(const clq_context *context);
 
+/* Warns, once, where CLQ_TUNING names a table that is not used. */
+void cli_tell_tuning(const clq_context *context);
+
 /* Keeps what was compiled and destroys the context; NULL is ignored. Warns, once, where nothing can
  * be kept. */
 void cli_close_context(clq_context *context);

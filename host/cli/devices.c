@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <clquant/context.h>
+#include <clquant/tuning.h>
 
 #include "cli.h"
 #include "json.h"
@@ -59,6 +60,12 @@ static void print_text(const clq_device_info *info, const clq_context *context) 
     (void)printf(" %s", clq_context_trait(context, i));
   }
   (void)printf("\n");
+  if (context != NULL) {
+    const char *why = "";
+    const char *file = clq_context_tuning(context, &why);
+    (void)printf("   tuning    %s%s\n", file == NULL ? "built-in values: " : "",
+                 file == NULL ? why : file);
+  }
 }
 
 static void add_json(cli_json *json, const clq_device_info *info, const clq_context *context) {
@@ -77,6 +84,12 @@ static void add_json(cli_json *json, const clq_device_info *info, const clq_cont
     cli_json_string(json, NULL, clq_context_trait(context, i));
   }
   cli_json_close(json);
+  if (context != NULL) {
+    const char *why = "";
+    const char *file = clq_context_tuning(context, &why);
+    cli_json_string(json, "tuning", file == NULL ? "" : file);
+    cli_json_string(json, "tuning_why", why);
+  }
   if (context == NULL) {
     char sentence[CLI_SENTENCE_BYTES];
     cli_sentence(sentence);

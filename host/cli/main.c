@@ -35,6 +35,7 @@ static void print_usage(FILE *out) {
       "\n"
       "Environment: CLQ_DEVICE (index or part of the name of the device),\n"
       "CLQ_CACHE_DIR (folder of compiled kernels, or off), CLQ_DISABLE (traits to ignore),\n"
+      "CLQ_TUNING (file of a tuned table, or off),\n"
       "CLQ_VERBOSE=dispatch,build,exec,cache (reasons, to stderr).\n"
       "Exit code: 0 done, 1 failed (one sentence on stderr), 2 wrong usage.\n",
       out);

@@ -12,16 +12,12 @@
 static const char NAME[] = "gemm";
 
 enum {
-  MORE_BYTES = 96,   /* of build options: two of them, each a name and a number */
+  MORE_BYTES = 96,   /* of build options: three of them, each a name and a number */
   MAX_GROUP = 32768, /* codes of 8 bits times codes of 8 bits, summed in int32 */
-  CHUNK = 2048,      /* elements of K that a CPU form holds; more if a group is longer */
-  FLOAT_CHUNK = 512, /* the same of the float form */
   SPLIT_LANES = 128, /* 16 columns by 8 slices of K */
   MMA_ITEMS = 128,   /* four warps of gemm_q8_mma.cl, */
   MMA_COLUMNS = 256, /* and their columns */
-  LANES = 64,        /* work-group of the lane forms */
-  ROW_TILES = 8,     /* most tiles of rows of a work-item */
-  FLOAT_ROW_TILES = 16
+  ZERO_LANES = 64    /* work-group of gemm_sum_zero */
 };
 
 static const clqi_field fields[] = {
@@ -118,11 +114,12 @@ static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t gl
                          2.0 * m * n * k + clqi_epilogue_ops(a));
 }
 
-static void lane_range(const clq_gemm_args *a, int32_t tile_rows, size_t global[2],
+static void lane_range(const clq_gemm_args *a, const clqi_gemm_form *f, size_t global[2],
                        size_t local[2]) {
-  global[0] = (size_t)clqi_div_up(a->weights->rows, LANES) * LANES;
-  global[1] = (size_t)clqi_div_up(a->x.shape[0], tile_rows);
-  local[0] = LANES;
+  const int32_t lanes = f->parameters.lanes;
+  global[0] = (size_t)(clqi_div_up(a->weights->rows, lanes) * lanes);
+  global[1] = (size_t)clqi_div_up(a->x.shape[0], f->rows);
+  local[0] = (size_t)lanes;
   local[1] = 1;
 }
 
@@ -158,23 +155,32 @@ static int64_t chunk_of(int64_t whole, int64_t usual) {
 
 static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
-  const clqi_variant *v = clqi_gemm_choose_integer(emitter->context, a);
+  const clqi_gemm_form f = clqi_gemm_choose_integer(emitter->context, a);
+  const clqi_variant *v = f.variant;
   const bool split = v->kernel == CLQI_KERNEL_gemm_q8_split;
   const bool mma = v->kernel == CLQI_KERNEL_gemm_q8_mma;
   const bool lanes = split || mma || v->kernel == CLQI_KERNEL_gemm_q8_lane;
+  const bool tile = v->kernel == CLQI_KERNEL_gemm_q8_tile;
   const bool grouped = clqi_gemm_x_is_grouped(a);
   /* A single group ends with the padding, so that kernels may step in words. */
   const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
   const int64_t group = grouped ? CLQI_ACTS_GROUP / x_ratio(a) : w_group;
   const int64_t ratio = clqi_div_up(w_group, group);
   const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
-  const int64_t chunk = chunk_of(clqi_out_holds_sums(a) ? group : whole, CHUNK);
+  const int64_t chunk = chunk_of(clqi_out_holds_sums(a) ? group : whole, f.parameters.chunk);
   char more[MORE_BYTES];
   if (lanes) {
-    (void)snprintf(more, sizeof more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
+    const int used = snprintf(more, sizeof more, "-DCLQ_X_WORDS=%d", rows_are_words(a));
+    if (v->kernel == CLQI_KERNEL_gemm_q8_lane && v->options == NULL) {
+      (void)snprintf(more + used, sizeof more - (size_t)used, " -DCLQ_ROWS=%d", (int)f.rows);
+    }
   } else {
-    (void)snprintf(more, sizeof more, "-DCLQ_SUM_GROUP=%d -DCLQ_CHUNK=%lld",
-                   group == CLQI_ACTS_GROUP || group == 16 ? (int)group : 0, (long long)chunk);
+    const int used =
+        snprintf(more, sizeof more, "-DCLQ_SUM_GROUP=%d -DCLQ_CHUNK=%lld",
+                 group == CLQI_ACTS_GROUP || group == 16 ? (int)group : 0, (long long)chunk);
+    if (tile) {
+      (void)snprintf(more + used, sizeof more - (size_t)used, " -DCLQ_BLOCK=%d", (int)f.at_once);
+    }
   }
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   char epilogue[CLQI_EPILOGUE_OPTIONS_BYTES];
@@ -194,19 +200,18 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   }
   if (mma) {
     const size_t columns = (size_t)clqi_div_up(w->rows, MMA_COLUMNS) * MMA_ITEMS;
-    const size_t row_blocks = (size_t)clqi_div_up(a->x.shape[0], v->tile[0]);
+    const size_t row_blocks = (size_t)clqi_div_up(a->x.shape[0], f.rows);
     return finish(&l, a, (size_t[]){columns, row_blocks}, (size_t[]){MMA_ITEMS, 1});
   }
   if (lanes) {
     size_t global[2];
     size_t local[2];
-    lane_range(a, v->tile[0], global, local);
+    lane_range(a, &f, global, local);
     return finish(&l, a, global, local);
   }
   /* The form for few rows takes one for each work-item. */
-  const bool tile = v->kernel == CLQI_KERNEL_gemm_q8_tile;
-  const clqi_gemm_tiling t =
-      clqi_gemm_tile(emitter->context, w, a->x.shape[0], v->tile[0], tile ? ROW_TILES : 1, chunk);
+  const clqi_gemm_tiling t = clqi_gemm_tile(emitter->context, w, &f.parameters, a->x.shape[0],
+                                            f.rows, tile ? f.parameters.row_tiles : 1, chunk);
   clqi_arg_i32(&l, t.tiles);
   if (tile) {
     clqi_arg_i32(&l, t.row_tiles);
@@ -216,32 +221,37 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
 
 static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
-  const clqi_variant *v = clqi_gemm_choose_float(emitter->context, a);
+  const clqi_gemm_form f = clqi_gemm_choose_float(emitter->context, a);
   const int64_t group = w->groups <= 1 ? w->padded_cols : w->group;
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
+  const bool lanes = f.variant->kernel == CLQI_KERNEL_gemm_f32_lane;
+  const bool tile = !lanes && f.rows > 1;
   /* With all of K in one chunk there is room for one tile of rows only: both are private memory. */
-  const bool tile = v->kernel == CLQI_KERNEL_gemm_f32_tile && v->tile[0] > 1;
-  const int64_t chunk = chunk_of(tile && !clqi_out_holds_sums(a) ? w->padded_cols : 0, FLOAT_CHUNK);
-  const int64_t row_tiles = chunk > FLOAT_CHUNK ? 1 : FLOAT_ROW_TILES;
+  const int64_t usual = f.parameters.chunk;
+  const int64_t chunk = chunk_of(tile && !clqi_out_holds_sums(a) ? w->padded_cols : 0, usual);
+  const int64_t row_tiles = chunk > usual ? 1 : f.parameters.row_tiles;
   char more[MORE_BYTES] = "";
-  if (chunk > FLOAT_CHUNK) {
-    (void)snprintf(more, sizeof more, " -DCLQ_CHUNK=%lld -DCLQ_ROW_TILES=1", (long long)chunk);
+  if (tile) {
+    (void)snprintf(more, sizeof more, " -DCLQ_CHUNK=%lld -DCLQ_ROW_TILES=%lld", (long long)chunk,
+                   (long long)row_tiles);
+  } else if (lanes && f.variant->options == NULL) {
+    (void)snprintf(more, sizeof more, " -DCLQ_ROWS=%d", (int)f.rows);
   }
   char epilogue[CLQI_EPILOGUE_OPTIONS_BYTES];
   clqi_epilogue_options(a, epilogue);
   clqi_launch l;
-  clqi_begin(&l, emitter, v, "%s %s%s", weights, epilogue, more);
+  clqi_begin(&l, emitter, f.variant, "%s %s%s", weights, epilogue, more);
   clqi_arg_tensor(&l, &a->x);
   shape_args(&l, a, group);
-  if (v->kernel == CLQI_KERNEL_gemm_f32_lane) {
+  if (lanes) {
     size_t global[2];
     size_t local[2];
-    lane_range(a, v->tile[0], global, local);
+    lane_range(a, &f, global, local);
     return finish(&l, a, global, local);
   }
   const clqi_gemm_tiling t =
-      clqi_gemm_tile(emitter->context, w, a->x.shape[0], v->tile[0], row_tiles, chunk);
+      clqi_gemm_tile(emitter->context, w, &f.parameters, a->x.shape[0], f.rows, row_tiles, chunk);
   clqi_arg_i32(&l, t.tiles);
   clqi_arg_i32(&l, t.row_tiles);
   return finish(&l, a, t.global, NULL);
@@ -254,8 +264,8 @@ static clq_status zero_sums(clqi_emitter *emitter, const clq_gemm_args *a) {
   clqi_launch_begin(&l, emitter, CLQI_KERNEL_gemm_sum_zero, NULL);
   clqi_arg_sum(&l, &a->out);
   clqi_arg_i32(&l, (int32_t)rows);
-  return clqi_launch_end(&l, 1, (size_t[]){(size_t)clqi_div_up(rows, LANES) * LANES},
-                         (size_t[]){LANES}, (double)sizeof(cl_int) * (double)rows, 0.0);
+  return clqi_launch_end(&l, 1, (size_t[]){(size_t)clqi_div_up(rows, ZERO_LANES) * ZERO_LANES},
+                         (size_t[]){ZERO_LANES}, (double)sizeof(cl_int) * (double)rows, 0.0);
 }
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {

@@ -3,26 +3,22 @@
 #include "runtime/checked.h"
 #include "runtime/context.h"
 
-enum {
-  ITEMS_PER_UNIT = 4,      /* work-items a compute unit should get, for balance */
-  LEAST_TILES = 16,        /* of columns for a work-item, rather than fewer tiles of rows */
-  CACHE_BYTES = 512 * 1024 /* of weights that a work-item meets again and again */
-};
-
 /* As many columns for one work-item as leave every compute unit enough items: what is prepared of
  * x serves all its columns. No more than fit the second cache, where one row tile after the other
  * meets the same weights. */
-clqi_gemm_tiling clqi_gemm_tile(const clq_context *context, const clq_weights *w, int64_t rows,
-                                int32_t tile_rows, int64_t most_row_tiles, int64_t chunk) {
-  const int64_t wanted = (int64_t)context->info.compute_units * ITEMS_PER_UNIT;
+clqi_gemm_tiling clqi_gemm_tile(const clq_context *context, const clq_weights *w,
+                                const clqi_gemm_parameters *p, int64_t rows, int32_t tile_rows,
+                                int64_t most_row_tiles, int64_t chunk) {
+  const int64_t wanted = (int64_t)context->info.compute_units * p->items_per_unit;
   const int64_t all_row_tiles = clqi_div_up(rows, tile_rows);
   const int64_t column_tiles = clqi_div_up(w->rows, CLQI_TILE);
   const int64_t depth = chunk < w->padded_cols ? chunk : w->padded_cols;
-  const int64_t most = (int64_t)CACHE_BYTES / (depth * CLQI_TILE * w->bits / 8);
+  const int64_t most = (int64_t)p->cache_kib * 1024 / (depth * CLQI_TILE * w->bits / 8);
   int64_t tiles = most < 1 ? 1 : most < column_tiles ? most : column_tiles;
   int64_t row_tiles = all_row_tiles < most_row_tiles ? all_row_tiles : most_row_tiles;
   while (row_tiles > 1 &&
-         clqi_div_up(all_row_tiles, row_tiles) * clqi_div_up(column_tiles, LEAST_TILES) < wanted) {
+         clqi_div_up(all_row_tiles, row_tiles) * clqi_div_up(column_tiles, p->least_tiles) <
+             wanted) {
     row_tiles = (row_tiles + 1) / 2;
   }
   const int64_t row_blocks = clqi_div_up(all_row_tiles, row_tiles);

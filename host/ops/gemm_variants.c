@@ -1,21 +1,32 @@
 #include "ops/gemm_variants.h"
 
+#include <stdio.h>
+
 #include "ops/epilogue.h"
+#include "ops/gemm_parameters.h"
 #include "quant/weights.h"
 #include "runtime/checked.h"
 
 enum { MOST_CHUNK = 16384 /* of K in one chunk, when out cannot hold partial sums */ };
 
-/* A tile of eight rows takes as long as about four single ones. */
+/* "at most 4 rows", until the thread's next one. */
+static const char *wanted(const char *bound, int32_t count, const char *what) {
+  static _Thread_local char text[48];
+  (void)snprintf(text, sizeof text, "%s %d %s", bound, (int)count, what);
+  return text;
+}
+
 static const char *few_rows(const clq_context *context, const void *args) {
-  (void)context;
-  return ((const clq_gemm_args *)args)->x.shape[0] <= 4 ? NULL : "4 rows or fewer";
+  const clq_gemm_args *a = args;
+  const int32_t most = clqi_gemm_parameters_of(context, a).row_form_rows;
+  return a->x.shape[0] <= most ? NULL : wanted("at most", most, "rows");
 }
 
 /* A tile of tensor cores has 16 rows. */
 static const char *many_rows(const clq_context *context, const void *args) {
-  (void)context;
-  return ((const clq_gemm_args *)args)->x.shape[0] > 8 ? NULL : "more than 8 rows";
+  const clq_gemm_args *a = args;
+  const int32_t least = clqi_gemm_parameters_of(context, a).mma_rows;
+  return a->x.shape[0] >= least ? NULL : wanted("at least", least, "rows");
 }
 
 static const char *one_row(const clq_context *context, const void *args) {
@@ -26,9 +37,13 @@ static const char *one_row(const clq_context *context, const void *args) {
 /* The lane forms leave a GPU idle when there are few rows; slicing K helps where it has groups. */
 static const char *many_groups(const clq_context *context, const void *args) {
   const clq_gemm_args *a = args;
+  const clqi_gemm_parameters p = clqi_gemm_parameters_of(context, a);
   const int64_t groups =
       clqi_gemm_x_is_grouped(a) ? clqi_div_up(a->x.shape[1], CLQI_ACTS_GROUP) : a->weights->groups;
-  return groups >= 8 ? few_rows(context, args) : "8 groups";
+  if (a->x.shape[0] > p.split_rows) {
+    return wanted("at most", p.split_rows, "rows");
+  }
+  return groups >= p.split_groups ? NULL : wanted("at least", p.split_groups, "groups");
 }
 
 /* Between chunks of K, the CPU forms leave their partial sums in out. Where it cannot hold them
@@ -46,8 +61,9 @@ static const char *few_rows_one_chunk(const clq_context *context, const void *ar
   return why_not == NULL ? one_chunk(context, args) : why_not;
 }
 
-/* tile: rows of a work-item's tile, rows computed at once, which the kernel learns from options.
- * With neither x86 trait the compiler's own vectors serve. */
+/* tile: rows of a work-item's tile (0: lane_rows of the tuned values, an option of the kernel), and
+ * rows computed at once, which rows_at_once overrides where it is not 0. With neither x86 trait the
+ * compiler's own vectors serve. */
 static const clqi_variant integer_variants[] = {
     {"gemm_q8_row_vnni",
      CLQI_KERNEL_gemm_q8_row,
@@ -69,30 +85,43 @@ static const clqi_variant integer_variants[] = {
      {1, 1}},
     {"gemm_q8_tile_avx2",
      CLQI_KERNEL_gemm_q8_tile,
-     "-DCLQ_BLOCK=4",
+     NULL,
      CLQI_BIT(CPU) | CLQI_BIT(X86_AVX2),
      one_chunk,
      {8, 4}},
     {"gemm_q8_row", CLQI_KERNEL_gemm_q8_row, NULL, CLQI_BIT(CPU), few_rows_one_chunk, {1, 1}},
-    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, "-DCLQ_BLOCK=4", CLQI_BIT(CPU), one_chunk, {8, 4}},
+    {"gemm_q8_tile", CLQI_KERNEL_gemm_q8_tile, NULL, CLQI_BIT(CPU), one_chunk, {8, 4}},
     {"gemm_q8_mma", CLQI_KERNEL_gemm_q8_mma, NULL, CLQI_BIT(NVIDIA_MMA), many_rows, {32, 256}},
     {"gemm_q8_split", CLQI_KERNEL_gemm_q8_split, NULL, 0, many_groups, {1, 1}},
     {"gemm_q8_lane_row", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=1", 0, one_row, {1, 1}},
-    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, "-DCLQ_ROWS=4", 0, NULL, {4, 4}},
+    {"gemm_q8_lane", CLQI_KERNEL_gemm_q8_lane, NULL, 0, NULL, {0}},
 };
 
 static const clqi_variant float_variants[] = {
-    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=1", CLQI_BIT(CPU), one_row, {1}},
+    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=1", CLQI_BIT(CPU), few_rows, {1}},
     {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=8", CLQI_BIT(CPU), one_chunk, {8}},
     {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=1", 0, one_row, {1}},
-    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=4", 0, NULL, {4}},
+    {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, NULL, 0, NULL, {0}},
 };
 
-const clqi_variant *clqi_gemm_choose_integer(const clq_context *context,
-                                             const clq_gemm_args *args) {
-  return clqi_choose(context, "gemm", integer_variants, CLQI_COUNT(integer_variants), args);
+static clqi_gemm_form choose(const clq_context *context, const clq_gemm_args *args,
+                             const clqi_variant *table, size_t count) {
+  clqi_gemm_form form = {.variant = clqi_first_fit(context, "gemm", table, count, args),
+                         .parameters = clqi_gemm_parameters_of(context, args)};
+  const bool tile = form.variant->kernel == CLQI_KERNEL_gemm_q8_tile;
+  const int32_t *size = form.variant->tile;
+  form.rows = size[0] != 0 ? size[0] : form.parameters.lane_rows;
+  form.at_once = tile && form.parameters.rows_at_once != 0 ? form.parameters.rows_at_once
+                 : size[0] == 0                            ? form.rows
+                                                           : size[1];
+  clqi_log_tile("gemm", form.rows, form.at_once == 0 ? 1 : form.at_once);
+  return form;
 }
 
-const clqi_variant *clqi_gemm_choose_float(const clq_context *context, const clq_gemm_args *args) {
-  return clqi_choose(context, "gemm", float_variants, CLQI_COUNT(float_variants), args);
+clqi_gemm_form clqi_gemm_choose_integer(const clq_context *context, const clq_gemm_args *args) {
+  return choose(context, args, integer_variants, CLQI_COUNT(integer_variants));
+}
+
+clqi_gemm_form clqi_gemm_choose_float(const clq_context *context, const clq_gemm_args *args) {
+  return choose(context, args, float_variants, CLQI_COUNT(float_variants));
 }

@@ -2,14 +2,22 @@
 #ifndef CLQI_OPS_GEMM_VARIANTS_H
 #define CLQI_OPS_GEMM_VARIANTS_H
 
+#include "ops/gemm_parameters.h"
 #include "ops/variant.h"
 
 static inline bool clqi_gemm_x_is_grouped(const clq_gemm_args *args) {
   return args->x.quant.per == CLQ_PER_GROUP;
 }
 
-/* The form for x of codes, and for x of floats. Never NULL. */
-const clqi_variant *clqi_gemm_choose_integer(const clq_context *context, const clq_gemm_args *args);
-const clqi_variant *clqi_gemm_choose_float(const clq_context *context, const clq_gemm_args *args);
+typedef struct clqi_gemm_form {
+  const clqi_variant *variant;
+  clqi_gemm_parameters parameters;
+  int32_t rows;    /* of a work-item's tile */
+  int32_t at_once; /* of them computed side by side; columns of gemm_q8_mma */
+} clqi_gemm_form;
+
+/* The form for x of codes, and for x of floats. */
+clqi_gemm_form clqi_gemm_choose_integer(const clq_context *context, const clq_gemm_args *args);
+clqi_gemm_form clqi_gemm_choose_float(const clq_context *context, const clq_gemm_args *args);
 
 #endif

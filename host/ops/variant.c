@@ -15,8 +15,8 @@ static const char *refusal(const clq_context *context, const clqi_variant *v, co
   return v->fits == NULL ? NULL : v->fits(context, args);
 }
 
-const clqi_variant *clqi_choose(const clq_context *context, const char *op,
-                                const clqi_variant *table, size_t count, const void *args) {
+const clqi_variant *clqi_first_fit(const clq_context *context, const char *op,
+                                   const clqi_variant *table, size_t count, const void *args) {
   const clqi_variant *chosen = &table[count - 1];
   for (size_t i = 0; i < count; ++i) {
     const char *why = refusal(context, &table[i], args);
@@ -27,9 +27,18 @@ const clqi_variant *clqi_choose(const clq_context *context, const char *op,
     clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: needs %s", op, table[i].name, why);
   }
   clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", op, chosen->name);
+  return chosen;
+}
+
+void clqi_log_tile(const char *op, int32_t rows, int32_t cols) {
+  clqi_log(CLQ_LOG_DISPATCH, "%s: tile %d x %d", op, (int)rows, (int)cols);
+}
+
+const clqi_variant *clqi_choose(const clq_context *context, const char *op,
+                                const clqi_variant *table, size_t count, const void *args) {
+  const clqi_variant *chosen = clqi_first_fit(context, op, table, count, args);
   if (chosen->tile[0] != 0) {
-    clqi_log(CLQ_LOG_DISPATCH, "%s: tile %d x %d", op, (int)chosen->tile[0],
-             (int)(chosen->tile[1] == 0 ? 1 : chosen->tile[1]));
+    clqi_log_tile(op, chosen->tile[0], chosen->tile[1] == 0 ? 1 : chosen->tile[1]);
   }
   return chosen;
 }

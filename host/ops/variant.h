@@ -19,6 +19,11 @@ typedef struct clqi_variant {
 const clqi_variant *clqi_choose(const clq_context *context, const char *op,
                                 const clqi_variant *table, size_t count, const void *args);
 
+/* The same for an operator that has a tile of its own making, which it logs by itself. */
+const clqi_variant *clqi_first_fit(const clq_context *context, const char *op,
+                                   const clqi_variant *table, size_t count, const void *args);
+void clqi_log_tile(const char *op, int32_t rows, int32_t cols);
+
 /* Begins the launch of the variant's kernel. Its build options are those of the format, which
  * depend on the arguments, and behind them the variant's own. Options that are too long fail the
  * launch with CLQ_BUILD_FAILED: cut ones would build another program. */

@@ -143,6 +143,7 @@ clq_status clq_context_create(const clq_context_desc *desc, clq_context **contex
   CLQI_TRY_CLEAN(clqi_program_cache_create(c, desc->cache_dir, &c->programs));
   CLQI_TRY_CLEAN(clqi_probe_all(c));
   CLQI_TRY_CLEAN(disable_traits(c, desc->disable));
+  clqi_tuning_load(c, desc->tuning);
   *context = c;
   c = NULL;
 cleanup:

@@ -10,6 +10,7 @@
 
 #include "runtime/host_pages.h"
 #include "runtime/status.h"
+#include "runtime/tuning.h"
 
 typedef enum clqi_trait {
 #define CLQ_TRAIT(id, name, macro) CLQI_TRAIT_##id,
@@ -47,11 +48,15 @@ struct clq_context {
   atomic_uint_least64_t claimed_bytes; /* see clqi_memory_claim */
   clqi_host_pages pages;               /* of buffers, where the device is a CPU */
   clqi_program_cache *programs;
+  clqi_tuning tuning;
 };
 
 static inline bool clqi_has(const clq_context *context, clqi_trait trait) {
   return ((context->traits >> trait) & 1U) != 0;
 }
+
+/* A value of runtime/tuning.def: CLQI_TUNED_VALUE(context, gemm_q8_many, chunk). */
+#define CLQI_TUNED_VALUE(context, set, name) ((context)->tuning.value[CLQI_TUNED_##set##_##name])
 
 /* Remembers a CLQ_DEVICE_LOST; returns the status. */
 clq_status clqi_context_note(clq_context *context, clq_status status);

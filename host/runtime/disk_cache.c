@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +13,9 @@
 #include <xxhash.h>
 
 #include "runtime/memory.h"
+#include "runtime/replace_file.h"
 
-enum { MAX_PATH = 1024, TEMPORARY_BYTES = MAX_PATH + 128, MAX_BLOB = 256 << 20 };
+enum { MAX_PATH = 1024, MAX_BLOB = 256 << 20 };
 
 static const char SUFFIX[] = ".clqk";
 static const char MAGIC[8] = "CLQK\0\0\0\1"; /* the last byte is the format's version */
@@ -194,20 +194,6 @@ static bool read_all(int fd, void *data, size_t length) {
   return true;
 }
 
-static bool write_all(int fd, const void *data, size_t length) {
-  const char *p = data;
-  while (length > 0) {
-    const ssize_t n = write(fd, p, length);
-    if (n <= 0) {
-      errno = n == 0 ? ENOSPC : errno;
-      return false;
-    }
-    p += n;
-    length -= (size_t)n;
-  }
-  return true;
-}
-
 static const char *read_blob(int fd, clqi_disk_key key, void **blob, size_t *length) {
   struct stat info;
   blob_header header;
@@ -256,42 +242,6 @@ bool clqi_disk_cache_get(clqi_disk_cache *cache, clqi_disk_key key, void **blob,
   return bad == NULL;
 }
 
-/* A file of its own for what will be renamed to path. A killed process, or one of the same number
- * elsewhere (in containers many are 1), may have left a name taken: the next one is tried then. */
-static int open_temporary(const char *path, char temporary[TEMPORARY_BYTES]) {
-  static atomic_uint counter;
-  int fd;
-  do {
-    (void)snprintf(temporary, TEMPORARY_BYTES, "%s.%ld.%u.tmp", path, (long)getpid(),
-                   atomic_fetch_add(&counter, 1U));
-    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  } while (fd < 0 && errno == EEXIST);
-  return fd;
-}
-
-/* Writes a new file and renames it to path; 0 or the error's code, and then no file. */
-static int write_blob(const char *path, const blob_header *header, const void *blob) {
-  char temporary[TEMPORARY_BYTES];
-  const int fd = open_temporary(path, temporary);
-  if (fd < 0) {
-    return errno;
-  }
-  int code = 0;
-  if (!write_all(fd, header, sizeof *header) || !write_all(fd, blob, (size_t)header->length)) {
-    code = errno;
-  }
-  if (close(fd) != 0 && code == 0) {
-    code = errno;
-  }
-  if (code == 0 && rename(temporary, path) != 0) {
-    code = errno;
-  }
-  if (code != 0) {
-    (void)unlink(temporary);
-  }
-  return code;
-}
-
 /* For a folder that was removed while it was in use. Somebody else may have made it again, so it is
  * looked at as in the beginning. */
 static bool make_folder_again(const char *dir) {
@@ -315,9 +265,9 @@ clq_status clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const 
   blob_header header = {
       .key = {key.word[0], key.word[1]}, .length = length, .checksum = XXH3_64bits(blob, length)};
   memcpy(header.magic, MAGIC, sizeof MAGIC);
-  int code = write_blob(path, &header, blob);
+  int code = clqi_replace_file(path, &header, sizeof header, blob, length);
   if (code == ENOENT && make_folder_again(cache->dir)) { /* or another process cleared the cache */
-    code = write_blob(path, &header, blob);
+    code = clqi_replace_file(path, &header, sizeof header, blob, length);
   }
   if (code != 0) {
     (void)snprintf(cache->put_failure, sizeof cache->put_failure, "%s", strerror(code));
@@ -328,8 +278,12 @@ clq_status clqi_disk_cache_put(clqi_disk_cache *cache, clqi_disk_key key, const 
   return CLQ_OK;
 }
 
-/* Ours: a blob, or a temporary file that a killed process left. */
+/* Ours: a blob, or a temporary file that a killed process left. A tuned table is none: it took
+ * longer to make than what is built again by itself. */
 static bool is_cache_file(const char *name) {
+  if (strstr(name, CLQI_TUNING_SUFFIX ".") != NULL) {
+    return true;
+  }
   const char *suffix = strstr(name, SUFFIX);
   return suffix != NULL && (suffix[sizeof SUFFIX - 1] == '\0' || suffix[sizeof SUFFIX - 1] == '.');
 }

@@ -11,6 +11,9 @@
 
 #include "runtime/status.h"
 
+/* Of tuned tables, which lie in the folder as well (runtime/tuning.h). */
+#define CLQI_TUNING_SUFFIX ".clqt"
+
 typedef struct clqi_disk_cache clqi_disk_cache;
 
 typedef struct clqi_disk_key {

@@ -10,4 +10,5 @@
 #include <clquant/slanc.h>
 #include <clquant/status.h>
 #include <clquant/tensor.h>
+#include <clquant/tuning.h>
 #endif

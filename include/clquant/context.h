@@ -55,6 +55,8 @@ typedef struct clq_context_desc {
   const char *cache_dir;          /**< folder of compiled kernels, "off", or NULL: CLQ_CACHE_DIR,
                                        else $XDG_CACHE_HOME/clquant, else ~/.cache/clquant */
   const char *disable;            /**< traits to ignore, comma-separated; NULL: CLQ_DISABLE */
+  const char *tuning;             /**< file of a tuned table (tuning.h), "off", or NULL: CLQ_TUNING,
+                                       else the one of the device in the cache folder */
 } clq_context_desc;
 
 /** Creates a context and probes what its device can really do. @p desc may be NULL.
