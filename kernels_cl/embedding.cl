@@ -1,6 +1,7 @@
 /* Gather of rows from a packed weight matrix. An id that is no row gives zeros
  * and an error. */
 #include "lib/device_error.h"
+#include "lib/order.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
 #include "lib/weights.h"
@@ -13,7 +14,7 @@ enum { TILE = 16 }; /* rows of the table that lie side by side */
   CLQ_TENSOR(const int, ids), CLQ_TENSOR(const uint, w), CLQ_TENSOR(const clq_scale, scale),      \
       CLQ_TENSOR(const clq_scale, min), CLQ_TENSOR(const uchar, zero), CLQ_TENSOR(float, out),         \
       const long table_rows, const long cols, const long padded_cols, const long group,           \
-      const long out_stride, __global int *error_word
+      const long out_stride, __global int *error_word CLQ_ORDER_ARGS
 
 /* Where a row of the table lies. */
 typedef struct table_row {
@@ -67,9 +68,10 @@ __kernel void embedding_rows(EMBEDDING_ARGS) {
     }
     return;
   }
+  CLQ_ORDER_AT
   const table_row t = TABLE_ROW(id);
   for (long k = 0; k < cols; ++k) {
-    out[k] = table_value(&t, k, group);
+    out[CLQ_COLUMN(k)] = table_value(&t, k, group);
   }
 }
 
@@ -85,8 +87,9 @@ __kernel void embedding_elements(EMBEDDING_ARGS) {
     clq_device_error(error_word, CLQ_ERROR_EMBEDDING_ID, (int)id);
   }
   if (k < cols) {
+    CLQ_ORDER_AT
     const table_row t = TABLE_ROW(known ? id : 0);
-    out_base[out_start + row * out_stride + k] = known ? table_value(&t, k, group) : 0.0f;
+    out_base[out_start + row * out_stride + CLQ_COLUMN(k)] = known ? table_value(&t, k, group) : 0.0f;
   }
 }
 

@@ -116,7 +116,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
             float16 v[CLQ_STEP];
             next_weights(&cursor[i], v);
             CLQ_UNROLL for (int j = 0; j < CLQ_STEP; j++) {
-              c[i] = fma((float16)row[k + j], v[j], c[i]);
+              c[i] = fma((float16)row[CLQ_COLUMN(k + j)], v[j], c[i]);
             }
           }
         }
@@ -125,7 +125,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
             float16 v[CLQ_STEP];
             next_weights(&cursor[i], v);
             CLQ_ONCE for (int j = 0; k + j < end; j++) {
-              c[i] = fma((float16)row[k + j], v[j], c[i]);
+              c[i] = fma((float16)row[CLQ_COLUMN(k + j)], v[j], c[i]);
             }
           }
           k = end;
@@ -146,8 +146,16 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
     const int k1 = min(k0 + CLQ_CHUNK, depth);
     CLQ_ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
       const long m = first + i * CLQ_TILE_ROWS;
+#if CLQ_W_ORDER
+      CLQ_ONCE for (int k = k0; k < k1; k++) {
+        CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+          ((float *)&xp[i][k - k0])[r] = x[min(m + r, rows - 1L) * x_stride + CLQ_COLUMN(k)];
+        }
+      }
+#else
       clq_pack_rows((__global const char *)(x + m * x_stride + k0), 4 * x_stride, rows - 1 - (int)m,
                     k1 - k0, 4 * (k1 - k0), xp[i]);
+#endif
     }
     for (int t = t0; t < t1; t++) {
       tile_cursor cursor;

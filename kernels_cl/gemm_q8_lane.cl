@@ -34,10 +34,10 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
       sum[r] = 0;
     }
     for (int k = g * group; k < k1; k += 8) {
-      for (int r = 0; r < CLQ_ROWS; r++) {
-        __global const char *p = x + (long)min(m0 + r, rows - 1) * x_stride + k;
-        const uint a = clq_load_word(p, depth - k);
-        const uint b = clq_load_word(p + 4, depth - k - 4);
+      CLQ_LOAD_EACH for (int r = 0; r < CLQ_ROWS; r++) {
+        __global const char *p = x + (long)min(m0 + r, rows - 1) * x_stride;
+        const uint a = CLQ_LOAD_WORD(p, k, depth - k);
+        const uint b = CLQ_LOAD_WORD(p, k + 4, depth - k - 4);
         acc[r] = clq_dot_step8(wt, a, b, acc[r]);
 #if CLQ_NEED_SUM && !CLQ_X_SUM
         sum[r] = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum[r]));

@@ -81,7 +81,7 @@ CLQ_MMA_UNROLL
         for (int i = 0; i < 4; i++) {
           const int m = min(m0 + 16 * r + 8 * (i & 1), rows - 1);
           const int at = k + 16 * (i / 2) + 4 * quad;
-          a[r][i] = clq_load_word(x + (long)m * x_stride + at, k1 - at);
+          a[r][i] = CLQ_LOAD_WORD(x + (long)m * x_stride, at, k1 - at);
         }
 #if CLQ_NEED_SUM && !CLQ_X_SUM
         const uint ones[2] = {0x01010101u, 0x01010101u};

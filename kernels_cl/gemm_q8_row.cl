@@ -50,14 +50,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
     const int k0 = g0 * span;
     const int k1 = min(g1 * span, padded);
     const int words = (k1 - k0) / 4;
-    const int whole = (min(k1, depth) - k0) / 4;
+    const int whole = CLQ_W_ORDER ? 0 : (min(k1, depth) - k0) / 4;
     int i = 0;
     CLQ_ONCE for (; i + 8 <= whole; i += 8) {
       __global const char *p = row + k0 + 4 * i;
       vstore8((int8)(as_int4(vload16(0, p)), as_int4(vload16(1, p))), 0, code + i);
     }
     CLQ_ONCE for (; i < words; i++) {
-      code[i] = clq_load_bytes(row + k0 + 4 * i, depth - k0 - 4 * i);
+      code[i] = CLQ_LOAD_CODES(row, k0 + 4 * i, depth - k0 - 4 * i);
     }
     CLQ_ONCE for (int g = 0; g < g1 - g0; g++) {
 #if CLQ_Q8_NEED_SUM && CLQ_X_SUM

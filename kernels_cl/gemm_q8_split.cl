@@ -41,8 +41,8 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
       __global const uint *p = words + k0 / CLQ_W_PER_WORD * 16;
       int acc = 0, sum = 0;
       for (int k = k0; k < k1; k += 8) {
-        const uint a = clq_load_word(row + k, depth - k);
-        const uint b = clq_load_word(row + k + 4, depth - k - 4);
+        const uint a = CLQ_LOAD_WORD(row, k, depth - k);
+        const uint b = CLQ_LOAD_WORD(row, k + 4, depth - k - 4);
         acc = clq_dot_step8(p, a, b, acc);
 #if CLQ_NEED_SUM && !CLQ_X_SUM
         sum = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum));

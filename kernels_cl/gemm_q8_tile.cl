@@ -132,9 +132,18 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
     const int k0 = g0 * span;
     const int k1 = min(g1 * span, padded);
     for (int m = first; m < end; m += CLQ_TILE_ROWS) {
+#if CLQ_W_ORDER
+      CLQ_ONCE for (int i = 0; i < (k1 - k0) / 4; i++) {
+        CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+          __global const char *row = x + min(m + r, rows - 1) * x_stride;
+          const int k = k0 + 4 * i;
+          ((int *)&xt.code[i])[r] = CLQ_LOAD_CODES(row, k, depth - k);
+        }
+      }
+#endif
       /* Codes, scales and sums, in a loop so that they share the code that packs them. */
       const int last = CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM);
-      CLQ_ONCE for (int plane = 0; plane <= last; plane++) {
+      CLQ_ONCE for (int plane = CLQ_W_ORDER; plane <= last; plane++) {
         const int words = plane == 0 ? (k1 - k0) / 4 : clq_x_groups(g1 - g0);
         const int bytes = plane == 0 ? min(k1, depth) - k0 : 4 * words;
         const long stride = plane == 0 ? x_stride : 4L * clq_x_groups(groups);

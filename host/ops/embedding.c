@@ -55,6 +55,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_i64(&l, w->groups <= 1 ? w->padded_cols : w->group);
   clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
   clqi_arg_error_word(&l);
+  clqi_arg_order(&l, w);
   const double elements = (double)rows * (double)w->cols;
   return clqi_launch_elements(
       &l, v, rows, w->cols,

@@ -49,6 +49,11 @@ static clq_status check_integer(const clq_gemm_args *a) {
   if (a->x.quant.zero != NULL) {
     return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has zero points, only symmetric codes are offered");
   }
+  if (clqi_gemm_x_is_grouped(a) && w->has_order) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "gemm: the weights have an order of columns, which does not go with x per "
+                     "group: with them x must be f32, or i8 per token");
+  }
   if (clqi_gemm_x_is_grouped(a)) {
     if (w->groups > 1 && w->group % CLQI_ACTS_GROUP != 0 && CLQI_ACTS_GROUP % w->group != 0) {
       return clqi_fail(CLQ_UNSUPPORTED,
@@ -99,6 +104,7 @@ static void shape_args(clqi_launch *l, const clq_gemm_args *a, int64_t group) {
   clqi_arg_i32(l, (int32_t)a->weights->rows);
   clqi_arg_i32(l, (int32_t)a->weights->cols);
   clqi_arg_i32(l, (int32_t)group);
+  clqi_arg_order(l, a->weights);
   clqi_arg_epilogue(l, a);
 }
 

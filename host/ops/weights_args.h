@@ -5,14 +5,17 @@
 #include "quant/weights.h"
 #include "runtime/launch.h"
 
-/* "-DCLQ_W_BITS=... -DCLQ_W_ZERO=... -DCLQ_W_MIN=... -DCLQ_W_SCALE=...", and for bfloat16
- * " -DCLQ_W_BF16=1" */
-enum { CLQI_WEIGHTS_OPTIONS_BYTES = 96 };
+/* "-DCLQ_W_BITS=... -DCLQ_W_ZERO=... -DCLQ_W_MIN=... -DCLQ_W_SCALE=...", for bfloat16
+ * " -DCLQ_W_BF16=1", with an order " -DCLQ_W_ORDER=1" */
+enum { CLQI_WEIGHTS_OPTIONS_BYTES = 112 };
 void clqi_weights_options(const clq_weights *w, char options[CLQI_WEIGHTS_OPTIONS_BYTES]);
 
 /* Four tensors, eight arguments: codes (units of 4 bytes), scales, minima, zero points; what the
  * format lacks is NULL. */
 void clqi_arg_weights(clqi_launch *launch, const clq_weights *w);
+
+/* CLQ_ORDER_ARGS of lib/order.h: none without an order. */
+void clqi_arg_order(clqi_launch *launch, const clq_weights *w);
 
 /* Bytes of `rows` rows with their planes. */
 double clqi_weights_row_bytes(const clq_weights *w, double rows);

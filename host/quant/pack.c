@@ -340,7 +340,11 @@ static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, 
 }
 
 void clqi_unpack_row(const clq_weights *weights, const uint8_t *base, int64_t row, float *out) {
-  for (int64_t k = 0; k < weights->cols; ++k) {
-    out[k] = unpack_code(weights, base, (size_t)row, (size_t)k);
+  for (size_t k = 0; k < (size_t)weights->cols; ++k) {
+    int32_t column = (int32_t)k;
+    if (weights->has_order) {
+      memcpy(&column, base + weights->order_offset + k * sizeof column, sizeof column);
+    }
+    out[column] = unpack_code(weights, base, (size_t)row, k);
   }
 }

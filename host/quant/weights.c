@@ -1,5 +1,7 @@
 #include "quant/weights.h"
 
+#include <string.h>
+
 #include "quant/formats.h"
 #include "quant/pack.h"
 #include "runtime/buffer.h"
@@ -54,6 +56,31 @@ static clq_status check_planes(const clq_weights_desc *desc) {
   return CLQ_OK;
 }
 
+/* NULL is none; else a permutation of the columns. */
+static clq_status check_order(const int32_t *order, int64_t cols) {
+  if (order == NULL) {
+    return CLQ_OK;
+  }
+  clq_status status = CLQ_OK;
+  bool *seen = clqi_calloc((size_t)cols, sizeof *seen);
+  if (seen == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "weights_pack: out of memory");
+  }
+  for (int64_t p = 0; p < cols && status == CLQ_OK; ++p) {
+    const int32_t column = order[p];
+    if (column < 0 || column >= cols || seen[column]) {
+      status = clqi_fail(CLQ_INVALID_ARGUMENT,
+                         "weights_pack: the order has column %d at position %lld, which is %s",
+                         (int)column, (long long)p,
+                         column < 0 || column >= cols ? "none" : "there already");
+    } else {
+      seen[column] = true;
+    }
+  }
+  clqi_free(seen);
+  return status;
+}
+
 static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   size_t row_bytes;
   CLQI_REQUIRE(clqi_format_find(desc->format) != NULL, "weights_pack: %d is no format",
@@ -71,7 +98,17 @@ static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   for (int32_t i = 0; i < desc->part_count; ++i) {
     CLQI_TRY(check_part(desc, in_memory, i));
   }
-  return CLQ_OK;
+  return check_order(desc->order, desc->cols);
+}
+
+/* One that changes nothing is left out. */
+static bool is_reordered(const clq_weights_desc *desc) {
+  for (int64_t p = 0; desc->order != NULL && p < desc->cols; ++p) {
+    if (desc->order[p] != p) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /* [tiles, per_tile] elements of `size` bytes behind what is there; false on overflow. */
@@ -123,6 +160,9 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
            (!w->has_min || append_plane(&w->bytes, tiles, w->groups, scale_bytes, &w->min_offset));
     fits = fits && (!w->has_zero || append_plane(&w->bytes, tiles, w->groups, 1, &w->zero_offset));
   }
+  w->has_order = is_reordered(desc);
+  fits = fits && (!w->has_order || append_plane(&w->bytes, 1, clqi_div_up(w->cols, CLQI_TILE),
+                                                sizeof(int32_t), &w->order_offset));
   CLQI_REQUIRE(fits, "weights_pack: %lld x %lld elements overflow", (long long)w->rows,
                (long long)w->cols);
   return CLQ_OK;
@@ -190,6 +230,9 @@ static clq_status create(clq_context *context, const clq_weights_desc *desc,
   w->claimed = true;
   CLQI_TRY_CLEAN(clqi_buffer_create_mappable(context, w->bytes, &w->mem));
   CLQI_TRY_CLEAN(clqi_buffer_map(context, w->mem, CL_MAP_WRITE_INVALIDATE_REGION, &m));
+  if (w->has_order) {
+    memcpy((uint8_t *)m.base + w->order_offset, desc->order, (size_t)w->cols * sizeof(int32_t));
+  }
   if (source == NULL) {
     clqi_pack(w, desc, 0, m.base);
   } else {

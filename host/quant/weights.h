@@ -39,6 +39,9 @@
  *   W4, W8                n                  any  any       any          4, 8 and the planes
  *   f32, f16, bf16        values               -  -         -           32, 16
  *
+ * Where the description gives an order, k above is a position: i32 order[K] behind all planes has
+ * the column of W and of x that stands there.
+ *
  * (n: the code as files number it from 0, Q3_K's third bit counted; of W2 and W3 shifted where
  * neither zero points nor minima stand by.) Scales and minima of the K
  * formats are products of a half and an integer, which f32 holds exactly: weights are what the file
@@ -73,6 +76,8 @@ struct clq_weights {
   uint64_t scale_offset; /* bytes from the buffer's start */
   uint64_t min_offset;
   uint64_t zero_offset;
+  bool has_order;
+  uint64_t order_offset;
   uint64_t bytes;
   bool claimed; /* bytes: see clqi_memory_claim */
 };

@@ -10,7 +10,7 @@ void clqi_ref_gemm_f32(const float *x, int64_t x_stride, int64_t rows, const clq
     for (int64_t m = 0; m < rows; ++m) {
       float c = 0.0f;
       for (int64_t k = 0; k < w->cols; ++k) {
-        c = fmaf(x[m * x_stride + k], clqi_ref_weight(w, n, k), c);
+        c = fmaf(x[m * x_stride + clqi_ref_column(w, k)], clqi_ref_weight(w, n, k), c);
       }
       out[m * out_stride + n] = c;
     }
@@ -31,7 +31,7 @@ void clqi_ref_gemm_q8(const int8_t *x, int64_t x_stride, const float *x_scale, i
         int32_t acc = 0;
         int32_t sum = 0;
         for (int64_t k = g * group; k < (g + 1) * group && k < w->cols; ++k) {
-          const int32_t q = x[m * x_stride + k];
+          const int32_t q = x[m * x_stride + clqi_ref_column(w, k)];
           acc += q * clqi_ref_element_at(w, n, k).code;
           sum += q;
         }

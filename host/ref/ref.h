@@ -54,10 +54,16 @@ typedef struct clqi_ref_weights {
   const uint8_t *zeros;
   const void *mins;
   clq_dtype scale_dtype; /* 0: f32 */
+  const int32_t *order;  /* [cols] column at each position; NULL: 0, 1, 2, ... */
 } clqi_ref_weights;
 
-/* W[n, k] as f32, rounded once. */
+/* Element k, a position, of row n as f32, rounded once. */
 float clqi_ref_weight(const clqi_ref_weights *w, int64_t n, int64_t k);
+
+/* The column of W at position k. */
+static inline int64_t clqi_ref_column(const clqi_ref_weights *w, int64_t k) {
+  return w->order == 0 ? k : w->order[k];
+}
 
 /* out[r] = row ids[r] of w; a row of zeros for an id that is none. Returns the number of those. */
 int64_t clqi_ref_embedding(const int32_t *ids, int64_t rows, const clqi_ref_weights *w, float *out);

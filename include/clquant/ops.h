@@ -161,7 +161,8 @@ typedef enum clq_activation {
  *  codes up again); `weights` any packed format (quantize.h).
  *  With x of i8, CLQ_UNSUPPORTED: weights of f32, f16 or bf16; with x per group, weights in
  *  several groups that 32 neither divides nor is divided by; with x per token, weights whose
- *  group is longer than 32768 (of all K, if they have a single one).
+ *  group is longer than 32768 (of all K, if they have a single one); with x per group, weights
+ *  that bring an order of columns. Where these have one, K ascends by their positions.
  *  With i8 activations the products are summed exactly in int32 over each group (the shorter
  *  of x's and the weights'), and groups are added in ascending order in f32:
  *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)

@@ -63,6 +63,10 @@ typedef struct clq_weights_desc {
   int32_t part_count;
   clq_dtype scale_dtype; /**< plain codes, of scales and mins: CLQ_F32 (0 says so too), CLQ_F16,
                               CLQ_BF16 */
+  /** The column at each position of the data, [cols], a permutation: W[n, order[p]] is element p of
+   *  row n, and groups are of positions (act-order of GPTQ). It stays with the weights: clq_gemm
+   *  reads x through it, clq_embedding and clq_weights_unpack write through it. NULL: none. */
+  const int32_t *order;
 } clq_weights_desc;
 
 /** Packed weights on the device, for clq_gemm and clq_embedding. Immutable; may be shared by

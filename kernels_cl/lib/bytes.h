@@ -14,4 +14,17 @@ static inline int clq_load_bytes(__global const char *p, int left) {
   return v;
 }
 
+/* The same of the bytes p[at[0]] and on. */
+static inline int clq_gather_bytes(__global const char *p, __global const int *at, int left) {
+  if (left >= 4) {
+    const int4 i = vload4(0, at);
+    return as_int((char4)(p[i.s0], p[i.s1], p[i.s2], p[i.s3]));
+  }
+  int v = 0;
+  for (int j = 0; j < left; j++) {
+    v |= (int)(uchar)p[at[j]] << (8 * j);
+  }
+  return v;
+}
+
 #endif

@@ -7,6 +7,7 @@
 #define CLQ_LIB_GEMM_ARGS_H
 
 #include "lib/epilogue.h"
+#include "lib/order.h"
 #include "lib/product.h"
 #include "lib/tensor.h"
 #include "lib/weights.h"
@@ -29,7 +30,7 @@ static inline int clq_x_groups(int groups) { return (groups + CLQ_X_RATIO - 1) /
   CLQ_TENSOR(const clq_stored, w), CLQ_TENSOR(const clq_scale, ws),                       \
       CLQ_TENSOR(const clq_scale, wm), CLQ_TENSOR(const uchar, wz), CLQ_TENSOR(clq_out, out), \
       const long x_stride, const long out_stride, const int rows, const int cols,         \
-      const int depth, const int group CLQ_EPILOGUE_ARGS
+      const int depth, const int group CLQ_ORDER_ARGS CLQ_EPILOGUE_ARGS
 
 #define CLQ_GEMM_AT             \
   CLQ_AT(const clq_stored, w);  \
@@ -37,6 +38,7 @@ static inline int clq_x_groups(int groups) { return (groups + CLQ_X_RATIO - 1) /
   CLQ_AT(const clq_scale, wm);  \
   CLQ_AT(const uchar, wz);      \
   CLQ_AT(clq_out, out);         \
+  CLQ_ORDER_AT                  \
   CLQ_EPILOGUE_AT
 
 /* With x of int8: xs its scales, x_sum its sums; a scale of the weights serves w_ratio groups. */

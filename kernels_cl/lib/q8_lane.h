@@ -4,6 +4,7 @@
 
 #include "lib/bytes.h"
 #include "lib/dot.h"
+#include "lib/order.h"
 #include "lib/weights.h"
 
 #ifndef CLQ_X_WORDS
@@ -12,14 +13,15 @@
 
 #define CLQ_NEED_SUM (CLQ_W_OFFSET || CLQ_W_ZERO || CLQ_W_MIN)
 
-/* Four codes at p, those at and behind `left` zero. */
+/* CLQ_LOAD_WORD(row, k, left): CLQ_LOAD_CODES of lib/order.h, as a word where that can be. */
+#if CLQ_X_WORDS && !CLQ_W_ORDER
 static inline uint clq_load_word(__global const char *p, int left) {
-#if CLQ_X_WORDS
   return left > 0 ? *(__global const uint *)p : 0u;
-#else
-  return (uint)clq_load_bytes(p, left);
-#endif
 }
+#define CLQ_LOAD_WORD(row, k, left) clq_load_word((row) + (k), left)
+#else
+#define CLQ_LOAD_WORD(row, k, left) ((uint)CLQ_LOAD_CODES(row, k, left))
+#endif
 
 /* acc + the products of eight elements of this lane's column, at w, with the codes a and b. */
 static inline int clq_dot_step8(__global const uint *w, uint a, uint b, int acc) {

@@ -131,7 +131,8 @@ clq_weights *test_weights_pack(const test_device *device, const test_weights *we
                                                .group = weights->whole_row ? 0 : r->group,
                                                .parts = &part,
                                                .part_count = 1,
-                                               .scale_dtype = r->scale_dtype},
+                                               .scale_dtype = r->scale_dtype,
+                                               .order = r->order},
                            &packed));
   return packed;
 }

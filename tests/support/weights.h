@@ -6,7 +6,7 @@
 #include "ref/ref.h"
 
 typedef struct test_weights {
-  clqi_ref_weights ref; /* its pointers belong to this struct */
+  clqi_ref_weights ref; /* its pointers belong to this struct, but for the order */
   bool whole_row;       /* group 0 in the description */
 } test_weights;
 
