@@ -14,6 +14,12 @@ static inline void fetch_ahead(__global const uint *w) {
 #endif
 }
 
+#if CLQ_SUM_GROUP
+#define CLQ_UNROLL_GROUP CLQ_UNROLL
+#else
+#define CLQ_UNROLL_GROUP
+#endif
+
 static inline int sum_words(const int *code, int words) {
   int8 s = 0;
   int i = 0;
@@ -102,7 +108,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
             part[s] = CLQ_Q8_NO_COLUMNS;
           }
           const int block_end = min(end, block + CLQ_Q8_BLOCK_K);
-          for (int k = block; k < block_end; k += 8) {
+          CLQ_UNROLL_GROUP for (int k = block; k < block_end; k += 8) {
             CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
               part[s] = clq_step(part[s], clq_step_weights(b, s), a + s);
             }
