@@ -175,6 +175,13 @@ const bench_op *bench_at(size_t i);
 /* Notes how much memory there is for a case. */
 void bench_memory_begin(bench_case *c);
 
+/* For who measures by himself: session, op, values and calls are set; makes what the case needs.
+ * c->code says whether it is there; close is due in any case, with whatever plan is in it. */
+void bench_case_open(bench_case *c);
+void bench_case_close(bench_case *c);
+/* Runs c->plan once and compares its answer with the reference. */
+void bench_check(bench_case *c);
+
 /* Measures one combination of words and emits its record. Returns an exit code: CLI_DONE also for
  * one that a sweep leaves out. */
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values);

@@ -255,7 +255,7 @@ static void measure(bench_case *c) {
   }
 }
 
-static void check(bench_case *c) {
+void bench_check(bench_case *c) {
   if (bench_over(c)) {
     return;
   }
@@ -298,7 +298,7 @@ static void emit_peer(bench_case *c) {
   }
 }
 
-static void release(bench_case *c) {
+void bench_case_close(bench_case *c) {
   clq_set_log(pass_on, NULL, ALL_TOPICS);
   clq_plan_destroy(c->peer_plan);
   clq_plan_destroy(c->plan);
@@ -331,25 +331,30 @@ static void refuse_too_large(bench_case *c) {
 
 /* The exit code that counts for the sweep. */
 static int end_case(bench_case *c) {
-  release(c);
+  bench_case_close(c);
   c->session->left_out += c->left_out ? 1 : 0;
   return c->left_out ? CLI_DONE : c->code;
+}
+
+void bench_case_open(bench_case *c) {
+  bench_memory_begin(c);
+  refuse_too_large(c);
+  c->state = bench_host(c, 1, c->op->state_bytes);
+  if (c->state != NULL) {
+    c->op->prepare(c);
+  }
 }
 
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values) {
   bench_case c = {.session = session, .op = op, .calls = 1};
   memcpy(c.values, values, sizeof c.values);
   clq_set_log(hear, &c, ALL_TOPICS);
-  bench_memory_begin(&c);
   if (op->run != NULL) {
+    bench_memory_begin(&c);
     op->run(&c);
     return end_case(&c);
   }
-  refuse_too_large(&c);
-  c.state = bench_host(&c, 1, op->state_bytes);
-  if (c.state != NULL) {
-    op->prepare(&c);
-  }
+  bench_case_open(&c);
   if (!bench_over(&c)) {
     plan_case(&c);
   }
@@ -359,7 +364,7 @@ int bench_run(bench_session *session, const bench_op *op, const bench_value *val
   c.measuring = c.code == CLI_DONE;
   if (!bench_over(&c)) {
     measure(&c);
-    check(&c);
+    bench_check(&c);
   }
   if (!bench_over(&c)) {
     bench_emit(&c);

@@ -25,6 +25,7 @@ int cli_logits(int argc, char **argv);
 int cli_perplexity(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
+int cli_tune(int argc, char **argv);
 
 /* Prints "clq: <sentence>" to stderr; returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

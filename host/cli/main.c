@@ -21,6 +21,9 @@ static const struct command {
     {"perplexity", cli_perplexity, "measure how well a model predicts a text"},
     {"run", cli_run, "continue a text, or answer it, with a language model"},
     {"tokenize", cli_tokenize, "turn text into a model's token ids, or back"},
+#if CLQ_WITH_BENCH
+    {"tune", cli_tune, "fit an operator to the device, and keep what was found"},
+#endif
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
