@@ -2,6 +2,7 @@
 #ifndef CLQUANT_CLQUANT_H
 #define CLQUANT_CLQUANT_H
 #include <clquant/block.h>
+#include <clquant/checkpoint.h>
 #include <clquant/context.h>
 #include <clquant/graph.h>
 #include <clquant/model.h>
