@@ -9,13 +9,17 @@
 
 /* A turn should be long beside the driver's wake-ups, and short, so that many fit. */
 static const double TURN_SECONDS = 0.004;
-/* Of the budget, for candidates; what is left is for the finals. */
-static const double SEARCH_SHARE = 0.7;
+/* Of the budget, for candidates, and up to the end of the final; what is left confirms its winner.
+ */
+static const double SEARCH_SHARE = 0.6;
+static const double FINAL_SHARE = 0.8;
 /* What is slower than this in its first turns is measured no further. */
 static const double HOPELESS = 1.25;
 /* Better by less may be chance, and the built-in values stay. */
 static const double WORTH_IT = 0.97;
-enum { FINALISTS = 4, LEAST_ROUNDS = 3, MOST_ROUNDS = 15, MOST_CALLS = 200, MOST_SEEN = 4096 };
+/* Nor is what makes one of the shapes so much slower taken for the sake of the others. */
+static const double SLOWED_DOWN = 1.05;
+enum { FINALISTS = 4, LEAST_ROUNDS = 5, MOST_ROUNDS = 15, MOST_CALLS = 200, MOST_SEEN = 4096 };
 
 typedef struct candidate {
   tuner_values values;
@@ -25,7 +29,6 @@ typedef struct candidate {
 typedef struct search {
   tuner_set *set;
   bench_session *session;
-  double end; /* on the clock of cli_seconds */
   uint64_t random;
   candidate best[FINALISTS];
   int best_count;
@@ -266,12 +269,14 @@ static void try_all(search *s, double until) {
   }
 }
 
-/* --- finals: the best few and the built-in values take turns --- */
+/* --- final: the best few and the built-in values take turns --- */
+
+enum { MOST_FINAL_CASES = 256 };
 
 typedef struct finalist {
-  clq_plan *plans[256]; /* of the cases */
+  clq_plan *plans[MOST_FINAL_CASES];
   double scores[MOST_ROUNDS];
-  double least[256];
+  double least[MOST_FINAL_CASES];
 } finalist;
 
 static void play(search *s, finalist *f, double *standard_least, int rounds_done) {
@@ -287,18 +292,28 @@ static void play(search *s, finalist *f, double *standard_least, int rounds_done
   }
 }
 
-/* By the median of its rounds or by its least times, whichever speaks less for it. */
-static void crown(search *s, finalist *f, const double *standard_least, int rounds) {
+/* How much a finalist is to be believed: ln of its time over that of the built-in values, by the
+ * median of its rounds or by its least times, whichever speaks less for it; infinite if it lost
+ * more than a quarter of its rounds, or if it slows down one of the shapes. */
+static double verdict(const finalist *f, const double *standard_least, size_t count, int rounds) {
+  double scores[MOST_ROUNDS];
+  double least = 0.0;
+  memcpy(scores, f->scores, sizeof scores);
+  const double median = bench_median(scores, (size_t)rounds); /* sorts them */
+  for (size_t i = 0; i < count; ++i) {
+    const double ratio = f->least[i] / standard_least[i];
+    least += ratio < SLOWED_DOWN ? log(ratio) / (double)count : (double)INFINITY;
+  }
+  return scores[3 * rounds / 4] < 0.0 ? fmax(median, least) : (double)INFINITY;
+}
+
+static void crown(search *s, const finalist *f, const double *standard_least, int rounds) {
   const size_t count = s->set->case_count;
   for (size_t i = 0; i < count; ++i) {
     s->set->cases[i]->before_ns = s->set->cases[i]->after_ns = 1e9 * standard_least[i];
   }
   for (int b = 0; b < s->best_count; ++b) {
-    double least = 0.0;
-    for (size_t i = 0; i < count; ++i) {
-      least += log(f[b].least[i] / standard_least[i]) / (double)count;
-    }
-    const double ratio = exp(fmax(bench_median(f[b].scores, (size_t)rounds), least));
+    const double ratio = exp(verdict(&f[b], standard_least, count, rounds));
     if (ratio < WORTH_IT && ratio < s->set->ratio) {
       s->set->ratio = ratio;
       s->set->best = s->best[b].values;
@@ -309,12 +324,16 @@ static void crown(search *s, finalist *f, const double *standard_least, int roun
   }
 }
 
-static void finals(search *s) {
+/* Until the clock shows `until`. The set has the winner then, if there is one. */
+static void final(search *s, double until) {
   const size_t count = s->set->case_count;
   finalist *f = calloc(FINALISTS, sizeof *f);
   double *standard_least = calloc(count + 1, sizeof *standard_least);
-  if (f == NULL || standard_least == NULL || count > sizeof f->plans / sizeof *f->plans) {
+  if (f == NULL || standard_least == NULL || count > MOST_FINAL_CASES) {
+    free(standard_least);
+    free(f);
     s->code = cli_fail_memory();
+    return;
   }
   for (size_t i = 0; i < count && !over(s); ++i) {
     standard_least[i] = (double)INFINITY;
@@ -328,19 +347,29 @@ static void finals(search *s) {
     }
   }
   int rounds = 0;
-  while (rounds < MOST_ROUNDS && !over(s) && (rounds < LEAST_ROUNDS || cli_seconds() < s->end)) {
+  while (rounds < MOST_ROUNDS && !over(s) && (rounds < LEAST_ROUNDS || cli_seconds() < until)) {
     play(s, f, standard_least, rounds++);
   }
   if (!over(s)) {
     crown(s, f, standard_least, rounds);
   }
-  for (int b = 0; f != NULL && b < s->best_count; ++b) {
+  for (int b = 0; b < s->best_count; ++b) {
     for (size_t i = 0; i < count; ++i) {
       clq_plan_destroy(f[b].plans[i]);
     }
   }
   free(standard_least);
   free(f);
+}
+
+/* Who wins out of several may have been lucky: once more, alone. */
+static void confirm(search *s, double until) {
+  tuner_set *set = s->set;
+  s->best[0].values = set->best;
+  s->best_count = 1;
+  set->best = (tuner_values){{0}};
+  set->ratio = 1.0;
+  final(s, until);
 }
 
 int tuner_search(tuner_set *set, bench_session *session, double seconds) {
@@ -355,10 +384,12 @@ int tuner_search(tuner_set *set, bench_session *session, double seconds) {
     begin_case(s, set->cases[i]);
   }
   const double began = cli_seconds();
-  s->end = began + seconds;
   try_all(s, began + SEARCH_SHARE * seconds);
   if (!over(s) && s->best_count > 0) {
-    finals(s);
+    final(s, began + FINAL_SHARE * seconds);
+  }
+  if (!over(s) && set->ratio < 1.0) {
+    confirm(s, began + seconds);
   }
   const int code = s->code;
   apply(s, over(s) ? &standard : &set->best);

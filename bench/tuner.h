@@ -43,9 +43,10 @@ typedef struct tuner_set {
 bool tuner_open(tuner_set *set, const clq_context *context);
 
 /* Searches for about so many seconds: the small combinations in their order, then a random sample
- * of all; each must give the bits of the built-in values, which are compared with the reference.
- * The best few take turns with the built-in values in the end. The context then has the best
- * values, or after a failure and SIGINT the built-in ones. Returns an exit code. */
+ * of all; each must give the bits of the built-in values, which are compared with the reference. In
+ * the end the best few take turns with the built-in values, and then the winner alone, once more.
+ * The context then has the best values, or after a failure and SIGINT the built-in ones. Returns an
+ * exit code. */
 int tuner_search(tuner_set *set, bench_session *session, double seconds);
 
 void tuner_close(tuner_set *set);

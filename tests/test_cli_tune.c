@@ -86,9 +86,9 @@ Test(cli_tune, writes_the_table_that_commands_then_go_by) {
   /* Damaged, it is passed over; named by hand as well, and then said. */
   put_file(find_table(s.folder), "clquant-tuning 1\nlibrary", 24);
   expect_table_of_devices(s.variable, "", "is not used: it is cut off");
-  (void)snprintf(s.variable, sizeof s.variable, "CLQ_TUNING=%s", find_table(s.folder));
-  command_result result =
-      clq(s.variable, "bench", "add", "--rows", "1", "--cols", "64", "--reps", "1");
+  char named[sizeof table + 16];
+  (void)snprintf(named, sizeof named, "CLQ_TUNING=%s", find_table(s.folder));
+  command_result result = clq(named, "bench", "add", "--rows", "1", "--cols", "64", "--reps", "1");
   cr_assert_eq(result.code, 0, "%s", result.err);
   cr_assert_not_null(strstr(result.err, "clq: warning: CLQ_TUNING: the table "), "%s", result.err);
   cr_assert_not_null(strstr(result.err, "is not used: it is cut off; built-in values serve"));
