@@ -188,7 +188,7 @@ Test(tuning, no_value_changes_a_bit) {
   test_device_close(&d);
   d = test_device_open(NULL);
   expect_same_bits(&d, "gemm_q8_few", true, 5);
-  expect_same_bits(&d, "gemm_f32_few", false, 5);
+  expect_same_bits(&d, "gemm_f32_few", false, 3); /* 4 rows may be taken one by one */
   test_device_close(&d);
 }
 

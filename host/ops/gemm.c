@@ -14,7 +14,6 @@ static const char NAME[] = "gemm";
 enum {
   MORE_BYTES = 96,   /* of build options: three of them, each a name and a number */
   MAX_GROUP = 32768, /* codes of 8 bits times codes of 8 bits, summed in int32 */
-  ROW_CHUNK = 16384, /* elements of K that the form for few rows holds at most */
   SPLIT_LANES = 128, /* 16 columns by 8 slices of K */
   MMA_ITEMS = 128,   /* four warps of gemm_q8_mma.cl, */
   MMA_COLUMNS = 256, /* and their columns */
@@ -161,8 +160,9 @@ static int64_t chunk_of(int64_t whole, int64_t usual) {
 }
 
 /* Chunks would cut a row's weights, one stream through memory, into pieces. */
-static int64_t least_chunk(const clqi_variant *v, int64_t group, int64_t whole) {
-  return v->kernel == CLQI_KERNEL_gemm_q8_row && whole <= ROW_CHUNK ? whole : group;
+static int64_t least_chunk(const clqi_gemm_form *f, int64_t group, int64_t whole) {
+  const bool row = f->variant->kernel == CLQI_KERNEL_gemm_q8_row;
+  return row && whole <= f->parameters.row_chunk ? whole : group;
 }
 
 static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) {
@@ -179,7 +179,7 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const int64_t group = grouped ? CLQI_ACTS_GROUP / x_ratio(a) : w_group;
   const int64_t ratio = clqi_div_up(w_group, group);
   const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
-  const int64_t least = clqi_out_holds_sums(a) ? least_chunk(v, group, whole) : whole;
+  const int64_t least = clqi_out_holds_sums(a) ? least_chunk(&f, group, whole) : whole;
   const int64_t chunk = chunk_of(least, f.parameters.chunk);
   char more[MORE_BYTES];
   if (lanes) {

@@ -26,6 +26,7 @@ clqi_gemm_parameters clqi_gemm_parameters_of(const clq_context *context,
         COMMON(gemm_q8_few),
         .rows_at_once = CLQI_TUNED_VALUE(context, gemm_q8_few, rows_at_once),
         .row_form_rows = CLQI_TUNED_VALUE(context, gemm_q8_few, row_form_rows),
+        .row_chunk = CLQI_TUNED_VALUE(context, gemm_q8_few, row_chunk),
         .split_groups = CLQI_TUNED_VALUE(context, gemm_q8_few, split_groups),
         .split_rows = CLQI_TUNED_VALUE(context, gemm_q8_few, split_rows),
         .mma_rows = CLQI_TUNED_VALUE(context, gemm_q8_few, mma_rows)};

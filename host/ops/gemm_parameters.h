@@ -10,6 +10,7 @@
 typedef struct clqi_gemm_parameters {
   int32_t rows_at_once;
   int32_t chunk;
+  int32_t row_chunk;
   int32_t row_tiles;
   int32_t cache_kib;
   int32_t least_tiles;
