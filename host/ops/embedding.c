@@ -21,6 +21,10 @@ static clq_status check(const clq_context *context, const void *args) {
   const clq_embedding_args *a = args;
   CLQI_REQUIRE(a->weights != NULL, "embedding: weights are missing");
   CLQI_REQUIRE(a->weights->context == context, "embedding: the weights belong to another context");
+  if (a->weights->outlier_count > 0) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "embedding: the weights have outlier columns, which only gemm takes");
+  }
   CLQI_TRY(clqi_check_tensor(NAME, "ids", &a->ids, 1, CLQI_DT(CLQ_I32)));
   CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(CLQ_F32)));
   CLQI_TRY(clqi_check_extent(NAME, "out", &a->out, 0, a->ids.shape[0], "number of ids"));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "ops/emit.h"
+#include "quant/weights.h"
 
 _Static_assert(CLQ_ACTIVATION_RELU == 1 && CLQ_ACTIVATION_GELU == 2 &&
                    CLQ_ACTIVATION_GELU_TANH == 3 && CLQ_ACTIVATION_SILU == 4,
@@ -23,7 +24,25 @@ static clq_status check_matrix(const char *arg, const clq_tensor *t, int64_t row
   return clqi_check_extent(NAME, arg, t, 1, cols, "N of the weights");
 }
 
+/* What the weights' outlier columns meet: there if they are. */
+static clq_status check_outliers(const clq_gemm_args *args, int64_t rows) {
+  const int32_t count = args->weights->outlier_count;
+  const bool given = clqi_present(&args->x_outliers);
+  CLQI_REQUIRE(given || count == 0,
+               "gemm: the weights have %d outlier columns, but x_outliers is missing", (int)count);
+  CLQI_REQUIRE(!given || count > 0,
+               "gemm: x_outliers is given, but the weights have no outlier columns");
+  if (!given) {
+    return CLQ_OK;
+  }
+  CLQI_TRY(clqi_check_tensor(NAME, "x_outliers", &args->x_outliers, 2, FLOATS));
+  CLQI_TRY(clqi_check_extent(NAME, "x_outliers", &args->x_outliers, 0, rows, "rows of x"));
+  return clqi_check_extent(NAME, "x_outliers", &args->x_outliers, 1, count,
+                           "outlier columns of the weights");
+}
+
 clq_status clqi_check_epilogue(const clq_gemm_args *args, int64_t rows, int64_t cols) {
+  CLQI_TRY(check_outliers(args, rows));
   if (clqi_present(&args->bias)) {
     CLQI_TRY(clqi_check_tensor(NAME, "bias", &args->bias, 1, FLOATS));
     CLQI_TRY(clqi_check_extent(NAME, "bias", &args->bias, 0, cols, "N of the weights"));
@@ -51,7 +70,8 @@ bool clqi_out_holds_sums(const clq_gemm_args *args) {
 
 static bool is_plain(const clq_gemm_args *args) {
   return !clqi_present(&args->bias) && args->activation == CLQ_ACTIVATION_NONE &&
-         !clqi_present(&args->gate) && !clqi_present(&args->residual) && !is_codes(&args->out);
+         !clqi_present(&args->gate) && !clqi_present(&args->residual) &&
+         !clqi_present(&args->x_outliers) && !is_codes(&args->out);
 }
 
 void clqi_epilogue_options(const clq_gemm_args *args, char options[CLQI_EPILOGUE_OPTIONS_BYTES]) {
@@ -63,6 +83,7 @@ void clqi_epilogue_options(const clq_gemm_args *args, char options[CLQI_EPILOGUE
       {"ACTIVATION", (int)args->activation},
       {"GATE", clqi_present(&args->gate) ? (int)args->gate.dtype : 0},
       {"RESIDUAL", clqi_present(&args->residual) ? (int)args->residual.dtype : 0},
+      {"OUTLIERS", clqi_present(&args->x_outliers) ? (int)args->x_outliers.dtype : 0},
   };
   int length = snprintf(options, CLQI_EPILOGUE_OPTIONS_BYTES, "-DCLQ_OUT=%d", (int)args->out.dtype);
   for (size_t i = 0; i < CLQI_COUNT(parts); ++i) {
@@ -86,6 +107,12 @@ void clqi_arg_epilogue(clqi_launch *launch, const clq_gemm_args *args) {
   clqi_arg_i64(launch, clqi_stride(&args->gate, 2, 0));
   clqi_arg_i64(launch, clqi_stride(&args->residual, 2, 0));
   clqi_arg_i64(launch, args->out.quant.per == CLQ_PER_CHANNEL);
+  if (clqi_present(&args->x_outliers)) {
+    clqi_arg_tensor(launch, &args->x_outliers);
+    clqi_arg_buffer(launch, args->weights->mem, args->weights->outlier_offset, 2);
+    clqi_arg_i64(launch, clqi_stride(&args->x_outliers, 2, 0));
+    clqi_arg_i32(launch, args->weights->outlier_count);
+  }
 }
 
 static double bytes_of(const clq_tensor *t) {
@@ -95,12 +122,14 @@ static double bytes_of(const clq_tensor *t) {
 
 double clqi_epilogue_bytes(const clq_gemm_args *args) {
   return clqi_emit_bytes(&args->out, args->out.shape[0], args->out.shape[1]) +
-         bytes_of(&args->bias) + bytes_of(&args->gate) + bytes_of(&args->residual);
+         bytes_of(&args->bias) + bytes_of(&args->gate) + bytes_of(&args->residual) +
+         bytes_of(&args->x_outliers) +
+         2.0 * (double)args->weights->outlier_count * (double)args->weights->rows;
 }
 
 double clqi_epilogue_ops(const clq_gemm_args *args) {
   const int parts = clqi_present(&args->bias) + (args->activation != CLQ_ACTIVATION_NONE) +
                     clqi_present(&args->gate) + clqi_present(&args->residual) +
-                    is_codes(&args->out);
+                    is_codes(&args->out) + 2 * args->weights->outlier_count;
   return (double)parts * (double)args->out.shape[0] * (double)args->out.shape[1];
 }

@@ -1,5 +1,5 @@
-/* What follows a product in the same launch: bias, activation, gate, residual, codes with given
- * scales (lib/epilogue.h). */
+/* What follows a product in the same launch: outlier columns, bias, activation, gate, residual,
+ * codes with given scales (lib/epilogue.h). */
 #ifndef CLQI_OPS_EPILOGUE_H
 #define CLQI_OPS_EPILOGUE_H
 
@@ -13,7 +13,7 @@ clq_status clqi_check_epilogue(const clq_gemm_args *args, int64_t rows, int64_t 
 bool clqi_out_holds_sums(const clq_gemm_args *args);
 
 /* "-DCLQ_OUT=n ..." as lib/epilogue.h reads it; nothing of what is absent. */
-enum { CLQI_EPILOGUE_OPTIONS_BYTES = 112 };
+enum { CLQI_EPILOGUE_OPTIONS_BYTES = 128 };
 void clqi_epilogue_options(const clq_gemm_args *args, char options[CLQI_EPILOGUE_OPTIONS_BYTES]);
 
 /* CLQ_EPILOGUE_ARGS: none where nothing is asked for. */

@@ -25,6 +25,7 @@ static const clqi_field fields[] = {
     CLQI_FIELD(clq_gemm_args, bias, CLQI_IN, true),
     CLQI_FIELD(clq_gemm_args, gate, CLQI_IN, true),
     CLQI_FIELD(clq_gemm_args, residual, CLQI_IN, true),
+    CLQI_FIELD(clq_gemm_args, x_outliers, CLQI_IN, true),
     CLQI_FIELD(clq_gemm_args, out, CLQI_OUT, false),
 };
 

@@ -317,6 +317,22 @@ static float plane_value(const clq_weights *w, const uint8_t *p, size_t i) {
                                       : clqi_load_f16(p + 2 * i);
 }
 
+/* Rounded to nearest even. */
+static uint16_t half_of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  const uint32_t sign = bits >> 16 & 0x8000U;
+  uint32_t rest = bits & 0x7fffffffU;
+  if (rest >= 0x47800000U) { /* 65536 */
+    rest = rest > 0x7f800000U ? 0x7e00U : 0x7c00U;
+  } else if (rest < 0x38800000U) { /* 2^-14 */
+    rest = (uint32_t)rintf(fabsf(value) * 0x1p24f);
+  } else {
+    rest = (rest + 0xfffU + (rest >> 13 & 1U) - 0x38000000U) >> 13;
+  }
+  return (uint16_t)(sign | rest);
+}
+
 static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, size_t k) {
   const size_t tile = row / TILE;
   const size_t n = row % TILE;
@@ -339,6 +355,45 @@ static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, 
   return (float)(code - zero) * scale;
 }
 
+/* Byte of the f16 of outlier j in a row. */
+static size_t outlier_at(const clq_weights *w, size_t row, size_t j) {
+  const size_t tile = row / TILE * (size_t)w->outlier_count;
+  return w->outlier_offset + 2 * ((tile + j) * TILE + row % TILE);
+}
+
+static void pack_outliers_of_row(const clq_weights *w, const clq_weights_desc *desc, size_t row,
+                                 const uint16_t *values, uint8_t *base) {
+  for (size_t j = 0; j < (size_t)w->outlier_count; ++j) {
+    const size_t k = (size_t)desc->outliers[j];
+    const uint16_t half = values != NULL ? values[j] : half_of(unpack_code(w, base, row, k));
+    memcpy(base + outlier_at(w, row, j), &half, sizeof half);
+    base[4 * ((row / TILE * ((size_t)w->padded_cols / 4) + k / 4) * TILE + row % TILE) + k % 4] = 0;
+  }
+}
+
+void clqi_pack_outliers(const clq_weights *weights, const clq_weights_desc *desc, uint8_t *base) {
+  const size_t count = (size_t)weights->outlier_count;
+  const size_t rows = (size_t)clqi_div_up(weights->rows, TILE) * TILE;
+  size_t row = 0;
+  memset(base + weights->outlier_offset, 0, 2 * rows * count);
+  memcpy(base + weights->outlier_column_offset, desc->outliers, count * sizeof *desc->outliers);
+  for (int32_t i = 0; i < desc->part_count; ++i) {
+    const clq_weights_part *part = &desc->parts[i];
+    for (size_t r = 0; r < (size_t)part->rows; ++r, ++row) {
+      pack_outliers_of_row(weights, desc, row,
+                           part->outliers == NULL ? NULL : part->outliers + r * count, base);
+    }
+  }
+}
+
+static void unpack_outliers(const clq_weights *w, const uint8_t *base, size_t row, float *out) {
+  for (size_t j = 0; j < (size_t)w->outlier_count; ++j) {
+    int32_t column;
+    memcpy(&column, base + w->outlier_column_offset + j * sizeof column, sizeof column);
+    out[column] = clqi_load_f16(base + outlier_at(w, row, j));
+  }
+}
+
 void clqi_unpack_row(const clq_weights *weights, const uint8_t *base, int64_t row, float *out) {
   for (size_t k = 0; k < (size_t)weights->cols; ++k) {
     int32_t column = (int32_t)k;
@@ -347,4 +402,5 @@ void clqi_unpack_row(const clq_weights *weights, const uint8_t *base, int64_t ro
     }
     out[column] = unpack_code(weights, base, (size_t)row, k);
   }
+  unpack_outliers(weights, base, (size_t)row, out);
 }

@@ -10,6 +10,9 @@
 void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t first_tile,
                uint8_t *base);
 
+/* Takes the outlier columns out of the codes that clqi_pack wrote, into planes of their own. */
+void clqi_pack_outliers(const clq_weights *weights, const clq_weights_desc *desc, uint8_t *base);
+
 /* Where rows come from that do not lie in memory. read writes `rows` rows of a part from first_row
  * on, one behind the other, to out; its failure is passed on. */
 typedef struct clqi_row_source {

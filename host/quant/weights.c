@@ -81,6 +81,35 @@ static clq_status check_order(const int32_t *order, int64_t cols) {
   return status;
 }
 
+static clq_status check_outliers(const clq_weights_desc *desc) {
+  CLQI_REQUIRE(desc->outlier_count >= 0 && (desc->outliers != NULL) == (desc->outlier_count != 0),
+               "weights_pack: outlier_count is %d, but outliers are %s", (int)desc->outlier_count,
+               desc->outliers == NULL ? "NULL" : "there");
+  for (int32_t i = 0; i < desc->part_count; ++i) {
+    const clq_weights_part *part = &desc->parts[i];
+    CLQI_REQUIRE(part->outliers == NULL || desc->outlier_count > 0,
+                 "weights_pack: part %d has outliers, but the description none", (int)i);
+    if (desc->outlier_count > 0 &&
+        (desc->format != CLQ_FORMAT_W8 || part->zeros != NULL || part->mins != NULL)) {
+      return clqi_fail(CLQ_UNSUPPORTED,
+                       "weights_pack: outliers are offered beside w8 without zero points and "
+                       "minima, this is %s",
+                       clq_format_name(desc->format));
+    }
+  }
+  if (desc->outlier_count > 0 && desc->order != NULL) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "weights_pack: outliers are not offered together with an order of columns");
+  }
+  for (int32_t j = 0; j < desc->outlier_count; ++j) {
+    const int64_t before = j == 0 ? -1 : desc->outliers[j - 1];
+    CLQI_REQUIRE(desc->outliers[j] > before && desc->outliers[j] < desc->cols,
+                 "weights_pack: outlier %d is column %d, expected one above %lld and below %lld",
+                 (int)j, (int)desc->outliers[j], (long long)before, (long long)desc->cols);
+  }
+  return CLQ_OK;
+}
+
 static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   size_t row_bytes;
   CLQI_REQUIRE(clqi_format_find(desc->format) != NULL, "weights_pack: %d is no format",
@@ -98,6 +127,7 @@ static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   for (int32_t i = 0; i < desc->part_count; ++i) {
     CLQI_TRY(check_part(desc, in_memory, i));
   }
+  CLQI_TRY(check_outliers(desc));
   return check_order(desc->order, desc->cols);
 }
 
@@ -159,6 +189,12 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
     fits = fits &&
            (!w->has_min || append_plane(&w->bytes, tiles, w->groups, scale_bytes, &w->min_offset));
     fits = fits && (!w->has_zero || append_plane(&w->bytes, tiles, w->groups, 1, &w->zero_offset));
+  }
+  w->outlier_count = desc->outlier_count;
+  if (w->outlier_count > 0) {
+    fits = fits && append_plane(&w->bytes, tiles, w->outlier_count, 2, &w->outlier_offset) &&
+           append_plane(&w->bytes, 1, clqi_div_up(w->outlier_count, CLQI_TILE), sizeof(int32_t),
+                        &w->outlier_column_offset);
   }
   w->has_order = is_reordered(desc);
   fits = fits && (!w->has_order || append_plane(&w->bytes, 1, clqi_div_up(w->cols, CLQI_TILE),
@@ -235,6 +271,9 @@ static clq_status create(clq_context *context, const clq_weights_desc *desc,
   }
   if (source == NULL) {
     clqi_pack(w, desc, 0, m.base);
+    if (w->outlier_count > 0) {
+      clqi_pack_outliers(w, desc, m.base);
+    }
   } else {
     status = fill_from(w, desc, source, m.base);
   }

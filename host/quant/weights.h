@@ -42,6 +42,9 @@
  * Where the description gives an order, k above is a position: i32 order[K] behind all planes has
  * the column of W and of x that stands there.
  *
+ * Columns that stay f16 beside codes of 8 bits have zeros there, and behind all planes f16
+ * [N/16][count][16] and their numbers, i32 [count].
+ *
  * (n: the code as files number it from 0, Q3_K's third bit counted; of W2 and W3 shifted where
  * neither zero points nor minima stand by.) Scales and minima of the K
  * formats are products of a half and an integer, which f32 holds exactly: weights are what the file
@@ -76,6 +79,9 @@ struct clq_weights {
   uint64_t scale_offset; /* bytes from the buffer's start */
   uint64_t min_offset;
   uint64_t zero_offset;
+  int32_t outlier_count;
+  uint64_t outlier_offset;        /* values, */
+  uint64_t outlier_column_offset; /* and their columns */
   bool has_order;
   uint64_t order_offset;
   uint64_t bytes;

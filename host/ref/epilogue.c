@@ -23,6 +23,9 @@ void clqi_ref_gemm_epilogue(const clqi_ref_epilogue *e, int64_t rows, int64_t co
   for (int64_t m = 0; m < rows; ++m) {
     for (int64_t n = 0; n < cols; ++n) {
       float c = v[m * stride + n];
+      for (int64_t j = 0; j < e->outliers; ++j) {
+        c = fmaf(e->x_outliers[m * e->outliers + j], e->w_outliers[n * e->outliers + j], c);
+      }
       c = e->bias == NULL ? c : c + e->bias[n];
       c = clqi_ref_activation(e->activation, c);
       c = e->gate == NULL ? c : c * e->gate[m * cols + n];

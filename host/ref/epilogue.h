@@ -15,6 +15,9 @@ typedef struct clqi_ref_epilogue {
   const float *bias; /* [cols] */
   clq_activation activation;
   const float *gate, *residual; /* [rows, cols] */
+  int64_t outliers;
+  const float *x_outliers; /* [rows, outliers] */
+  const float *w_outliers; /* [cols, outliers] */
 } clqi_ref_epilogue;
 
 /* v [rows, cols], rows `stride` elements apart: the product, replaced by what is to be stored,

@@ -131,10 +131,17 @@ CLQ_API CLQ_NODISCARD clq_status clq_rmsnorm(clq_stream *stream, const clq_rmsno
  *      i8 per token or per group (any size; the last one may be ragged), symmetric; with quant.zero
  *      asymmetric; u8 asymmetric: scales, zero points and sums are found and written;
  *      i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs;
- *      code = rint(x * (1 / scale)) + zero, saturated to the type. */
+ *      code = rint(x * (1 / scale)) + zero, saturated to the type.
+ *  With `weights` that bring outlier columns (quantize.h), of K = cols, these columns of x take no
+ *  part: they count as zeros, whatever stands there, and go to `outliers` [rows, count], f32, f16
+ * or bf16, instead. So does LLM.int8, but that bitsandbytes lets what is below its threshold in
+ * such a column into its row's absmax (and then out of its codes), so that its scale may be larger.
+ */
 typedef struct clq_quantize_args {
   clq_tensor x;
   clq_tensor out;
+  const clq_weights *weights; /**< with outliers; else NULL */
+  clq_tensor outliers;
 } clq_quantize_args;
 CLQ_API CLQ_NODISCARD clq_status clq_quantize(clq_stream *stream, const clq_quantize_args *args);
 
@@ -168,6 +175,9 @@ typedef enum clq_activation {
  *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)
  *  (x_scale is applied once at the end when it is per token), so that every
  *  integer variant gives the same bits.
+ *  Weights with outlier columns (quantize.h) ask for `x_outliers` [M, count], f32, f16 or bf16, the
+ *  elements of x there; x itself meets zeros. Before all else then, j ascending,
+ *      v = fma(x_outliers[m, j], W[n, outliers[j]], v)
  *  Each element v of the product, in f32, goes through what is given of
  *      v = v + bias[n];  v = activation(v);  v = v * gate[m, n];  v = v + residual[m, n]
  *  in this order, rounded after each, and is written to `out` [M, N]: f32; f16 or bf16, rounded
@@ -187,6 +197,7 @@ typedef struct clq_gemm_args {
   clq_activation activation;
   clq_tensor gate;
   clq_tensor residual;
+  clq_tensor x_outliers;
 } clq_gemm_args;
 CLQ_API CLQ_NODISCARD clq_status clq_gemm(clq_stream *stream, const clq_gemm_args *args);
 

@@ -53,6 +53,8 @@ typedef struct clq_weights_part {
   const uint8_t *zeros; /**< plain codes, or NULL */
   int64_t rows;
   const void *mins; /**< plain codes, or NULL; as scales; in all parts or in none, not with zeros */
+  const uint16_t *outliers; /**< f16 [rows, outlier_count] of the description's columns; NULL: what
+                                 the codes say of them, code * scale rounded to f16 */
 } clq_weights_part;
 
 typedef struct clq_weights_desc {
@@ -67,6 +69,11 @@ typedef struct clq_weights_desc {
    *  row n, and groups are of positions (act-order of GPTQ). It stays with the weights: clq_gemm
    *  reads x through it, clq_embedding and clq_weights_unpack write through it. NULL: none. */
   const int32_t *order;
+  /** Columns that stay f16 beside a W8 without zeros and mins, [outlier_count], ascending
+   * (LLM.int8, arXiv 2208.07339): codes that stand there are 0 in the packed weights, and clq_gemm
+   * takes what clq_quantize leaves out of x as x_outliers. Not with an order. NULL: none. */
+  const int32_t *outliers;
+  int32_t outlier_count;
 } clq_weights_desc;
 
 /** Packed weights on the device, for clq_gemm and clq_embedding. Immutable; may be shared by

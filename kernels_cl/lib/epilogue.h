@@ -1,9 +1,10 @@
 /* What becomes of a product v of row m and column n before it is stored, in this order:
+ *   v = fma(x_outliers[m, j], w_outliers[n, j], v), j ascending
  *   v = v + bias[n];  v = activation(v);  v = v * gate[m, n];  v = v + residual[m, n]
  * and then, where out is i8 or u8, its code with the scale that is given, as lib/emit.h makes it,
  * which is added to sum[m].
  *
- * The host sets CLQ_BIAS, CLQ_GATE and CLQ_RESIDUAL, element types of lib/types.h (0: absent), and
+ * The host sets CLQ_BIAS, CLQ_GATE, CLQ_RESIDUAL and CLQ_OUTLIERS, element types of lib/types.h (0: absent), and
  * CLQ_ACTIVATION (lib/activation.h). Kernels take CLQ_EPILOGUE_ARGS last of what they share, begin
  * with CLQ_EPILOGUE_AT, and end with
  *   CLQ_PUT(v, m, n)               one element
@@ -28,10 +29,13 @@
 #ifndef CLQ_RESIDUAL
 #define CLQ_RESIDUAL 0
 #endif
+#ifndef CLQ_OUTLIERS
+#define CLQ_OUTLIERS 0
+#endif
 
 #define CLQ_CODES_OUT (CLQ_OUT == CLQ_I8 || CLQ_OUT == CLQ_U8)
 
-#if !(CLQ_BIAS || CLQ_ACTIVATION || CLQ_GATE || CLQ_RESIDUAL || CLQ_CODES_OUT)
+#if !(CLQ_BIAS || CLQ_ACTIVATION || CLQ_GATE || CLQ_RESIDUAL || CLQ_OUTLIERS || CLQ_CODES_OUT)
 
 #define CLQ_EPILOGUE_ARGS
 #define CLQ_EPILOGUE_AT
@@ -59,13 +63,33 @@ typedef struct clq_epilogue {
   const __global int *zero;
   volatile __global int *sum;
   long gate_stride, residual_stride, scale_step;
+#if CLQ_OUTLIERS
+  const __global CLQ_T(CLQ_OUTLIERS) * x_outliers;
+  const __global half *w_outliers; /* [cols / 16][outliers][16] */
+  long x_outliers_stride;
+  int outliers;
+#endif
 } clq_epilogue;
+
+#if CLQ_OUTLIERS
+#define CLQ_OUTLIER_ARGS                                                                   \
+  , CLQ_TENSOR(const CLQ_T(CLQ_OUTLIERS), x_outliers), CLQ_TENSOR(const half, w_outliers), \
+      const long x_outliers_stride, const int outliers
+#define CLQ_OUTLIER_AT                              \
+  epilogue.x_outliers = CLQ_PLANE(x_outliers, 0);   \
+  epilogue.w_outliers = CLQ_PLANE(w_outliers, 0);   \
+  epilogue.x_outliers_stride = x_outliers_stride;   \
+  epilogue.outliers = outliers;
+#else
+#define CLQ_OUTLIER_ARGS
+#define CLQ_OUTLIER_AT
+#endif
 
 #define CLQ_EPILOGUE_ARGS                                                                  \
   , CLQ_TENSOR(const CLQ_T(CLQ_BIAS), bias), CLQ_TENSOR(const CLQ_T(CLQ_GATE), gate),      \
       CLQ_TENSOR(const CLQ_T(CLQ_RESIDUAL), residual), CLQ_TENSOR(const float, out_scale), \
       CLQ_TENSOR(const int, out_zero), CLQ_TENSOR(int, out_sum), const long gate_stride,   \
-      const long residual_stride, const long scale_step
+      const long residual_stride, const long scale_step CLQ_OUTLIER_ARGS
 
 #define CLQ_EPILOGUE_AT                        \
   clq_epilogue epilogue;                       \
@@ -77,7 +101,8 @@ typedef struct clq_epilogue {
   epilogue.sum = CLQ_PLANE(out_sum, 0);        \
   epilogue.gate_stride = gate_stride;          \
   epilogue.residual_stride = residual_stride;  \
-  epilogue.scale_step = scale_step;
+  epilogue.scale_step = scale_step;            \
+  CLQ_OUTLIER_AT
 
 /* With so much in it a loop stays one, and registers have no index. */
 #define CLQ_PUT_EACH __attribute__((opencl_unroll_hint))
@@ -97,6 +122,28 @@ CLQ_DEFINE_ELEMENT(f16, half, float, CLQ_LOAD1_F16)
 CLQ_DEFINE_ELEMENT(bf16, ushort, float, CLQ_LOAD1_BF16)
 CLQ_DEFINE_ELEMENT(i32, int, int, CLQ_LOAD1)
 
+#if CLQ_OUTLIERS
+CLQ_INLINE float clq_x_outlier(const clq_epilogue *e, long m, int j) {
+  return CLQ_NAMED(clq_element_, CLQ_OUTLIERS)(e->x_outliers + m * e->x_outliers_stride, j, 0);
+}
+CLQ_INLINE float clq_add_outliers(const clq_epilogue *e, float v, long m, long n) {
+  const __global half *w = e->w_outliers + n / 16 * e->outliers * 16 + n % 16;
+  for (int j = 0; j < e->outliers; j++) {
+    v = fma(clq_x_outlier(e, m, j), clq_load_half(16 * j, w), v);
+  }
+  return v;
+}
+CLQ_INLINE float16 clq_add_outliers16(const clq_epilogue *e, float16 v, long m, long n) {
+  const __global half *w = e->w_outliers + n / 16 * e->outliers * 16;
+  for (int j = 0; j < e->outliers; j++) {
+    v = fma((float16)clq_x_outlier(e, m, j), clq_load_half16(j, w), v);
+  }
+  return v;
+}
+#define CLQ_ADD_OUTLIERS(v, S) v = clq_add_outliers##S(e, v, m, n);
+#else
+#define CLQ_ADD_OUTLIERS(v, S)
+#endif
 #if CLQ_BIAS
 #define CLQ_ADD_BIAS(v, LOAD) v = v + CLQ_NAMED(LOAD, CLQ_BIAS)(e->bias, n, cols);
 #else
@@ -117,6 +164,7 @@ CLQ_DEFINE_ELEMENT(i32, int, int, CLQ_LOAD1)
 
 #define CLQ_DEFINE_EPILOGUE(F, S, LOAD)                                                    \
   CLQ_INLINE F clq_finish##S(const clq_epilogue *e, F v, long m, long n, long cols) {      \
+    CLQ_ADD_OUTLIERS(v, S)                                                                 \
     CLQ_ADD_BIAS(v, LOAD)                                                                  \
     v = CLQ_ACTIVATE(F, S, v);                                                             \
     CLQ_TIMES_GATE(v, LOAD)                                                                \
