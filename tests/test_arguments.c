@@ -1,6 +1,7 @@
 /* What every operator refuses in a tensor's description: fields that would be passed over, extents
  * and strides that mean nothing, pieces of one buffer that overlap. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdint.h>
 
 #include <clquant/ops.h>
@@ -123,6 +124,103 @@ Test(arguments, no_word_on_quantization_is_passed_over) {
   a.x.quant.per = CLQ_PER_TOKEN;
   test_fails(clq_quantize(f.d.stream, &a), CLQ_INVALID_ARGUMENT,
              "quantize: x is f32, so quant.per must be 0");
+  fixture_close(&f);
+}
+
+#define refuses(op, status, sentence, ...) \
+  test_fails(clq_##op(f.d.stream, &(clq_##op##_args){__VA_ARGS__}), status, #op ": " sentence)
+
+/* Numbers and enumerators that mean nothing: what was given and what is expected. */
+Test(arguments, sentences_say_what_is_expected) {
+  fixture f = fixture_open();
+  const clq_tensor x = {f.x.mem, CLQ_F32, {ROWS, COLS}};
+  const clq_tensor out = {f.out.mem, CLQ_F32, {ROWS, COLS}};
+  const clq_tensor codes = quantize_of(&f).out;
+  const clq_status bad = CLQ_INVALID_ARGUMENT;
+  clq_tensor odd;
+
+  /* Of any tensor of any operator. */
+  odd = x;
+  odd.dtype = (clq_dtype)77;
+  refuses(softmax, bad, "dtype of x is 77, expected one of f32, i8", odd, out);
+  odd.dtype = (clq_dtype)0;
+  refuses(silu_mul, bad, "dtype of gate is 0, expected one of f32", odd, x, out);
+  odd = x;
+  odd.shape[0] = -ROWS;
+  refuses(quantize, bad, "dimension 0 of x is -4, expected 0 or more", odd, codes);
+  odd = x;
+  odd.stride[0] = -COLS;
+  odd.stride[1] = 1;
+  refuses(layernorm, bad, "stride 0 of x is -64, expected 0 (dense) or more", .x = odd, .out = out);
+  odd.stride[0] = 10;
+  refuses(layernorm, bad, "stride 0 of x is 10, expected at least 64 (the elements inside it)",
+          .x = odd, .out = out);
+  odd = codes;
+  odd.quant.per = (clq_granularity)9;
+  refuses(quantize, bad, "quant.per of out is 9, expected 0 or one of clq_granularity (1 to 4)", x,
+          odd);
+  refuses(rmsnorm, bad, "quant.per of x is 9, expected", .x = odd, .out = out);
+  refuses(integer_norm, bad, "quant.per of x is 9, expected", .x = odd, .multiplier = x,
+          .out = codes);
+  odd = x;
+  odd.quant.per = (clq_granularity)-1;
+  refuses(softmax, bad, "quant.per of x is -1, expected", odd, out);
+  odd = codes;
+  odd.quant.per = CLQ_PER_CHANNEL;
+  refuses(softmax, CLQ_UNSUPPORTED, "x is quantized per channel, offered: per tensor, per token",
+          odd, out);
+  odd.quant.per = CLQ_PER_GROUP;
+  odd.quant.group = -32;
+  refuses(quantize, bad, "the group of out is -32, expected 1 or more", x, odd);
+  odd = codes;
+  odd.quant.sum = f.planes.mem;
+  odd.quant.sum_offset = 6;
+  refuses(quantize, bad, "quant.sum_offset of out is 6 bytes, expected a multiple of 4", x, odd);
+
+  /* Of one operator. */
+  refuses(layernorm, bad, "eps is nan, expected 0 (for 1e-5), a positive number, or a negative one",
+          .x = x, .out = out, .eps = NAN);
+  refuses(rmsnorm, bad, "eps is -inf, expected 0 (for 1e-5)", .x = x, .out = out, .eps = -INFINITY);
+  refuses(layernorm, bad, "alpha is nan, expected 0 (for 1) or a finite number", .x = x,
+          .residual = {f.planes.mem, CLQ_F32, {ROWS, COLS}}, .out = out, .alpha = NAN);
+  refuses(layernorm, bad, "alpha is nan, expected 0: there is no residual", .x = x, .out = out,
+          .alpha = NAN);
+  refuses(rmsnorm, bad, "x_scale is nan, expected 0 (for 1) or a positive number", .x = x,
+          .out = out, .x_scale = NAN);
+  refuses(rmsnorm, bad, "cast is 7, expected 0 or one of clq_norm_cast (1 to 3)", .x = x,
+          .out = out, .cast = (clq_norm_cast)7);
+  refuses(softmax, bad, "scale is nan, expected 0 (for 1) or a finite number", x, out, NAN);
+  odd = codes;
+  odd.quant.per = CLQ_PER_TENSOR;
+  refuses(softmax, bad, "scale is -2, expected 0 (for 1) or a positive number with x of i8", odd,
+          out, -2.0f);
+
+  const clq_tensor heads = {f.x.mem, CLQ_F32, {ROWS, 2, 16}};
+  const clq_tensor cache = {f.planes.mem, CLQ_F32, {2, 16, 16}};
+  const clq_tensor position = {f.planes.mem, CLQ_I32, {1}};
+  refuses(rope, bad, "layout is 3, expected 0 or one of clq_rope_layout (1 or 2)", .q = heads,
+          .out = {f.out.mem, CLQ_F32, {ROWS, 2, 16}}, .position = position,
+          .table = {f.planes.mem, CLQ_F32, {16, 8, 2}}, .layout = (clq_rope_layout)3);
+  refuses(attention, bad, "scale is inf, expected 0 (for 1 / sqrt(head_dim)) or a finite number",
+          .q = heads, .k_cache = cache, .v_cache = cache, .position = position,
+          .out = {f.out.mem, CLQ_F32, {ROWS, 32}}, .scale = INFINITY);
+
+  clq_integer_norm_args norm = {.x = {f.x.mem, CLQ_I8, {ROWS, COLS}},
+                                .multiplier = {f.planes.mem, CLQ_I32, {COLS}},
+                                .out = {f.out.mem, CLQ_I8, {ROWS, COLS}},
+                                .shift = 16};
+  norm.kind = (clq_norm_kind)3;
+  test_fails(clq_integer_norm(f.d.stream, &norm), bad,
+             "kind is 3, expected 0 or one of clq_norm_kind (1 or 2)");
+  norm.kind = CLQ_NORM_RMS;
+  norm.eps = 1;
+  norm.eps_shift = INT32_MIN;
+  test_fails(clq_integer_norm(f.d.stream, &norm), bad,
+             "eps * 2^-eps_shift is 1 * 2^2147483648, expected at most 2^58 / cols");
+  norm.eps = 0;
+  norm.x.quant.per = CLQ_PER_TOKEN;
+  test_fails(clq_integer_norm(f.d.stream, &norm), CLQ_UNSUPPORTED,
+             "quant.per of x is 3, offered: 0 or CLQ_PER_TENSOR (1)");
   fixture_close(&f);
 }
 

@@ -701,7 +701,8 @@ Test(gemm_epilogue, refusals) {
   test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "gemm: the buffer of bias");
   a = good;
   a.activation = (clq_activation)5;
-  test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "gemm: activation is 5, which is none");
+  test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "gemm: activation is 5, expected one of clq_activation (0 to 4)");
   a.activation = (clq_activation)-1;
   test_fails(clq_gemm(d.stream, &a), CLQ_INVALID_ARGUMENT, "gemm: activation is -1");
   a = good;

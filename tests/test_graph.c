@@ -68,9 +68,9 @@ Test(graph, refuses_what_is_wrong_and_remembers_it) {
   fixture f = open_fixture();
 
   refuses(&f, clq_graph_add(f.graph, (clq_op)99, &(clq_rmsnorm_args){0}), CLQ_INVALID_ARGUMENT,
-          "graph: node 0: there is no operator 99");
+          "graph: node 0: operator is 99, expected one of clq_op");
   refuses(&f, clq_graph_add(f.graph, (clq_op)0, &(clq_rmsnorm_args){0}), CLQ_INVALID_ARGUMENT,
-          "there is no operator 0");
+          "operator is 0, expected one of clq_op");
   refuses(&f, clq_graph_add(f.graph, CLQ_OP_RMSNORM, NULL), CLQ_INVALID_ARGUMENT,
           "graph: node 0: rmsnorm: args is NULL");
 

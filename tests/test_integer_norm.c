@@ -634,7 +634,7 @@ Test(integer_norm, bad_arguments_are_named) {
   call_fails(multiplier.shape[0], 9, CLQ_INVALID_ARGUMENT, "dimension 0 of multiplier is 9");
   call_fails(multiplier.mem, NULL, CLQ_INVALID_ARGUMENT, "multiplier has no buffer");
   call_fails(x.quant, ((clq_quant){.per = CLQ_PER_TOKEN, .zero = b2.mem}), CLQ_UNSUPPORTED,
-             "one zero point");
+             "quant.per of x is 3, offered: 0 or CLQ_PER_TENSOR (1)");
   clq_integer_norm_args bad = good;
   bad.out.quant = (clq_quant){.per = CLQ_PER_TENSOR, .scale = b2.mem, .sum = b2.mem};
   test_fails(clq_integer_norm(d.stream, &bad), CLQ_INVALID_ARGUMENT, "sums are one a row");

@@ -49,15 +49,16 @@ Test(integer_norm_prepare, what_cannot_be_prepared_is_said) {
 #define prepare_fails(part, ...)                                                           \
   test_fails(clq_integer_norm_prepare(&(clq_integer_norm_desc){__VA_ARGS__}, m, b, &args), \
              CLQ_INVALID_ARGUMENT, part)
-  prepare_fails("gamma / out_scale", 2, nan_value, NULL, 0.0f, 1.0f, 1.0f, 0);
+  prepare_fails("gamma[1] is nan, expected a finite number", 2, nan_value, NULL, 0.0f, 1.0f, 1.0f,
+                0);
   prepare_fails("beta[1] is nan", 2, good, nan_value, 0.0f, 1.0f, 1.0f, 0);
   prepare_fails("out_scale is 0", 2, good, NULL, 0.0f, 1.0f, 0.0f, 0);
-  prepare_fails("x_scale -1", 2, good, NULL, 0.0f, -1.0f, 1.0f, 0);
-  prepare_fails("at most 2^45", 2, good, NULL, 0.0f, 1.0f, 1e-20f, 0);
-  prepare_fails("cols is -1", -1, good, NULL, 0.0f, 1.0f, 1.0f, 0);
+  prepare_fails("x_scale is -1, expected a positive number", 2, good, NULL, 0.0f, -1.0f, 1.0f, 0);
+  prepare_fails("less than 2^45", 2, good, NULL, 0.0f, 1.0f, 1e-20f, 0);
+  prepare_fails("cols is -1, expected 0 or more", -1, good, NULL, 0.0f, 1.0f, 1.0f, 0);
   test_fails(clq_integer_norm_prepare(&(clq_integer_norm_desc){2, good, good, 0.0f, 1.0f, 1.0f, 0},
                                       m, NULL, &args),
-             CLQ_INVALID_ARGUMENT, "bias, which is NULL");
+             CLQ_INVALID_ARGUMENT, "bias is NULL, expected an array");
 }
 
 /* The model's own root, which the device's must equal. */

@@ -159,7 +159,8 @@ Test(rmsnorm, bad_arguments_are_named) {
   test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT, "exponent is for an x of i8 or u8");
   a = good;
   a.alpha = 2.0f;
-  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT, "alpha is given, but no residual");
+  test_fails(clq_rmsnorm(d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "alpha is 2, expected 0: there is no residual");
   a = good;
   a.out.dtype = CLQ_U8;
   a.out.quant = (clq_quant){.per = CLQ_PER_TOKEN, .scale = planes.mem};

@@ -369,7 +369,7 @@ Test(rope, bad_arguments_are_named) {
   a = good;
   a.v_cache.dtype = CLQ_F32;
   test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT,
-             "dtype of v_cache is f32, of k_cache f16");
+             "dtype of v_cache is f32, expected f16 (that of k_cache)");
   a = good;
   a.v_cache.shape[0] = 1;
   test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT, "heads of k_cache");

@@ -426,7 +426,7 @@ Test(slanc, arguments_out_of_contract) {
   test_fails(clq_slanc_attention(&bad, &s), CLQ_INVALID_ARGUMENT, "value must not be NULL");
   bad = good;
   bad.rounding = (clq_slanc_rounding)2;
-  test_fails(clq_slanc_attention(&bad, &s), CLQ_INVALID_ARGUMENT, "rounding 2");
+  test_fails(clq_slanc_attention(&bad, &s), CLQ_INVALID_ARGUMENT, "rounding is 2, expected one of");
   const clq_slanc_mlp_args mlp = {.up = ones, .down = ones, .width = 4, .hidden = 4};
   test_ok(clq_slanc_mlp(&mlp, &s));
   clq_slanc_mlp_args wrong = mlp;

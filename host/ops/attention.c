@@ -51,6 +51,9 @@ static clq_status check(const clq_context *context, const void *args) {
                "attention: q has %lld heads, expected a multiple of the %lld heads of k_cache",
                (long long)heads, (long long)kv_heads);
   CLQI_TRY(clqi_check_position(NAME, &a->position));
+  CLQI_REQUIRE(isfinite(a->scale),
+               "attention: scale is %g, expected 0 (for 1 / sqrt(head_dim)) or a finite number",
+               (double)a->scale);
   return check_out(a);
 }
 

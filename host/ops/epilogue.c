@@ -48,7 +48,8 @@ clq_status clqi_check_epilogue(const clq_gemm_args *args, int64_t rows, int64_t 
     CLQI_TRY(clqi_check_extent(NAME, "bias", &args->bias, 0, cols, "N of the weights"));
   }
   CLQI_REQUIRE(args->activation >= 0 && args->activation <= CLQ_ACTIVATION_SILU,
-               "gemm: activation is %d, which is none", (int)args->activation);
+               "gemm: activation is %d, expected one of clq_activation (0 to 4)",
+               (int)args->activation);
   CLQI_TRY(check_matrix("gate", &args->gate, rows, cols));
   CLQI_TRY(check_matrix("residual", &args->residual, rows, cols));
   const clq_tensor *out = &args->out;

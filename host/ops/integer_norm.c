@@ -27,10 +27,13 @@ static clq_status check_x(const clq_integer_norm_args *a) {
   CLQI_TRY(
       clqi_check_tensor(NAME, "x", x, 2, CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8) | CLQI_DT(CLQ_I32)));
   if (x->quant.per != 0 && x->quant.per != CLQ_PER_TENSOR) {
-    return clqi_fail(CLQ_UNSUPPORTED, "integer_norm: x has one zero point, per tensor, or none");
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "integer_norm: quant.per of x is %d, offered: 0 or CLQ_PER_TENSOR (1)",
+                     (int)x->quant.per);
   }
   CLQI_REQUIRE(x->quant.zero_offset % sizeof(cl_int) == 0,
-               "integer_norm: the zero point of x must lie at a multiple of 4 bytes");
+               "integer_norm: quant.zero_offset of x is %llu bytes, expected a multiple of 4",
+               (unsigned long long)x->quant.zero_offset);
   const int64_t most = x->dtype == CLQ_I32 ? MOST_COLS_I32 : MOST_COLS;
   if (x->shape[1] > most) {
     return clqi_fail(CLQ_UNSUPPORTED, "integer_norm: x of %s has %lld columns, at most %lld",
@@ -57,7 +60,7 @@ static clq_status check_out(const clq_integer_norm_args *a) {
   CLQI_REQUIRE(out->quant.per == CLQ_PER_TOKEN || out->quant.sum == NULL,
                "integer_norm: sums are one a row, so out must be per token to have them");
   CLQI_REQUIRE(out->quant.per == 0 || out->quant.zero != NULL || a->out_zero == 0,
-               "integer_norm: out_zero is %d, but out has no quant.zero", (int)a->out_zero);
+               "integer_norm: out_zero is %d, expected 0: out has no quant.zero", (int)a->out_zero);
   return CLQ_OK;
 }
 
@@ -85,13 +88,17 @@ static clq_status check(const clq_context *context, const void *args) {
   }
   CLQI_TRY(check_out(a));
   CLQI_REQUIRE(a->kind == 0 || a->kind == CLQ_NORM_LAYER || a->kind == CLQ_NORM_RMS,
-               "integer_norm: kind is %d", (int)a->kind);
+               "integer_norm: kind is %d, expected 0 or one of clq_norm_kind (1 or 2)",
+               (int)a->kind);
   CLQI_REQUIRE(a->shift >= LEAST_SHIFT && a->shift <= MOST_SHIFT,
                "integer_norm: shift is %d, expected %d to %d", (int)a->shift, LEAST_SHIFT,
                MOST_SHIFT);
   CLQI_REQUIRE(a->eps >= 0, "integer_norm: eps is %d, expected 0 or more", (int)a->eps);
-  CLQI_REQUIRE(eps_sum_floor(a) <= MOST_EPS_SUM,
-               "integer_norm: eps * cols is more than 2^58 squared steps of x");
+  CLQI_REQUIRE(
+      eps_sum_floor(a) <= MOST_EPS_SUM,
+      "integer_norm: eps * 2^-eps_shift is %d * 2^%lld, expected at most 2^58 / cols squared "
+      "steps of x",
+      (int)a->eps, -(long long)a->eps_shift);
   return CLQ_OK;
 }
 

@@ -11,14 +11,19 @@ enum {
   MULTIPLIER_BITS = 31 /* magnitude bits of a multiplier */
 };
 
-/* Largest |gamma| * sqrt(cols) / out_scale; NaN if one is not finite. */
+static clq_status check_line(const char *name, const float *line, int64_t cols) {
+  for (int64_t i = 0; line != NULL && i < cols; ++i) {
+    CLQI_REQUIRE(isfinite(line[i]), "integer_norm: %s[%lld] is %g, expected a finite number", name,
+                 (long long)i, (double)line[i]);
+  }
+  return CLQ_OK;
+}
+
+/* Largest |gamma| * sqrt(cols) / out_scale. */
 static double largest_factor(const clq_integer_norm_desc *d, double unit) {
   double most = d->gamma == NULL ? unit : 0.0;
   for (int64_t i = 0; d->gamma != NULL && i < d->cols; ++i) {
     const double factor = fabs((double)d->gamma[i]) * unit;
-    if (!isfinite(factor)) {
-      return (double)NAN;
-    }
     most = factor > most ? factor : most;
   }
   return most;
@@ -41,11 +46,14 @@ static clq_status prepare_eps(const clq_integer_norm_desc *d, clq_integer_norm_a
     return CLQ_OK;
   }
   const double scale = (double)d->x_scale;
-  CLQI_REQUIRE(isfinite(eps) && isfinite(scale) && scale > 0.0,
-               "integer_norm: eps is %g and x_scale %g, expected positive numbers", eps, scale);
+  CLQI_REQUIRE(isfinite(eps),
+               "integer_norm: eps is %g, expected 0 (for 1e-5), a positive number, or a negative "
+               "one (for 0)",
+               eps);
+  CLQI_REQUIRE(isfinite(scale) && scale > 0.0,
+               "integer_norm: x_scale is %g, expected a positive number", scale);
   int exponent = 0;
   const double mantissa = frexp(eps / (scale * scale), &exponent);
-  CLQI_REQUIRE(isfinite(mantissa), "integer_norm: eps / x_scale^2 overflows");
   args->eps = nearest(ldexp(mantissa, MULTIPLIER_BITS));
   args->eps_shift = MULTIPLIER_BITS - exponent;
   return CLQ_OK;
@@ -55,20 +63,22 @@ clq_status clq_integer_norm_prepare(const clq_integer_norm_desc *desc, int32_t *
                                     int32_t *bias, clq_integer_norm_args *args) {
   CLQI_REQUIRE(desc != NULL && multiplier != NULL && args != NULL,
                "integer_norm: desc, multiplier and args must not be NULL");
-  CLQI_REQUIRE(desc->cols >= 0, "integer_norm: cols is %lld", (long long)desc->cols);
+  CLQI_REQUIRE(desc->cols >= 0, "integer_norm: cols is %lld, expected 0 or more",
+               (long long)desc->cols);
   const double out_scale = (double)desc->out_scale;
   CLQI_REQUIRE(isfinite(out_scale) && out_scale > 0.0,
                "integer_norm: out_scale is %g, expected a positive number", out_scale);
   CLQI_REQUIRE(bias != NULL || (desc->beta == NULL && desc->out_zero == 0),
-               "integer_norm: beta and out_zero go into bias, which is NULL");
+               "integer_norm: bias is NULL, expected an array for beta and out_zero");
+  CLQI_TRY(check_line("gamma", desc->gamma, desc->cols));
+  CLQI_TRY(check_line("beta", desc->beta, desc->cols));
   const double unit = sqrt((double)desc->cols) / out_scale;
   const double most = largest_factor(desc, unit);
-  CLQI_REQUIRE(isfinite(most), "integer_norm: gamma / out_scale is not finite");
   int exponent = 0;
   (void)frexp(most, &exponent);
   const int wanted = MULTIPLIER_BITS + UNIT_BITS - exponent;
   CLQI_REQUIRE(wanted >= LEAST_SHIFT,
-               "integer_norm: gamma * sqrt(cols) / out_scale is %g, at most 2^45", most);
+               "integer_norm: gamma * sqrt(cols) / out_scale is %g, expected less than 2^45", most);
   CLQI_TRY(prepare_eps(desc, args));
   args->shift = wanted < MOST_SHIFT ? wanted : MOST_SHIFT;
   args->out_scale = desc->out_scale;
@@ -76,7 +86,6 @@ clq_status clq_integer_norm_prepare(const clq_integer_norm_desc *desc, int32_t *
   for (int64_t i = 0; i < desc->cols; ++i) {
     const double gamma = desc->gamma == NULL ? 1.0 : (double)desc->gamma[i];
     const double beta = desc->beta == NULL ? 0.0 : (double)desc->beta[i];
-    CLQI_REQUIRE(isfinite(beta), "integer_norm: beta[%lld] is %g", (long long)i, beta);
     multiplier[i] = nearest(ldexp(gamma * unit, args->shift - UNIT_BITS));
     if (bias != NULL) {
       bias[i] = nearest(ldexp(beta / out_scale + (double)desc->out_zero, 16));

@@ -13,8 +13,8 @@ static clq_status check_cache(const char *op, const char *arg, const clq_tensor 
   CLQI_REQUIRE(clqi_stride(cache, 3, 1) == head_dim,
                "%s: stride 1 of %s is %lld, expected %lld: a head of a cache is dense", op, arg,
                (long long)clqi_stride(cache, 3, 1), (long long)head_dim);
-  CLQI_REQUIRE(cache->shape[0] <= INT32_MAX, "%s: dimension 0 of %s is %lld", op, arg,
-               (long long)cache->shape[0]);
+  CLQI_REQUIRE(cache->shape[0] <= INT32_MAX, "%s: dimension 0 of %s is %lld, expected at most %d",
+               op, arg, (long long)cache->shape[0], INT32_MAX);
   return CLQ_OK;
 }
 
@@ -29,7 +29,8 @@ clq_status clqi_check_caches(const char *op, const clq_tensor *k_cache, const cl
   CLQI_TRY(check_cache(op, "v_cache", v_cache, head_dim));
   CLQI_TRY(clqi_check_extent(op, "v_cache", v_cache, 0, k_cache->shape[0], "heads of k_cache"));
   CLQI_TRY(clqi_check_extent(op, "v_cache", v_cache, 1, k_cache->shape[1], "capacity of k_cache"));
-  CLQI_REQUIRE(v_cache->dtype == k_cache->dtype, "%s: dtype of v_cache is %s, of k_cache %s", op,
+  CLQI_REQUIRE(v_cache->dtype == k_cache->dtype,
+               "%s: dtype of v_cache is %s, expected %s (that of k_cache)", op,
                clq_dtype_name(v_cache->dtype), clq_dtype_name(k_cache->dtype));
   return CLQ_OK;
 }

@@ -57,7 +57,8 @@ static clq_status check_line(const clqi_norm *n, const char *arg, const clq_tens
 
 static clq_status check_residual(const clqi_norm *n) {
   if (!clqi_present(n->residual)) {
-    CLQI_REQUIRE(n->alpha == 0.0f, "%s: alpha is given, but no residual", n->name);
+    CLQI_REQUIRE(n->alpha == 0.0f, "%s: alpha is %g, expected 0: there is no residual", n->name,
+                 (double)n->alpha);
     return CLQ_OK;
   }
   CLQI_TRY(clqi_check_tensor(n->name, "residual", n->residual, 2, FLOATS));
@@ -75,11 +76,17 @@ clq_status clqi_norm_check(const clqi_norm *n) {
   CLQI_TRY(check_line(n, "exponent", n->exponent, CLQI_DT(CLQ_I8), 1));
   CLQI_TRY(check_line(n, "mean", n->mean, CLQI_DT(CLQ_F32), 0));
   CLQI_TRY(check_line(n, "rstd", n->rstd, CLQI_DT(CLQ_F32), 0));
-  CLQI_REQUIRE(isfinite(n->eps), "%s: eps is %g", n->name, (double)n->eps);
-  CLQI_REQUIRE(isfinite(n->alpha), "%s: alpha is %g", n->name, (double)n->alpha);
+  CLQI_REQUIRE(isfinite(n->eps),
+               "%s: eps is %g, expected 0 (for 1e-5), a positive number, or a negative one (for 0)",
+               n->name, (double)n->eps);
+  CLQI_REQUIRE(isfinite(n->alpha), "%s: alpha is %g, expected 0 (for 1) or a finite number",
+               n->name, (double)n->alpha);
   CLQI_REQUIRE(isfinite(n->x_scale) && n->x_scale >= 0.0f,
-               "%s: x_scale is %g, expected a positive number", n->name, (double)n->x_scale);
-  CLQI_REQUIRE(n->cast >= 0 && n->cast <= CLQ_CAST_GEMMA, "%s: cast is %d", n->name, (int)n->cast);
+               "%s: x_scale is %g, expected 0 (for 1) or a positive number", n->name,
+               (double)n->x_scale);
+  CLQI_REQUIRE(n->cast >= 0 && n->cast <= CLQ_CAST_GEMMA,
+               "%s: cast is %d, expected 0 or one of clq_norm_cast (1 to 3)", n->name,
+               (int)n->cast);
   CLQI_REQUIRE(n->x->shape[1] < INT64_C(1) << 31, "%s: %lld columns, at most 2^31 - 1 are offered",
                n->name, (long long)n->x->shape[1]);
   return clqi_check_output(n->name, n->out, n->x->shape[0], n->x->shape[1]);

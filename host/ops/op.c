@@ -43,8 +43,9 @@ clq_status clqi_extent_bytes(const clq_tensor *t, uint64_t *bytes) {
       return CLQ_OK;
     }
     int64_t reach;
-    CLQI_REQUIRE(t->shape[d] > 0 && t->stride[d] >= 0, "dimension %d has extent %lld, stride %lld",
-                 d, (long long)t->shape[d], (long long)t->stride[d]);
+    CLQI_REQUIRE(t->shape[d] > 0 && t->stride[d] >= 0,
+                 "dimension %d has extent %lld, stride %lld, expected 0 or more", d,
+                 (long long)t->shape[d], (long long)t->stride[d]);
     CLQI_REQUIRE(clqi_mul_i64(t->shape[d] - 1, t->stride[d] != 0 ? t->stride[d] : dense, &reach) &&
                      clqi_add_i64(elements, reach, &elements) &&
                      clqi_mul_i64(dense, t->shape[d], &dense),
@@ -78,9 +79,10 @@ static clq_status check_dtype(const char *op, const char *arg, const clq_tensor 
                             clq_dtype_name((clq_dtype)d));
     }
   }
-  const bool known = clq_dtype_bytes(t->dtype) != 0;
-  return clqi_fail(known ? CLQ_UNSUPPORTED : CLQ_INVALID_ARGUMENT,
-                   "%s: dtype of %s is %s, offered: %s", op, arg, clq_dtype_name(t->dtype), names);
+  CLQI_REQUIRE(clq_dtype_bytes(t->dtype) != 0, "%s: dtype of %s is %d, expected one of %s", op, arg,
+               (int)t->dtype, names);
+  return clqi_fail(CLQ_UNSUPPORTED, "%s: dtype of %s is %s, offered: %s", op, arg,
+                   clq_dtype_name(t->dtype), names);
 }
 
 /* Strides are left out from the end, as extents are. */
@@ -88,8 +90,8 @@ static clq_status check_strides_given(const char *op, const char *arg, const clq
                                       int dims) {
   int64_t behind = 0;
   for (int d = CLQ_MAX_DIMS - 1; d >= 0; --d) {
-    CLQI_REQUIRE(t->stride[d] >= 0, "%s: stride %d of %s is %lld", op, d, arg,
-                 (long long)t->stride[d]);
+    CLQI_REQUIRE(t->stride[d] >= 0, "%s: stride %d of %s is %lld, expected 0 (dense) or more", op,
+                 d, arg, (long long)t->stride[d]);
     CLQI_REQUIRE(d < dims || t->stride[d] == 0,
                  "%s: %s has %d dimensions here, but stride %d is %lld, expected 0", op, arg, dims,
                  d, (long long)t->stride[d]);
@@ -109,8 +111,8 @@ static clq_status check_strides(const char *op, const char *arg, const clq_tenso
     CLQI_REQUIRE(d < dims - 1 || stride == 1, "%s: the last stride of %s is %lld, expected 1", op,
                  arg, (long long)stride);
     CLQI_REQUIRE(stride >= inner || t->shape[d] <= 1,
-                 "%s: stride %d of %s is %lld, less than the %lld elements inside it", op, d, arg,
-                 (long long)stride, (long long)inner);
+                 "%s: stride %d of %s is %lld, expected at least %lld (the elements inside it)", op,
+                 d, arg, (long long)stride, (long long)inner);
     CLQI_REQUIRE(clqi_mul_i64(stride, t->shape[d] == 0 ? 1 : t->shape[d], &inner),
                  "%s: the extent of %s overflows", op, arg);
   }
@@ -120,6 +122,9 @@ static clq_status check_strides(const char *op, const char *arg, const clq_tenso
 /* Of what describes quantization, nothing is given that would be passed over. */
 static clq_status check_quant_given(const char *op, const char *arg, const clq_tensor *t) {
   const clq_quant *q = &t->quant;
+  CLQI_REQUIRE(q->per == 0 || (q->per >= CLQ_PER_TENSOR && q->per <= CLQ_PER_GROUP),
+               "%s: quant.per of %s is %d, expected 0 or one of clq_granularity (1 to 4)", op, arg,
+               (int)q->per);
   const bool codes = t->dtype == CLQ_I8 || t->dtype == CLQ_U8 || t->dtype == CLQ_I32;
   CLQI_REQUIRE(codes || q->per == 0, "%s: %s is %s, so quant.per must be 0", op, arg,
                clq_dtype_name(t->dtype));
@@ -132,8 +137,8 @@ static clq_status check_quant_given(const char *op, const char *arg, const clq_t
   CLQI_REQUIRE(q->per == CLQ_PER_GROUP || q->group == 0,
                "%s: %s has quant.group %d, but quant.per is not CLQ_PER_GROUP", op, arg,
                (int)q->group);
-  CLQI_REQUIRE(q->per != CLQ_PER_GROUP || q->group > 0, "%s: the group of %s is %d", op, arg,
-               (int)q->group);
+  CLQI_REQUIRE(q->per != CLQ_PER_GROUP || q->group > 0,
+               "%s: the group of %s is %d, expected 1 or more", op, arg, (int)q->group);
   return CLQ_OK;
 }
 
@@ -143,7 +148,7 @@ clq_status clqi_check_tensor(const char *op, const char *arg, const clq_tensor *
   CLQI_TRY(check_dtype(op, arg, t, allowed));
   int64_t elements = 1;
   for (int d = 0; d < CLQ_MAX_DIMS; ++d) {
-    CLQI_REQUIRE(t->shape[d] >= 0, "%s: dimension %d of %s is %lld", op, d, arg,
+    CLQI_REQUIRE(t->shape[d] >= 0, "%s: dimension %d of %s is %lld, expected 0 or more", op, d, arg,
                  (long long)t->shape[d]);
     CLQI_REQUIRE(d < dims || t->shape[d] == 0,
                  "%s: %s has %d dimensions here, but extent %d is %lld, expected 0 (absent)", op,
@@ -167,14 +172,32 @@ clq_status clqi_check_extent(const char *op, const char *arg, const clq_tensor *
   return CLQ_OK;
 }
 
-static const char *granularity_name(clq_granularity per) {
-  switch (per) {
-    case CLQ_PER_TENSOR: return "per tensor";
-    case CLQ_PER_CHANNEL: return "per channel";
-    case CLQ_PER_TOKEN: return "per token";
-    case CLQ_PER_GROUP: return "per group";
+static clq_status check_granularity(const char *op, const char *arg, const clq_tensor *t,
+                                    unsigned allowed) {
+  static const char *const names[] = {"", "per tensor", "per channel", "per token", "per group"};
+  if ((allowed & CLQI_GR(t->quant.per)) != 0) {
+    return CLQ_OK;
   }
-  return "not quantized";
+  char offered[64] = "";
+  size_t n = 0;
+  for (int g = CLQ_PER_TENSOR; g <= CLQ_PER_GROUP; ++g) {
+    if ((allowed & CLQI_GR(g)) != 0) {
+      n += (size_t)snprintf(offered + n, sizeof offered - n, "%s%s", n == 0 ? "" : ", ", names[g]);
+    }
+  }
+  return clqi_fail(CLQ_UNSUPPORTED, "%s: %s is quantized %s, offered: %s", op, arg,
+                   names[t->quant.per], offered);
+}
+
+static clq_status check_plane_offsets(const char *op, const char *arg, const clq_quant *q) {
+  static const char *const names[] = {"scale", "zero", "sum"};
+  const uint64_t offsets[] = {q->scale_offset, q->zero_offset, q->sum_offset};
+  for (size_t i = 0; i < CLQI_COUNT(offsets); ++i) {
+    CLQI_REQUIRE(offsets[i] % sizeof(cl_int) == 0,
+                 "%s: quant.%s_offset of %s is %llu bytes, expected a multiple of 4", op, names[i],
+                 arg, (unsigned long long)offsets[i]);
+  }
+  return CLQ_OK;
 }
 
 clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t, unsigned allowed,
@@ -185,14 +208,9 @@ clq_status clqi_check_quant(const char *op, const char *arg, const clq_tensor *t
   }
   CLQI_REQUIRE(q->per != 0, "%s: %s is %s, so quant.per must say what shares a scale", op, arg,
                clq_dtype_name(t->dtype));
-  if (q->per < CLQ_PER_TENSOR || q->per > CLQ_PER_GROUP || (allowed & CLQI_GR(q->per)) == 0) {
-    return clqi_fail(CLQ_UNSUPPORTED, "%s: %s is quantized %s, which is not offered", op, arg,
-                     granularity_name(q->per));
-  }
+  CLQI_TRY(check_granularity(op, arg, t, allowed));
   CLQI_REQUIRE(t->value != 0 || q->scale != NULL, "%s: the scale buffer of %s is missing", op, arg);
-  CLQI_REQUIRE(q->scale_offset % sizeof(cl_float) == 0 && q->zero_offset % sizeof(cl_int) == 0 &&
-                   q->sum_offset % sizeof(cl_int) == 0,
-               "%s: the planes of %s must lie at multiples of 4 bytes", op, arg);
+  CLQI_TRY(check_plane_offsets(op, arg, q));
   if (q->per == CLQ_PER_GROUP) {
     if (group_fixed != 0 && q->group != group_fixed) {
       return clqi_fail(CLQ_UNSUPPORTED, "%s: the group of %s is %d, offered: %d", op, arg,

@@ -39,8 +39,8 @@ static clq_status check_heads(const char *arg, const clq_tensor *t, const clq_ro
   CLQI_TRY(clqi_check_tensor(NAME, arg, t, 3, CLQI_DT(CLQ_F32)));
   CLQI_TRY(clqi_check_extent(NAME, arg, t, 0, a->q.shape[0], "rows of q"));
   CLQI_TRY(clqi_check_extent(NAME, arg, t, 2, a->q.shape[2], "head_dim of q"));
-  CLQI_REQUIRE(t->shape[1] <= INT32_MAX, "%s: dimension 1 of %s is %lld", NAME, arg,
-               (long long)t->shape[1]);
+  CLQI_REQUIRE(t->shape[1] <= INT32_MAX, "%s: dimension 1 of %s is %lld, expected at most %d", NAME,
+               arg, (long long)t->shape[1], INT32_MAX);
   return CLQ_OK;
 }
 
@@ -84,7 +84,7 @@ static clq_status check(const clq_context *context, const void *args) {
                      (long long)head_dim, (int)CLQI_MAX_HEAD_DIM);
   }
   CLQI_REQUIRE(a->layout == 0 || a->layout == CLQ_ROPE_ADJACENT || a->layout == CLQ_ROPE_HALF,
-               "rope: layout is %d", (int)a->layout);
+               "rope: layout is %d, expected 0 or one of clq_rope_layout (1 or 2)", (int)a->layout);
   CLQI_TRY(clqi_check_position(NAME, &a->position));
   CLQI_TRY(check_table(a));
   return appends(a) ? check_append(a) : CLQ_OK;

@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "ops/emit.h"
 #include "ops/op.h"
 #include "runtime/checked.h"
@@ -40,8 +42,11 @@ static clq_status check(const clq_context *context, const void *args) {
   const clq_softmax_args *a = args;
   CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_I8)));
   CLQI_TRY(clqi_check_quant(NAME, "x", &a->x, CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_TOKEN), 0));
+  CLQI_REQUIRE(isfinite(a->scale), "softmax: scale is %g, expected 0 (for 1) or a finite number",
+               (double)a->scale);
   CLQI_REQUIRE(a->x.dtype != CLQ_I8 || a->scale >= 0.0f,
-               "softmax: scale is %g, expected a positive number with x of i8", (double)a->scale);
+               "softmax: scale is %g, expected 0 (for 1) or a positive number with x of i8",
+               (double)a->scale);
   return check_out(a);
 }
 

@@ -17,7 +17,8 @@ static clq_status check(const clq_factors_desc *d, const int8_t *exponent, const
                         const int32_t *zero) {
   CLQI_REQUIRE(d != NULL && exponent != NULL && scale != NULL,
                "factors: desc, exponent and scale must not be NULL");
-  CLQI_REQUIRE(d->rows >= 0 && d->cols >= 0, "factors: x is %lld x %lld", (long long)d->rows,
+  CLQI_REQUIRE(d->rows >= 0 && d->cols >= 0,
+               "factors: x is %lld x %lld, expected 0 or more of each", (long long)d->rows,
                (long long)d->cols);
   CLQI_REQUIRE(d->x != NULL || d->rows == 0 || d->cols == 0, "factors: x must not be NULL");
   CLQI_REQUIRE(d->codes == CLQ_I8 || (d->codes == CLQ_U8 && zero != NULL),
@@ -27,7 +28,8 @@ static clq_status check(const clq_factors_desc *d, const int8_t *exponent, const
                (int)d->most, MOST_EXPONENT);
   for (int64_t r = 0; r < d->rows; ++r) {
     for (int64_t c = 0; c < d->cols; ++c) {
-      CLQI_REQUIRE(isfinite(d->x[r * d->cols + c]), "factors: x is %g at row %lld, column %lld",
+      CLQI_REQUIRE(isfinite(d->x[r * d->cols + c]),
+                   "factors: x is %g at row %lld, column %lld, expected a finite number",
                    (double)d->x[r * d->cols + c], (long long)r, (long long)c);
     }
   }

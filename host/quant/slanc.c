@@ -27,7 +27,8 @@ static clq_status check_matrix(const char *op, const char *name, const float *da
                "%s: %s has %lld x %lld elements, which overflows", op, name, (long long)rows,
                (long long)cols);
   for (int64_t i = 0; i < count; ++i) {
-    CLQI_REQUIRE(isfinite(data[i]), "%s: %s is %g at row %lld, column %lld", op, name,
+    CLQI_REQUIRE(isfinite(data[i]),
+                 "%s: %s is %g at row %lld, column %lld, expected a finite number", op, name,
                  (double)data[i], (long long)(i / cols), (long long)(i % cols));
   }
   return CLQ_OK;
@@ -56,7 +57,8 @@ static clq_status finish(const char *op, double s, clq_slanc_rounding rounding, 
 
 static clq_status check_rounding(const char *op, clq_slanc_rounding rounding) {
   CLQI_REQUIRE(rounding == CLQ_SLANC_EXACT || rounding == CLQ_SLANC_POWER_OF_TWO,
-               "%s: rounding %d is none", op, (int)rounding);
+               "%s: rounding is %d, expected one of clq_slanc_rounding (0 or 1)", op,
+               (int)rounding);
   return CLQ_OK;
 }
 

@@ -112,8 +112,8 @@ static clq_status check_outliers(const clq_weights_desc *desc) {
 
 static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   size_t row_bytes;
-  CLQI_REQUIRE(clqi_format_find(desc->format) != NULL, "weights_pack: %d is no format",
-               (int)desc->format);
+  CLQI_REQUIRE(clqi_format_find(desc->format) != NULL,
+               "weights_pack: format is %d, expected one of clq_format", (int)desc->format);
   CLQI_REQUIRE(desc->cols >= 1, "weights_pack: cols is %lld, expected 1 or more",
                (long long)desc->cols);
   CLQI_REQUIRE(desc->cols % clqi_format_block(desc->format) == 0,

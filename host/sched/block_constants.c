@@ -7,7 +7,7 @@
 static clq_status check(const char *name, int64_t encoder_layers, int64_t decoder_layers,
                         clq_stack stack) {
   CLQI_REQUIRE(stack >= CLQ_STACK_ENCODER_ONLY && stack <= CLQ_STACK_DECODER_OF_BOTH,
-               "%s: stack is %d", name, (int)stack);
+               "%s: stack is %d, expected one of clq_stack (1 to 4)", name, (int)stack);
   const bool no_encoder = stack == CLQ_STACK_DECODER_ONLY;
   const bool no_decoder = stack == CLQ_STACK_ENCODER_ONLY;
   CLQI_REQUIRE(no_encoder ? encoder_layers == 0 : encoder_layers >= 1,

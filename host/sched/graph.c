@@ -84,7 +84,8 @@ static clq_status lay_out(clqi_edge *edge) {
 static clq_status new_edge(clq_graph *graph, clq_dtype dtype, int32_t dims, const int64_t *shape,
                            clq_tensor *tensor) {
   CLQI_TRY(clqi_graph_status(graph));
-  CLQI_REQUIRE(clq_dtype_bytes(dtype) != 0, "dtype is %d, which is none", (int)dtype);
+  CLQI_REQUIRE(clq_dtype_bytes(dtype) != 0, "dtype is %d, expected one of clq_dtype (1 to 6)",
+               (int)dtype);
   CLQI_REQUIRE(dims >= 0 && dims <= CLQ_MAX_DIMS, "dims is %d, expected 0 to %d", (int)dims,
                CLQ_MAX_DIMS);
   CLQI_REQUIRE(dims == 0 || shape != NULL, "shape is NULL");
@@ -92,7 +93,8 @@ static clq_status new_edge(clq_graph *graph, clq_dtype dtype, int32_t dims, cons
                               sizeof *graph->edges));
   clq_tensor t = {.dtype = dtype, .value = graph->edge_count + 1};
   for (int32_t d = 0; d < dims; d++) {
-    CLQI_REQUIRE(shape[d] >= 0, "dimension %d is %lld", (int)d, (long long)shape[d]);
+    CLQI_REQUIRE(shape[d] >= 0, "dimension %d is %lld, expected 0 or more", (int)d,
+                 (long long)shape[d]);
     t.shape[d] = shape[d];
   }
   uint64_t bytes;
@@ -118,7 +120,8 @@ clq_tensor clq_graph_edge(clq_graph *graph, clq_dtype dtype, int32_t dims, const
 
 clq_status clq_graph_tensor(const clq_graph *graph, int32_t value, clq_tensor *tensor) {
   CLQI_REQUIRE(graph != NULL && tensor != NULL, "graph: graph and tensor must not be NULL");
-  CLQI_REQUIRE(value >= 1 && value <= graph->edge_count, "graph: there is no edge %d", (int)value);
+  CLQI_REQUIRE(value >= 1 && value <= graph->edge_count, "graph: there is no edge %d, it has %d",
+               (int)value, (int)graph->edge_count);
   *tensor = graph->edges[value - 1].tensor;
   return CLQ_OK;
 }
@@ -304,7 +307,7 @@ static clq_status check_node(clq_graph *graph, const clqi_node *node) {
 
 static clq_status add_node(clq_graph *graph, clq_op number, const void *args) {
   const clqi_op *op = clqi_op_find(number);
-  CLQI_REQUIRE(op != NULL, "there is no operator %d", (int)number);
+  CLQI_REQUIRE(op != NULL, "operator is %d, expected one of clq_op", (int)number);
   CLQI_REQUIRE(args != NULL, "%s: args is NULL", op->name);
   CLQI_TRY(clqi_array_reserve(&graph->nodes, graph->node_count, 1, &graph->node_capacity,
                               sizeof *graph->nodes));

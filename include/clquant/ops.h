@@ -262,7 +262,7 @@ typedef struct clq_attention_args {
   clq_tensor k_cache, v_cache;
   clq_tensor position; /**< i32 [1] */
   clq_tensor out;
-  float scale; /**< 0: 1 / sqrt(head_dim) */
+  float scale; /**< finite; 0: 1 / sqrt(head_dim) */
 } clq_attention_args;
 CLQ_API CLQ_NODISCARD clq_status clq_attention(clq_stream *stream, const clq_attention_args *args);
 
@@ -276,7 +276,7 @@ CLQ_API CLQ_NODISCARD clq_status clq_attention(clq_stream *stream, const clq_att
 typedef struct clq_softmax_args {
   clq_tensor x;
   clq_tensor out;
-  float scale; /**< 0: 1 */
+  float scale; /**< finite; 0: 1 */
 } clq_softmax_args;
 CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
 
