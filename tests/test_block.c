@@ -585,6 +585,7 @@ static clq_tensor rows_of_f32(cl_mem mem) { return (clq_tensor){mem, CLQ_F32, {2
 Test(block, refuses) {
   test_device d = test_device_open(NULL);
   test_buffer buffer = test_buffer_new(&d, NULL, sizeof(float) * 2 * 32);
+  test_buffer other = test_buffer_new(&d, NULL, sizeof(float) * 2 * 32);
   const clq_tensor h = rows_of_f32(buffer.mem);
   clq_graph *g;
   clq_tensor x;
@@ -593,17 +594,23 @@ Test(block, refuses) {
     clq_block block;
     const char *part;
   } cases[] = {
-      {{.graph = g, .stream = h}, "block: kind is 0"},
-      {{.graph = g, .stream = h, .kind = (clq_block_kind)5}, "block: kind is 5"},
-      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_PRE_LN, .norm = (clq_norm_kind)3}, "norm is 3"},
-      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_PRE_LN, .cast = CLQ_CAST_GEMMA}, "cast is for"},
+      {{.graph = g, .stream = h}, "block: kind is 0, expected one of clq_block_kind (1 to 4)"},
+      {{.graph = g, .stream = h, .kind = (clq_block_kind)5}, "block: kind is 5, expected one of"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_PRE_LN, .norm = (clq_norm_kind)3},
+       "norm is 3, expected 0 or one of clq_norm_kind (1 or 2)"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_PRE_LN, .cast = CLQ_CAST_GEMMA},
+       "cast is 3, expected 0: it is for CLQ_NORM_RMS"},
       {{.graph = g, .stream = h, .kind = CLQ_BLOCK_DEEPNORM}, "that of clq_deepnorm"},
-      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_DEEPNORM, .alpha = NAN}, "alpha is nan"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_DEEPNORM, .alpha = NAN},
+       "alpha is nan, expected a positive number"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_DEEPNORM, .alpha = INFINITY},
+       "alpha is inf, expected a positive number"},
       {{.graph = g, .stream = h, .kind = CLQ_BLOCK_POST_LN, .alpha = 2}, "only DeepNorm has"},
       {{.graph = g, .stream = h, .kind = CLQ_BLOCK_SUB_LN, .alpha = 2}, "only DeepNorm has"},
+      {{.graph = g, .kind = CLQ_BLOCK_SUB_LN}, "block: stream is absent"},
       {{.graph = g, .stream = h, .kind = CLQ_BLOCK_POST_LN, .acts = {.dtype = CLQ_F16}},
        "sublayers want f16, but where norms stand behind the sums they read the stream, f32"},
-      {{.stream = h, .kind = CLQ_BLOCK_PRE_LN}, "graph: NULL"},
+      {{.stream = h, .kind = CLQ_BLOCK_PRE_LN}, "block: graph is NULL"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
     clq_block b = cases[i].block;
@@ -617,6 +624,7 @@ Test(block, refuses) {
   clq_block b = {.graph = g, .kind = CLQ_BLOCK_POST_LN, .norm = CLQ_NORM_RMS, .stream = h};
   const clq_block_norm with_beta = {.beta = h};
   test_fails(clq_block_read(&b, NULL, NULL), CLQ_INVALID_ARGUMENT, "result pointer is NULL");
+  test_fails(clq_block_inner(&b, NULL, h, &x), CLQ_INVALID_ARGUMENT, "but none has read");
   test_fails(clq_block_inner(&b, NULL, h, NULL), CLQ_INVALID_ARGUMENT, "result pointer is NULL");
   test_fails(clq_block_add(&b, h, NULL), CLQ_INVALID_ARGUMENT, "no sublayer has read");
   test_fails(clq_block_finish(&b, NULL, h), CLQ_INVALID_ARGUMENT, "no sublayer has added");
@@ -626,12 +634,76 @@ Test(block, refuses) {
   test_fails(clq_block_finish(&b, NULL, h), CLQ_INVALID_ARGUMENT,
              "the last sublayer has not added");
   test_fails(clq_block_add(&b, (clq_tensor){0}, NULL), CLQ_INVALID_ARGUMENT, "y is absent");
-  test_ok(clq_block_add(&b, edge(g, 2, 32), NULL));
+  test_ok(clq_block_add(&b, rows_of_f32(other.mem), NULL));
   test_fails(clq_block_add(&b, h, NULL), CLQ_INVALID_ARGUMENT, "no sublayer has read");
   test_fails(clq_block_finish(&b, &with_beta, h), CLQ_INVALID_ARGUMENT, "has its own");
   b.kind = CLQ_BLOCK_PRE_LN;
   test_fails(clq_block_read(&b, &with_beta, &x), CLQ_INVALID_ARGUMENT, "CLQ_NORM_RMS has none");
   clq_graph_destroy(g);
   test_buffer_free(&buffer);
+  test_buffer_free(&other);
+  test_device_close(&d);
+}
+
+/* A block's own tensors are what its sentences name, and the sublayer; nothing changes. */
+Test(block, sentences_name_the_tensors_of_the_block) {
+  test_device d = test_device_open(NULL);
+  test_buffer buffers[3];
+  for (int i = 0; i < 3; ++i) {
+    buffers[i] = test_buffer_new(&d, NULL, sizeof(float) * 2 * 32);
+  }
+  const clq_tensor h = rows_of_f32(buffers[0].mem);
+  const clq_tensor y = rows_of_f32(buffers[1].mem);
+  const clq_tensor bias = {buffers[2].mem, CLQ_F32, {32}};
+  clq_graph *g;
+  clq_tensor x;
+  clq_tensor odd;
+  test_ok(clq_graph_create(d.context, &g));
+  clq_block b = {.graph = g, .kind = CLQ_BLOCK_SUB_LN};
+
+  b.stream = edge(g, 2, 32);
+  test_fails(clq_block_read(&b, NULL, &x), CLQ_INVALID_ARGUMENT,
+             "block: stream reads edge 1 before any node has written it");
+  b.stream = h;
+  b.stream.dtype = CLQ_I32;
+  test_fails(clq_block_read(&b, NULL, &x), CLQ_UNSUPPORTED, "block: dtype of stream is i32");
+  b.stream = h;
+  b.stream.shape[0] = 3;
+  test_fails(clq_block_read(&b, NULL, &x), CLQ_INVALID_ARGUMENT,
+             "block: the buffer of stream has 256 bytes, needed: 384");
+  b.stream = h;
+  test_ok(clq_block_read(&b, NULL, &x));
+  test_ok(clq_block_add(&b, y, &bias));
+  test_ok(clq_block_read(&b, NULL, &x));
+
+  test_fails(clq_block_add(&b, edge(g, 2, 32), NULL), CLQ_INVALID_ARGUMENT,
+             "block: sublayer 1: y reads edge 4 before any node has written it");
+  odd = y;
+  odd.shape[1] = 16;
+  test_fails(clq_block_add(&b, odd, NULL), CLQ_INVALID_ARGUMENT,
+             "block: sublayer 1: dimension 1 of y is 16, expected 32 (cols of the stream)");
+  odd.dtype = CLQ_I8;
+  test_fails(clq_block_inner(&b, NULL, odd, &x), CLQ_UNSUPPORTED,
+             "block: the norm inside sublayer 1: dtype of x is i8");
+  odd = bias;
+  odd.shape[0] = 31;
+  test_fails(clq_block_add(&b, y, &odd), CLQ_INVALID_ARGUMENT,
+             "block: sublayer 1: dimension 0 of bias is 31, expected 32 (cols of the stream)");
+  odd.dtype = CLQ_I8;
+  test_fails(clq_block_add(&b, y, &odd), CLQ_UNSUPPORTED, "block: sublayer 1: dtype of bias is i8");
+  test_ok(clq_block_add(&b, y, NULL));
+
+  /* What only a node can see. */
+  odd = rows_of_f32(buffers[2].mem);
+  odd.shape[0] = 1;
+  test_fails(clq_block_finish(&b, NULL, odd), CLQ_INVALID_ARGUMENT,
+             "block: the norm before sublayer 2 (x is y, residual the stream): graph: node 2: "
+             "layernorm: dimension 0 of out is 1, expected 2");
+  test_fails(clq_block_finish(&b, NULL, odd), CLQ_INVALID_ARGUMENT,
+             "graph: node 2: layernorm: dimension 0 of out");
+  clq_graph_destroy(g);
+  for (int i = 0; i < 3; ++i) {
+    test_buffer_free(&buffers[i]);
+  }
   test_device_close(&d);
 }

@@ -304,13 +304,17 @@ static clq_status check_tensor_buffers(const argument *a, const clq_tensor *t) {
   return CLQ_OK;
 }
 
+clq_status clqi_check_buffers(const clq_context *context, const char *op, const char *arg,
+                              clqi_role role, bool planes_given, const clq_tensor *t) {
+  return check_tensor_buffers(&(argument){context, op, arg, role, planes_given}, t);
+}
+
 clq_status clqi_op_check_buffers(const clq_context *context, const clqi_op *op, const void *args) {
   for (size_t i = 0; i < op->field_count; ++i) {
     const clq_tensor *t = clqi_field_const(&op->fields[i], args);
     if (clqi_present(t) && t->value == 0) {
-      const argument a = {context, op->name, op->fields[i].name, op->fields[i].role,
-                          clqi_planes_given(op, t)};
-      CLQI_TRY(check_tensor_buffers(&a, t));
+      CLQI_TRY(clqi_check_buffers(context, op->name, op->fields[i].name, op->fields[i].role,
+                                  clqi_planes_given(op, t), t));
     }
   }
   return CLQ_OK;

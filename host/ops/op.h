@@ -70,6 +70,11 @@ clq_status clqi_op_run_all(clq_stream *stream, const clqi_op *op, const void *ar
  * owns), then check. */
 clq_status clqi_op_prepare(const clq_context *context, const clqi_op *op, void *args);
 
+/* A tensor that is no edge has its buffers, and lies inside them; `op` and `arg` name it in the
+ * sentence. `planes_given`: its scales and zero points are read, also where it is written. */
+clq_status clqi_check_buffers(const clq_context *context, const char *op, const char *arg,
+                              clqi_role role, bool planes_given, const clq_tensor *t);
+
 /* Every tensor that is no edge has its buffers, and lies inside them. For work that is not empty.
  */
 clq_status clqi_op_check_buffers(const clq_context *context, const clqi_op *op, const void *args);

@@ -139,30 +139,25 @@ static bool reads_edge(const clqi_node *node, int32_t value) {
   return false;
 }
 
-/* An argument that names an edge, before the operator sees it: the edge exists, is written if it is
- * read, and lends the argument what was left open. */
-static clq_status resolve_edge(const clq_graph *graph, const clqi_node *node,
-                               const clqi_field *field) {
-  const char *op = node->op->name;
-  clq_tensor *t = clqi_field_tensor(field, node->args);
+clq_status clqi_graph_resolve(const clq_graph *graph, const char *op, const char *arg,
+                              clqi_role role, clq_tensor *tensor) {
+  clq_tensor *t = tensor;
   CLQI_REQUIRE(t->value >= 1 && t->value <= graph->edge_count,
-               "%s: %s is edge %d, the graph has %d", op, field->name, (int)t->value,
+               "%s: %s is edge %d, the graph has %d", op, arg, (int)t->value,
                (int)graph->edge_count);
   CLQI_REQUIRE(
       t->mem == NULL && t->quant.scale == NULL && t->quant.zero == NULL && t->quant.sum == NULL,
-      "%s: %s names edge %d and a buffer; an edge's buffers are planned", op, field->name,
-      (int)t->value);
+      "%s: %s names edge %d and a buffer; an edge's buffers are planned", op, arg, (int)t->value);
   CLQI_REQUIRE(
       t->quant.scale_offset == 0 && t->quant.zero_offset == 0 && t->quant.sum_offset == 0,
       "%s: %s names edge %d and where its planes lie; that follows from the rows of the view", op,
-      field->name, (int)t->value);
+      arg, (int)t->value);
   const clqi_edge *edge = &graph->edges[t->value - 1];
   const clq_tensor *declared = &edge->tensor;
-  CLQI_REQUIRE(t->dtype == declared->dtype, "%s: %s is %s, edge %d is %s", op, field->name,
+  CLQI_REQUIRE(t->dtype == declared->dtype, "%s: %s is %s, edge %d is %s", op, arg,
                clq_dtype_name(t->dtype), (int)t->value, clq_dtype_name(declared->dtype));
-  CLQI_REQUIRE(field->role == CLQI_OUT || edge->first >= 0,
-               "%s: %s reads edge %d before any node has written it", op, field->name,
-               (int)t->value);
+  CLQI_REQUIRE(role == CLQI_OUT || edge->first >= 0,
+               "%s: %s reads edge %d before any node has written it", op, arg, (int)t->value);
   if (!has_shape(t)) {
     memcpy(t->shape, declared->shape, sizeof t->shape);
   }
@@ -172,7 +167,7 @@ static clq_status resolve_edge(const clq_graph *graph, const clqi_node *node,
   }
   CLQI_REQUIRE((edge->first < 0 && declared->quant.per == 0) ||
                    (t->quant.per == declared->quant.per && t->quant.group == declared->quant.group),
-               "%s: %s is not quantized as edge %d was when node %d wrote it", op, field->name,
+               "%s: %s is not quantized as edge %d was when node %d wrote it", op, arg,
                (int)t->value, (int)edge->first);
   return CLQ_OK;
 }
@@ -288,8 +283,9 @@ static clq_status settle_edge(clq_graph *graph, const clqi_node *node, const clq
 static clq_status check_node(clq_graph *graph, const clqi_node *node) {
   const clqi_op *op = node->op;
   for (size_t i = 0; i < op->field_count; i++) {
-    if (clqi_field_const(&op->fields[i], node->args)->value != 0) {
-      CLQI_TRY(resolve_edge(graph, node, &op->fields[i]));
+    clq_tensor *t = clqi_field_tensor(&op->fields[i], node->args);
+    if (t->value != 0) {
+      CLQI_TRY(clqi_graph_resolve(graph, op->name, op->fields[i].name, op->fields[i].role, t));
     }
   }
   CLQI_TRY(clqi_op_prepare(graph->context, op, node->args));

@@ -43,4 +43,9 @@ struct clq_graph {
 /* The latched error again, or CLQ_OK. */
 clq_status clqi_graph_status(const clq_graph *graph);
 
+/* A tensor that names an edge, before anything else is asked of it: the edge exists, is written if
+ * it is read, and lends the tensor what was left open. `op` and `arg` name it in the sentence. */
+clq_status clqi_graph_resolve(const clq_graph *graph, const char *op, const char *arg,
+                              clqi_role role, clq_tensor *tensor);
+
 #endif

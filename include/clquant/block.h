@@ -42,10 +42,12 @@ typedef enum clq_block_kind {
   CLQ_BLOCK_SUB_LN = 4
 } clq_block_kind;
 
-/** What one norm has of its own: [cols] each, absent or as clq_layernorm_args has them. */
+/** What one norm has of its own; gamma and beta [cols], absent or as clq_layernorm_args has them.
+ */
 typedef struct clq_block_norm {
   clq_tensor gamma;
   clq_tensor beta; /**< absent with CLQ_NORM_RMS */
+  float x_scale;   /**< as clq_layernorm_args has it: the norm's own 1 / s of slanc.h; 0: 1 */
 } clq_block_norm;
 
 /** A residual stream while it is recorded: a plain value that owns nothing. */
@@ -70,6 +72,7 @@ typedef struct clq_block {
   clq_tensor bias;
   clq_block_norm after; /* Post-LN, DeepNorm: the norm behind that y */
   int32_t is_read;
+  int32_t reads; /* sublayers that have read: the first is sublayer 0 in sentences */
 } clq_block;
 
 /** @p x: what the next sublayer reads, an edge that is made here or the stream. @p norm (NULL:
@@ -80,12 +83,14 @@ CLQ_API CLQ_NODISCARD clq_status clq_block_read(clq_block *block, const clq_bloc
                                                 clq_tensor *x);
 
 /** Inside a sublayer, in front of its output projection. Sub-LN: @p out is an edge with the norm of
- *  @p x, a float tensor [rows, any]. The other kinds: @p out is @p x, without a node. */
+ *  @p x, a float tensor [rows, any]. The other kinds: @p out is @p x, without a node.
+ *  CLQ_INVALID_ARGUMENT outside of sublayers, between a clq_block_add and a clq_block_read. */
 CLQ_API CLQ_NODISCARD clq_status clq_block_inner(const clq_block *block, const clq_block_norm *norm,
                                                  clq_tensor x, clq_tensor *out);
 
-/** @p y: what the sublayer gave, as the `x` of a norm; @p bias [cols] of its output projection, or
- *  NULL. CLQ_INVALID_ARGUMENT if nothing was read since the last call. */
+/** @p y: what the sublayer gave, as the `x` of a norm, of the stream's shape and written by now;
+ *  @p bias [cols] of its output projection, or NULL. CLQ_INVALID_ARGUMENT for others, which change
+ *  nothing, and if nothing was read since the last call. */
 CLQ_API CLQ_NODISCARD clq_status clq_block_add(clq_block *block, clq_tensor y,
                                                const clq_tensor *bias);
 
