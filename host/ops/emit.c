@@ -25,6 +25,16 @@ void clqi_infer_shape(clq_tensor *out, const clq_tensor *like) {
   }
 }
 
+enum { MOST_OF_A_SUM = INT32_MAX / 255 };
+
+/* An edge has them planned. */
+static bool has_sums(const clq_tensor *out) { return out->quant.sum != NULL || out->value != 0; }
+
+static int64_t codes_of_a_sum(const clq_tensor *out, int64_t cols) {
+  const int64_t group = clqi_emit_group(out, cols);
+  return group < cols ? group : cols;
+}
+
 static bool is_codes(const clq_tensor *t) { return t->dtype == CLQ_I8 || t->dtype == CLQ_U8; }
 
 clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows, int64_t cols) {
@@ -43,10 +53,10 @@ clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows
         "token or group",
         op);
   }
-  if (is_codes(out) && clqi_emit_group(out, cols) > INT32_MAX / 255) {
+  if (is_codes(out) && has_sums(out) && codes_of_a_sum(out, cols) > MOST_OF_A_SUM) {
     return clqi_fail(CLQ_UNSUPPORTED,
-                     "%s: %lld codes share a scale, whose sum may not fit an int32", op,
-                     (long long)clqi_emit_group(out, cols));
+                     "%s: quant.sum of out is of %lld codes, offered: up to %d, which fit an int32",
+                     op, (long long)codes_of_a_sum(out, cols), MOST_OF_A_SUM);
   }
   if (out->dtype == CLQ_U8 && !clqi_scales_given(out) && out->quant.zero == NULL) {
     return clqi_fail(CLQ_UNSUPPORTED,

@@ -82,9 +82,9 @@ typedef enum clq_op {
  *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit while the squares, and
  *  eps * x_scale^2, stay between f32's smallest normal number and its largest. Rows of elements
  *  below about 1e-19, with eps less than 0, need such an x_scale as those above 1e19 do.
- *  CLQ_UNSUPPORTED: what is not among the above, 2^31 columns and more, and codes of which more
- *  than 8421504 share a scale. Sources: Ba et al. 2016, Zhang and Sennrich 2019, Wang et al. 2022
- *  (alpha: DeepNorm). */
+ *  CLQ_UNSUPPORTED: what is not among the above, 2^31 columns and more, and sums of more than
+ *  8421504 codes (INT32_MAX / 255; an edge always has sums). Sources: Ba et al. 2016, Zhang and
+ * Sennrich 2019, Wang et al. 2022 (alpha: DeepNorm). */
 typedef struct clq_layernorm_args {
   clq_tensor x;
   clq_tensor residual;
