@@ -53,6 +53,7 @@ typedef struct bench_session {
   bool cold;
   const bench_peer *peer; /* measured beside ours; NULL: none */
   bool sweeps;            /* there are several cases: one that is not offered is left out */
+  bool begun;             /* the limits are measured, and stand at the head of the report */
   size_t left_out;
   /* Larger than the last cache, with the kernel that walks it. */
   cl_mem flush_buffer;
@@ -61,8 +62,7 @@ typedef struct bench_session {
   size_t flush_items;
 } bench_session;
 
-/* Opens the device and measures its limits. Returns an exit code and has said its sentence; close
- * is due in any case. */
+/* Opens the device. Returns an exit code and has said its sentence; close is due in any case. */
 int bench_open(bench_session *session, const char *device);
 void bench_close(bench_session *session);
 /* Pushes everything else out of the caches; waits. CLQ_OK or an error of the queue. */
@@ -186,6 +186,10 @@ void bench_check(bench_case *c);
  * one that a sweep leaves out. */
 int bench_run(bench_session *session, const bench_op *op, const bench_value *values);
 
+/* The case is set up, and what fails from here on is no refusal of it. The first one measures the
+ * machine's limits now, which takes seconds, and begins the report. */
+void bench_measuring(bench_case *c);
+
 /* For peers that are calls of the library themselves: plans the steps, whose variants peer_variant
  * names then, and runs that plan. */
 void bench_plan_peer(bench_case *c, const bench_step *steps, int count);
@@ -258,6 +262,7 @@ int64_t bench_plain_row_bytes(clq_format format, int64_t cols);
 typedef enum bench_format { BENCH_MD, BENCH_CSV, BENCH_JSON } bench_format;
 
 bench_report *bench_report_new(bench_format format);
+/* Once: what stands at its head. */
 void bench_report_begin(bench_session *session);
 /* "gemm/m:8/n:4096/k:4096/weights:w4g32/acts:q8/cold" */
 void bench_run_name(const bench_case *c, char name[BENCH_NAME_BYTES]);

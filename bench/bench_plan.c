@@ -225,7 +225,7 @@ static void run(bench_case *c) {
   for (size_t i = 0; i < sizeof turns / sizeof turns[0]; ++i) {
     *turns[i] = bench_host(c, n, sizeof(double));
   }
-  c->measuring = c->code == CLI_DONE;
+  bench_measuring(c);
   if (c->code == CLI_DONE) {
     prepare_by_hand(c, &k);
   }

@@ -361,7 +361,7 @@ int bench_run(bench_session *session, const bench_op *op, const bench_value *val
   if (!bench_over(&c) && session->peer != NULL) {
     session->peer->prepare(&c);
   }
-  c.measuring = c.code == CLI_DONE;
+  bench_measuring(&c);
   if (!bench_over(&c)) {
     measure(&c);
     bench_check(&c);

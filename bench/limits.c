@@ -144,6 +144,10 @@ static void emit(bench_case *c, const char *name, double bytes_per_second, doubl
 
 static void run(bench_case *c) {
   const bench_limits *l = &c->session->limits;
+  bench_measuring(c);
+  if (bench_over(c)) {
+    return;
+  }
   emit(c, "read", l->read, 0.0);
   emit(c, "copy_plain", l->copy_plain, 0.0);
   emit(c, "copy_nontemporal", l->copy_nontemporal, 0.0);

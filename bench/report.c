@@ -329,6 +329,7 @@ void bench_report_begin(bench_session *session) {
     say_context(session, date, host);
   }
   report->begun = false;
+  session->begun = true;
 }
 
 int bench_report_end(bench_report *report, int code) {

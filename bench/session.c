@@ -71,7 +71,21 @@ int bench_open(bench_session *session, const char *device) {
     return cli_fail_library();
   }
   session->device = clq_context_info(session->context);
-  return bench_limits_measure(session->context, session->stream, &session->limits);
+  session->limits.on_cpu = strcmp(session->device->type, "cpu") == 0;
+  session->limits.threads = (int)session->device->compute_units;
+  return CLI_DONE;
+}
+
+void bench_measuring(bench_case *c) {
+  bench_session *s = c->session;
+  c->measuring = c->code == CLI_DONE;
+  if (s->begun || bench_over(c)) {
+    return;
+  }
+  c->code = bench_limits_measure(s->context, s->stream, &s->limits);
+  if (c->code == CLI_DONE) {
+    bench_report_begin(s);
+  }
 }
 
 void bench_close(bench_session *session) {

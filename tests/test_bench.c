@@ -20,6 +20,7 @@ static void expect_refusal(command_result result, int code, const char *part) {
   cr_assert_eq(result.code, code, "%d: %s", result.code, result.err);
   cr_assert_str_empty(result.out);
   cr_assert_not_null(strstr(result.err, part), "'%s' is not in: %s", part, result.err);
+  cr_assert_null(strstr(result.err, "limits: "), "measured before it was refused: %s", result.err);
   command_free(&result);
 }
 

@@ -216,8 +216,10 @@ static int run(const bench_op *op, const bench_options *o) {
   session.report = bench_report_new((bench_format)o->format);
   int code = session.report == NULL ? cli_fail_memory() : bench_open(&session, o->device);
   if (code == CLI_DONE) {
-    bench_report_begin(&session);
     code = sweep(&session, op, o);
+  }
+  if (code == CLI_DONE && !session.begun) {
+    bench_report_begin(&session); /* interrupted before the first case */
   }
   code = bench_report_end(session.report, code);
   bench_close(&session);
