@@ -1,9 +1,11 @@
-/* The bytes and operations that a norm's launch is said to take, which traces print as rates:
+/* That a norm with all that it adds, quantizes and sums is one launch, in which every output is
+ * written; and the bytes and operations that it is said to take, which traces print as rates,
  * against numbers counted by hand. The programs are those of test_layernorm and test_rmsnorm. */
 #include <criterion/criterion.h>
 
 #include "device.h"
 #include "opencl.h"
+#include "ops/op.h"
 #include "sched/plan.h"
 
 TestSuite(norm_counts, .fini = opencl_none_live);
@@ -14,6 +16,17 @@ typedef struct counts {
   double bytes, ops;
 } counts;
 
+/* Since the last reset: one kernel, and nothing that moves bytes besides. */
+static void expect_one_launch(void) {
+  static const opencl_call others[] = {OPENCL_READ, OPENCL_WRITE, OPENCL_COPY_RECT, OPENCL_MAP,
+                                       OPENCL_CREATE_BUFFER};
+  cr_assert_eq(opencl_called(OPENCL_ENQUEUE_KERNEL), 1, "%d launches",
+               opencl_called(OPENCL_ENQUEUE_KERNEL));
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; ++i) {
+    cr_assert_eq(opencl_called(others[i]), 0, "call %d", (int)others[i]);
+  }
+}
+
 static counts counts_of(const test_device *d, clq_op op, const void *args) {
   clq_graph *g;
   clq_plan *plan;
@@ -22,6 +35,13 @@ static counts counts_of(const test_device *d, clq_op op, const void *args) {
   test_ok(clq_plan_create(g, &plan));
   cr_assert_eq(plan->command_count, 1);
   const counts c = {plan->commands[0].launch.bytes, plan->commands[0].launch.ops};
+  opencl_reset_called();
+  test_ok(clq_plan_run(plan, d->stream));
+  expect_one_launch();
+  opencl_reset_called();
+  test_ok(clqi_op_run(d->stream, clqi_op_find(op), args));
+  expect_one_launch();
+  test_ok(clq_stream_finish(d->stream));
   clq_plan_destroy(plan);
   clq_graph_destroy(g);
   return c;
@@ -30,6 +50,15 @@ static counts counts_of(const test_device *d, clq_op op, const void *args) {
 static void expect(counts got, double bytes, double ops) {
   cr_expect(got.bytes == bytes && got.ops == ops, "%g bytes and %g operations, expected %g and %g",
             got.bytes, got.ops, bytes, ops);
+}
+
+/* Buffers are filled with this. */
+static void expect_written(const test_device *d, const test_buffer *buffer, int words) {
+  static uint32_t data[COUNT];
+  test_buffer_read(d, buffer, data);
+  for (int i = 0; i < words; ++i) {
+    cr_assert_neq(data[i], 0xA5A5A5A5U, "word %d was not written", i);
+  }
 }
 
 Test(norm_counts, are_those_counted_by_hand) {
@@ -57,6 +86,10 @@ Test(norm_counts, are_those_counted_by_hand) {
       .per = CLQ_PER_TOKEN, .scale = b[SCALE].mem, .zero = b[ZERO].mem, .sum = b[SUM].mem};
   expect(counts_of(&d, CLQ_OP_LAYERNORM, &layer), 4 * COUNT + COUNT + ROWS * (4 + 4 + 4),
          5 * COUNT);
+  expect_written(&d, &b[OUT], COUNT / 4);
+  expect_written(&d, &b[SCALE], ROWS);
+  expect_written(&d, &b[ZERO], ROWS);
+  expect_written(&d, &b[SUM], ROWS);
 
   /* A residual in and out, gamma; ten groups a row. */
   clq_rmsnorm_args rms = {.x = x, .residual = x, .gamma = line, .out = layer.out};

@@ -78,7 +78,7 @@ typedef enum clq_op {
  *  of exact arithmetic, rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same
  *  bits, on every device.
  *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
- *  Inf); other rows do not notice. A constant row gives beta; eps 0 is not advised there.
+ *  Inf), its mean and rstd are NaN (rmsnorm's with Inf: 0); other rows do not notice. A constant row gives beta; eps 0 is not advised there.
  *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit while the squares, and
  *  eps * x_scale^2, stay between f32's smallest normal number and its largest. Rows of elements
  *  below about 1e-19, with eps less than 0, need such an x_scale as those above 1e19 do.

@@ -66,7 +66,8 @@ typedef enum clq_granularity {
  *  Inf, the farthest codes for the infinities and codes that mean 0 for the rest;
  *  an asymmetric zero point is then lo + 128.
  *  Given scales (per tensor, per channel): code = rint(x * (1 / scale)) + zero,
- *  saturated; a scale should be positive and finite, |zero| at most 2^20. */
+ *  saturated, that of 0 for a NaN; a scale should be positive and finite, |zero|
+ *  at most 2^20. */
 typedef struct clq_quant {
   clq_granularity per; /**< 0: not quantized; the planes are then absent too */
   int32_t group;       /**< elements per group with CLQ_PER_GROUP, else 0 */
