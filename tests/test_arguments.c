@@ -205,6 +205,10 @@ Test(arguments, sentences_say_what_is_expected) {
           .q = heads, .k_cache = cache, .v_cache = cache, .position = position,
           .out = {f.out.mem, CLQ_F32, {ROWS, 32}}, .scale = INFINITY);
 
+  /* More than is offered is no broken contract. */
+  refuses(layernorm, CLQ_UNSUPPORTED, "x has 2147483648 columns, at most 2147483647 are offered",
+          .x = {f.x.mem, CLQ_F32, {1, INT64_C(1) << 31}}, .out = out);
+
   clq_integer_norm_args norm = {.x = {f.x.mem, CLQ_I8, {ROWS, COLS}},
                                 .multiplier = {f.planes.mem, CLQ_I32, {COLS}},
                                 .out = {f.out.mem, CLQ_I8, {ROWS, COLS}},
@@ -218,6 +222,10 @@ Test(arguments, sentences_say_what_is_expected) {
   test_fails(clq_integer_norm(f.d.stream, &norm), bad,
              "eps * 2^-eps_shift is 1 * 2^2147483648, expected at most 2^58 / cols");
   norm.eps = 0;
+  norm.out.quant = codes.quant;
+  norm.out_scale = NAN;
+  test_fails(clq_integer_norm(f.d.stream, &norm), bad,
+             "out_scale is nan, expected a positive number for quant.scale of out");
   norm.x.quant.per = CLQ_PER_TOKEN;
   test_fails(clq_integer_norm(f.d.stream, &norm), CLQ_UNSUPPORTED,
              "quant.per of x is 3, offered: 0 or CLQ_PER_TENSOR (1)");

@@ -611,6 +611,14 @@ Test(block, refuses) {
       {{.graph = g, .stream = h, .kind = CLQ_BLOCK_POST_LN, .acts = {.dtype = CLQ_F16}},
        "sublayers want f16, but where norms stand behind the sums they read the stream, f32"},
       {{.stream = h, .kind = CLQ_BLOCK_PRE_LN}, "block: graph is NULL"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_PRE_LN, .acts = h},
+       "block: acts has more than a type, expected dtype, quant.per and quant.group"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_POST_LN, .acts = {.dtype = (clq_dtype)99}},
+       "block: dtype of acts is 99, expected one of f32, f16, bf16, i8"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_POST_LN, .acts = {.dtype = CLQ_I8}},
+       "block: acts is i8, so quant.per must say what shares a scale"},
+      {{.graph = g, .stream = h, .kind = CLQ_BLOCK_PRE_LN, .acts = {.quant = {CLQ_PER_TOKEN}}},
+       "block: quant.per of acts is 3, expected 0 without a dtype"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
     clq_block b = cases[i].block;
@@ -691,13 +699,25 @@ Test(block, sentences_name_the_tensors_of_the_block) {
              "block: sublayer 1: dimension 0 of bias is 31, expected 32 (cols of the stream)");
   odd.dtype = CLQ_I8;
   test_fails(clq_block_add(&b, y, &odd), CLQ_UNSUPPORTED, "block: sublayer 1: dtype of bias is i8");
+  odd = y;
+  odd.dtype = CLQ_I8;
+  test_fails(clq_block_add(&b, odd, NULL), CLQ_INVALID_ARGUMENT,
+             "block: sublayer 1: y is i8, so quant.per must say");
+  odd.quant = (clq_quant){.per = CLQ_PER_GROUP, .group = 32, .scale = bias.mem};
+  test_fails(clq_block_add(&b, odd, NULL), CLQ_UNSUPPORTED,
+             "block: sublayer 1: y is quantized per group, offered: per tensor, per channel, per "
+             "token");
+  clq_block other = b;
+  other.acts = (clq_tensor){.dtype = CLQ_I8, .quant = {.per = CLQ_PER_CHANNEL}};
+  test_fails(clq_block_add(&other, y, NULL), CLQ_UNSUPPORTED,
+             "block: acts is quantized per channel, offered: per token, per group");
   test_ok(clq_block_add(&b, y, NULL));
 
   /* What only a node can see. */
   odd = rows_of_f32(buffers[2].mem);
   odd.shape[0] = 1;
   test_fails(clq_block_finish(&b, NULL, odd), CLQ_INVALID_ARGUMENT,
-             "block: the norm before sublayer 2 (x is y, residual the stream): graph: node 2: "
+             "block: the last norm (x is y, residual the stream): graph: node 2: "
              "layernorm: dimension 0 of out is 1, expected 2");
   test_fails(clq_block_finish(&b, NULL, odd), CLQ_INVALID_ARGUMENT,
              "graph: node 2: layernorm: dimension 0 of out");

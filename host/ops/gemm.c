@@ -83,8 +83,10 @@ static clq_status check(const clq_context *context, const void *args) {
     CLQI_TRY(check_integer(a));
   }
   CLQI_TRY(clqi_check_epilogue(a, a->x.shape[0], a->weights->rows));
-  CLQI_REQUIRE(a->x.shape[0] <= INT32_MAX, "gemm: x has %lld rows, at most %d are offered",
-               (long long)a->x.shape[0], INT32_MAX);
+  if (a->x.shape[0] > INT32_MAX) {
+    return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has %lld rows, at most %d are offered",
+                     (long long)a->x.shape[0], INT32_MAX);
+  }
   return CLQ_OK;
 }
 

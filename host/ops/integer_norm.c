@@ -1,3 +1,4 @@
+#include <math.h>
 #include <string.h>
 
 #include "ops/emit.h"
@@ -59,6 +60,9 @@ static clq_status check_out(const clq_integer_norm_args *a) {
   }
   CLQI_REQUIRE(out->quant.per == CLQ_PER_TOKEN || out->quant.sum == NULL,
                "integer_norm: sums are one a row, so out must be per token to have them");
+  CLQI_REQUIRE(out->quant.per == 0 || (isfinite(a->out_scale) && a->out_scale > 0.0f),
+               "integer_norm: out_scale is %g, expected a positive number for quant.scale of out",
+               (double)a->out_scale);
   CLQI_REQUIRE(out->quant.per == 0 || out->quant.zero != NULL || a->out_zero == 0,
                "integer_norm: out_zero is %d, expected 0: out has no quant.zero", (int)a->out_zero);
   return CLQ_OK;

@@ -87,8 +87,10 @@ clq_status clqi_norm_check(const clqi_norm *n) {
   CLQI_REQUIRE(n->cast >= 0 && n->cast <= CLQ_CAST_GEMMA,
                "%s: cast is %d, expected 0 or one of clq_norm_cast (1 to 3)", n->name,
                (int)n->cast);
-  CLQI_REQUIRE(n->x->shape[1] < INT64_C(1) << 31, "%s: %lld columns, at most 2^31 - 1 are offered",
-               n->name, (long long)n->x->shape[1]);
+  if (n->x->shape[1] > INT32_MAX) {
+    return clqi_fail(CLQ_UNSUPPORTED, "%s: x has %lld columns, at most %d are offered", n->name,
+                     (long long)n->x->shape[1], INT32_MAX);
+  }
   return clqi_check_output(n->name, n->out, n->x->shape[0], n->x->shape[1]);
 }
 

@@ -18,6 +18,25 @@ static bool is_post(const clq_block *b) {
 
 /* ---------------------------------------------------------------- checks */
 
+/* A type and what shares a scale: what a norm can write to an edge. */
+static clq_status check_acts(const clq_block *b) {
+  clq_tensor t = b->acts;
+  bool bare = t.mem == NULL && t.value == 0 && t.offset == 0 && t.quant.scale == NULL &&
+              t.quant.zero == NULL && t.quant.sum == NULL;
+  for (int d = 0; d < CLQ_MAX_DIMS; ++d) {
+    bare = bare && t.shape[d] == 0 && t.stride[d] == 0;
+  }
+  CLQI_REQUIRE(bare, "block: acts has more than a type, expected dtype, quant.per and quant.group");
+  CLQI_REQUIRE(t.dtype != 0 || t.quant.per == 0,
+               "block: quant.per of acts is %d, expected 0 without a dtype", (int)t.quant.per);
+  if (t.dtype == 0) {
+    return CLQ_OK;
+  }
+  CLQI_TRY(clqi_check_tensor("block", "acts", &t, 2, FLOATS | CLQI_DT(CLQ_I8)));
+  t.value = 1; /* an edge needs no plane */
+  return clqi_check_quant("block", "acts", &t, CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP), 0);
+}
+
 static clq_status check(const clq_block *b) {
   CLQI_REQUIRE(b != NULL, "block: NULL");
   CLQI_REQUIRE(b->graph != NULL, "block: graph is NULL");
@@ -34,7 +53,7 @@ static clq_status check(const clq_block *b) {
       (double)b->alpha);
   CLQI_REQUIRE(b->kind == CLQ_BLOCK_DEEPNORM || b->alpha == 0.0f,
                "block: alpha is %g, expected 0: only DeepNorm has one", (double)b->alpha);
-  return CLQ_OK;
+  return check_acts(b);
 }
 
 /* Something of the caller's that a norm is to read, by the name that it has here. An edge lends `t`
@@ -61,6 +80,11 @@ static clq_status check_added(const clq_block *b, const char *where, clq_tensor 
                               clq_tensor *bias) {
   const clq_tensor *stream = &b->stream;
   CLQI_TRY(check_given(b, where, "y", y, 2, FLOATS | CODES));
+  if (y->dtype != CLQ_I32 || y->quant.per != 0) {
+    const unsigned per = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_TOKEN) |
+                         (y->dtype == CLQ_I32 ? 0U : CLQI_GR(CLQ_PER_CHANNEL));
+    CLQI_TRY(clqi_check_quant(where, "y", y, per, 0));
+  }
   CLQI_TRY(clqi_check_extent(where, "y", y, 0, stream->shape[0], "rows of the stream"));
   CLQI_TRY(clqi_check_extent(where, "y", y, 1, stream->shape[1], "cols of the stream"));
   if (!clqi_present(bias)) {
@@ -70,9 +94,9 @@ static clq_status check_added(const clq_block *b, const char *where, clq_tensor 
   return clqi_check_extent(where, "bias", bias, 0, stream->shape[1], "cols of the stream");
 }
 
-/* "block: <what>sublayer 3": the one that has read last. */
-static void name_sublayer(const clq_block *b, const char *what, char name[NAME_BYTES]) {
-  (void)snprintf(name, NAME_BYTES, "block: %ssublayer %d", what, (int)b->reads - 1);
+/* "block: <what>sublayer 3" */
+static void name_sublayer(const char *what, int32_t sublayer, char name[NAME_BYTES]) {
+  (void)snprintf(name, NAME_BYTES, "block: %ssublayer %d", what, (int)sublayer);
 }
 
 /* ---------------------------------------------------------------- norms */
@@ -119,34 +143,35 @@ static clq_status add_node(const clq_block *b, const clq_block_norm *norm, const
                                              .x_scale = own.x_scale});
 }
 
-/* `place` "before", "inside" or "behind" the sublayer. The node's own sentences speak of its
- * arguments. */
-static clq_status add_norm(const clq_block *b, const char *place, int32_t sublayer,
-                           const clq_block_norm *norm, const sum *s, clq_tensor out) {
+/* The node's own sentences speak of its arguments; `where` says which norm it is. */
+static clq_status add_norm(const clq_block *b, const char *where, const clq_block_norm *norm,
+                           const sum *s, clq_tensor out) {
   const clq_status status = add_node(b, norm, s, out);
   if (status == CLQ_OK) {
     return CLQ_OK;
   }
-  const char *names = clqi_present(&s->residual) ? " (x is y, residual the stream)"
-                      : sublayer == b->reads     ? " (x is the stream)"
-                                                 : "";
-  return clqi_fail_prefix(status, "block: the norm %s sublayer %d%s", place, (int)sublayer, names);
+  const bool of_stream = s->x.mem == b->stream.mem && s->x.value == b->stream.value;
+  return clqi_fail_prefix(status, "%s%s", where,
+                          clqi_present(&s->residual) ? " (x is y, residual the stream)"
+                          : of_stream                ? " (x is the stream)"
+                                                     : "");
 }
 
 /* out = N(h), with what is still to be added to h. */
-static clq_status norm_stream(clq_block *b, const clq_block_norm *norm, clq_tensor out) {
+static clq_status norm_stream(clq_block *b, const char *where, const clq_block_norm *norm,
+                              clq_tensor out) {
   const sum alone = {.x = b->stream};
   const sum added = {.x = b->added, .residual = b->stream, .bias = b->bias};
-  const bool sums = clqi_present(&b->added);
-  CLQI_TRY(add_norm(b, is_post(b) ? "behind" : "before", is_post(b) ? b->reads - 1 : b->reads, norm,
-                    sums ? &added : &alone, out));
+  CLQI_TRY(add_norm(b, where, norm, clqi_present(&b->added) ? &added : &alone, out));
   b->added = (clq_tensor){0};
   return CLQ_OK;
 }
 
 static clq_status read_normed(clq_block *b, const clq_block_norm *norm, clq_tensor *x) {
+  char where[NAME_BYTES];
+  name_sublayer("the norm before ", b->reads, where);
   *x = edge_acts(b, &b->stream);
-  return norm_stream(b, norm, *x);
+  return norm_stream(b, where, norm, *x);
 }
 
 static clq_status read_stream(clq_block *b, const clq_block_norm *norm, clq_tensor *x) {
@@ -156,7 +181,9 @@ static clq_status read_stream(clq_block *b, const clq_block_norm *norm, clq_tens
       clq_dtype_name(b->acts.dtype), clq_dtype_name(b->stream.dtype));
   if (clqi_present(&b->added)) {
     const clq_tensor out = clq_graph_edge(b->graph, b->stream.dtype, 2, b->stream.shape);
-    CLQI_TRY(norm_stream(b, &b->after, out));
+    char where[NAME_BYTES];
+    name_sublayer("the norm behind ", b->reads - 1, where);
+    CLQI_TRY(norm_stream(b, where, &b->after, out));
     b->stream = out;
   }
   b->after = norm != NULL ? *norm : (clq_block_norm){0};
@@ -191,10 +218,10 @@ clq_status clq_block_inner(const clq_block *block, const clq_block_norm *norm, c
     return CLQ_OK;
   }
   char where[NAME_BYTES];
-  name_sublayer(block, "the norm inside ", where);
+  name_sublayer("the norm inside ", block->reads - 1, where);
   CLQI_TRY(check_given(block, where, "x", &x, 2, FLOATS));
   *out = edge_acts(block, &x);
-  return add_norm(block, "inside", block->reads - 1, norm, &(sum){.x = x}, *out);
+  return add_norm(block, where, norm, &(sum){.x = x}, *out);
 }
 
 clq_status clq_block_add(clq_block *block, clq_tensor y, const clq_tensor *bias) {
@@ -202,7 +229,7 @@ clq_status clq_block_add(clq_block *block, clq_tensor y, const clq_tensor *bias)
   CLQI_REQUIRE(block->is_read != 0, "block: a result is added, but no sublayer has read");
   clq_tensor added_bias = bias != NULL ? *bias : (clq_tensor){0};
   char where[NAME_BYTES];
-  name_sublayer(block, "", where);
+  name_sublayer("", block->reads - 1, where);
   CLQI_TRY(check_stream(block));
   CLQI_TRY(check_added(block, where, &y, &added_bias));
   block->added = y;
@@ -216,9 +243,9 @@ clq_status clq_block_finish(clq_block *block, const clq_block_norm *norm, clq_te
   CLQI_REQUIRE(block->is_read == 0, "block: finished, but the last sublayer has not added");
   CLQI_TRY(check_stream(block));
   if (!is_post(block)) {
-    return norm_stream(block, norm, out);
+    return norm_stream(block, "block: the last norm", norm, out);
   }
   CLQI_REQUIRE(norm == NULL, "block: finished with a norm, but the last sublayer has its own");
   CLQI_REQUIRE(clqi_present(&block->added), "block: finished, but no sublayer has added");
-  return norm_stream(block, &block->after, out);
+  return norm_stream(block, "block: the last norm", &block->after, out);
 }

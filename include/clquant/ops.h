@@ -78,13 +78,13 @@ typedef enum clq_op {
  *  of exact arithmetic, rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same
  *  bits, on every device.
  *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
- *  Inf), its mean and rstd are NaN (rmsnorm's with Inf: 0); other rows do not notice. A constant row gives beta; eps 0 is not advised there.
- *  x_scale: SLaNC (arXiv 2410.10553); a power of two changes no bit while the squares, and
- *  eps * x_scale^2, stay between f32's smallest normal number and its largest. Rows of elements
- *  below about 1e-19, with eps less than 0, need such an x_scale as those above 1e19 do.
- *  CLQ_UNSUPPORTED: what is not among the above, 2^31 columns and more, and sums of more than
- *  8421504 codes (INT32_MAX / 255; an edge always has sums). Sources: Ba et al. 2016, Zhang and
- * Sennrich 2019, Wang et al. 2022 (alpha: DeepNorm). */
+ *  Inf), its mean and rstd are NaN (rmsnorm's with Inf: 0); other rows do not notice. A constant
+ * row gives beta; eps 0 is not advised there. x_scale: SLaNC (arXiv 2410.10553); a power of two
+ * changes no bit while the squares, and eps * x_scale^2, stay between f32's smallest normal number
+ * and its largest. Rows of elements below about 1e-19, with eps less than 0, need such an x_scale
+ * as those above 1e19 do. CLQ_UNSUPPORTED: what is not among the above, 2^31 columns and more, and
+ * sums of more than 8421504 codes (INT32_MAX / 255; an edge always has sums). Sources: Ba et al.
+ * 2016, Zhang and Sennrich 2019, Wang et al. 2022 (alpha: DeepNorm). */
 typedef struct clq_layernorm_args {
   clq_tensor x;
   clq_tensor residual;
@@ -349,7 +349,7 @@ typedef struct clq_integer_norm_args {
   int32_t shift;
   int32_t eps;       /**< squared steps of x, in units of 2^-eps_shift */
   int32_t eps_shift; /**< may be negative */
-  float out_scale;   /**< copied to out's planes, not computed with */
+  float out_scale;   /**< copied to out's planes, not computed with; positive if there are any */
   int32_t out_zero;
 } clq_integer_norm_args;
 CLQ_API CLQ_NODISCARD clq_status clq_integer_norm(clq_stream *stream,
