@@ -616,7 +616,8 @@ Test(integer_norm, bad_arguments_are_named) {
   const clq_integer_norm_args good = {.x = {b.mem, CLQ_I8, {4, 10}},
                                       .multiplier = {b2.mem, CLQ_I32, {10}},
                                       .out = {b.mem, CLQ_I8, {4, 10}, .offset = 1024},
-                                      .shift = 46};
+                                      .shift = 46,
+                                      .out_scale = 1.0f};
   test_ok(clq_integer_norm(d.stream, &good));
   test_ok(clq_stream_finish(d.stream));
 #define call_fails(member, value, status, part)                 \
