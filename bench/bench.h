@@ -228,6 +228,8 @@ bool bench_over(const bench_case *c);
 /* --- tensors by their words: f32 f16 bf16 u8, q8 (per token), q8g<n> --- */
 
 bool bench_is_tensor_word(const char *word);
+/* The same, and asymmetric codes, "q8a" and "q8ag32"; not u8. */
+bool bench_is_acts_word(const char *word);
 /* A tensor [rows, cols] with zeros in its buffers, sums included. */
 clq_tensor bench_output(bench_case *c, const char *word, int64_t rows, int64_t cols);
 /* The same holding `data`, which is rounded to what the tensor then holds. */

@@ -14,6 +14,7 @@ typedef struct state {
   float *x; /* what the activations stand for */
   int8_t *codes;
   float *scales;
+  int32_t *zeros;
   const float *products; /* as the device left them */
   cl_mem peer_w, peer_out;
 } state;
@@ -23,7 +24,7 @@ static const bench_word words[] = {
     {"n", BENCH_NUMBER, "4096", NULL, NULL},
     {"k", BENCH_NUMBER, "4096", NULL, NULL},
     {"weights", BENCH_WORD, "w4g32", NULL, bench_is_weights_word},
-    {"acts", BENCH_WORD, "q8", NULL, bench_is_tensor_word},
+    {"acts", BENCH_WORD, "q8", NULL, bench_is_acts_word},
     {"out", BENCH_WORD, "f32", "f32|f16|q8", NULL},
 };
 
@@ -75,7 +76,16 @@ static float element(const state *s, int64_t row, int64_t col) {
   } else {
     const int64_t group = s->args.x.quant.per == CLQ_PER_GROUP ? s->args.x.quant.group : 0;
     const int64_t scales = group == 0 ? 1 : (k + group - 1) / group;
-    clqi_ref_gemm_q8(s->codes + row * k, k, s->scales + row * scales, group, 1, &one, &out, 1);
+    const clqi_ref_codes x = {
+        .codes = s->codes + row * k,
+        .dtype = CLQ_I8,
+        .rows = 1,
+        .stride = k,
+        .group = group,
+        .scale = s->scales + row * scales,
+        .zero = s->zeros == NULL ? NULL : s->zeros + row * scales,
+    };
+    clqi_ref_gemm_codes(&x, &one, &out, 1);
   }
   return out;
 }
@@ -116,7 +126,11 @@ static void check(bench_case *c) {
   if (s->args.x.dtype == CLQ_I8) {
     const int64_t group = s->args.x.quant.per == CLQ_PER_GROUP ? s->args.x.quant.group : k;
     s->codes = bench_read(c, s->args.x.mem, m * k, 1);
-    s->scales = bench_read(c, s->args.x.quant.scale, m * ((k + group - 1) / group), sizeof(float));
+    const int64_t scales = m * ((k + group - 1) / group);
+    s->scales = bench_read(c, s->args.x.quant.scale, scales, sizeof(float));
+    s->zeros = s->args.x.quant.zero == NULL
+                   ? NULL
+                   : bench_read(c, s->args.x.quant.zero, scales, sizeof(int32_t));
   }
   s->products = read_products(c, m * n);
   const int64_t cols = bench_sample_count(n, 64 * k);

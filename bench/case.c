@@ -204,34 +204,49 @@ typedef struct tensor_type {
   clq_dtype dtype;
   clq_granularity per;
   int32_t group;
+  bool zeros; /* codes are asymmetric */
 } tensor_type;
+
+static bool parse_codes(const char *word, tensor_type *type) {
+  const bool zeros = strncmp(word, "q8a", 3) == 0;
+  const char *rest = word + (zeros ? 3 : 2);
+  if (strncmp(word, "q8", 2) != 0) {
+    return false;
+  }
+  *type = (tensor_type){CLQ_I8, CLQ_PER_TOKEN, 0, zeros};
+  if (*rest == '\0') {
+    return true;
+  }
+  char *end = NULL;
+  const long group =
+      *rest == 'g' && rest[1] >= '1' && rest[1] <= '9' ? strtol(rest + 1, &end, 10) : 0;
+  type->per = CLQ_PER_GROUP;
+  type->group = (int32_t)group;
+  return group > 0 && *end == '\0' && group <= 1 << 20;
+}
 
 static bool parse_tensor(const char *word, tensor_type *type) {
   static const struct {
     const char *name;
-    tensor_type type;
-  } types[] = {
-      {"f32", {CLQ_F32, 0, 0}}, {"f16", {CLQ_F16, 0, 0}},           {"bf16", {CLQ_BF16, 0, 0}},
-      {"u8", {CLQ_U8, 0, 0}},   {"q8", {CLQ_I8, CLQ_PER_TOKEN, 0}},
-  };
+    clq_dtype dtype;
+  } types[] = {{"f32", CLQ_F32}, {"f16", CLQ_F16}, {"bf16", CLQ_BF16}, {"u8", CLQ_U8}};
   for (size_t i = 0; i < sizeof types / sizeof types[0]; ++i) {
     if (strcmp(types[i].name, word) == 0) {
-      *type = types[i].type;
+      *type = (tensor_type){.dtype = types[i].dtype};
       return true;
     }
   }
-  if (strncmp(word, "q8g", 3) != 0 || word[3] < '1' || word[3] > '9') {
-    return false;
-  }
-  char *end = NULL;
-  const long group = strtol(word + 3, &end, 10);
-  *type = (tensor_type){CLQ_I8, CLQ_PER_GROUP, (int32_t)group};
-  return *end == '\0' && group <= 1 << 20;
+  return parse_codes(word, type);
 }
 
 bool bench_is_tensor_word(const char *word) {
   tensor_type type;
-  return parse_tensor(word, &type);
+  return parse_tensor(word, &type) && !type.zeros;
+}
+
+bool bench_is_acts_word(const char *word) {
+  tensor_type type;
+  return parse_tensor(word, &type) && type.dtype != CLQ_U8;
 }
 
 /* Elements that share a scale, and scales in all. */
@@ -259,6 +274,7 @@ clq_tensor bench_output(bench_case *c, const char *word, int64_t rows, int64_t c
   if (type.dtype == CLQ_I8) {
     t.quant.scale = bench_buffer(c, NULL, rows * groups_of(&t), sizeof(float));
     t.quant.sum = bench_buffer(c, NULL, rows * groups_of(&t), sizeof(int32_t));
+    t.quant.zero = type.zeros ? bench_buffer(c, NULL, rows * groups_of(&t), sizeof(int32_t)) : NULL;
   }
   return t;
 }
@@ -275,17 +291,40 @@ static void store_as_16_bits(bench_case *c, clq_tensor *t, float *data) {
   bench_write(c, t->mem, half, count, sizeof *half);
 }
 
+/* The same as clqi_ref_quantize, with zero points. */
+static void quantize_asymmetric(const clq_tensor *t, const float *data, int8_t *codes,
+                                float *scales, int32_t *zeros, int32_t *sums, int32_t *row) {
+  const int64_t group = group_of(t);
+  for (int64_t i = 0; i < t->shape[0] * groups_of(t); ++i) {
+    const int64_t first = i % groups_of(t) * group;
+    const int64_t count = first + group < t->shape[1] ? group : t->shape[1] - first;
+    const int64_t at = i / groups_of(t) * t->shape[1] + first;
+    sums[i] = clqi_ref_quantize_asymmetric(data + at, count, -128, row, &scales[i], &zeros[i]);
+    for (int64_t k = 0; k < count; ++k) {
+      codes[at + k] = (int8_t)row[k];
+    }
+  }
+}
+
 static void store_as_codes(bench_case *c, clq_tensor *t, float *data) {
   const int64_t rows = t->shape[0];
   const int64_t cols = t->shape[1];
   int8_t *codes = bench_host(c, rows * cols, sizeof *codes);
   float *scales = bench_host(c, rows * groups_of(t), sizeof *scales);
   int32_t *sums = bench_host(c, rows * groups_of(t), sizeof *sums);
+  const bool affine = t->quant.zero != NULL;
+  int32_t *zeros = affine ? bench_host(c, rows * groups_of(t), sizeof *zeros) : NULL;
+  int32_t *row = affine ? bench_host(c, group_of(t), sizeof *row) : NULL;
   if (c->code != CLI_DONE || rows * cols == 0) {
     return;
   }
-  clqi_ref_quantize(data, rows, cols, group_of(t), codes, scales, sums);
-  clqi_ref_dequantize(codes, scales, NULL, rows, cols, groups_of(t), group_of(t), data);
+  if (affine) {
+    quantize_asymmetric(t, data, codes, scales, zeros, sums, row);
+    bench_write(c, t->quant.zero, zeros, rows * groups_of(t), sizeof *zeros);
+  } else {
+    clqi_ref_quantize(data, rows, cols, group_of(t), codes, scales, sums);
+  }
+  clqi_ref_dequantize(codes, scales, zeros, rows, cols, groups_of(t), group_of(t), data);
   bench_write(c, t->mem, codes, rows * cols, sizeof *codes);
   bench_write(c, t->quant.scale, scales, rows * groups_of(t), sizeof *scales);
   bench_write(c, t->quant.sum, sums, rows * groups_of(t), sizeof *sums);
@@ -310,7 +349,8 @@ clq_tensor bench_input(bench_case *c, const char *word, int64_t rows, int64_t co
 
 double bench_tensor_bytes(const clq_tensor *t) {
   const double rows = (double)t->shape[0];
-  const double planes = (t->quant.scale != NULL ? 4.0 : 0.0) + (t->quant.sum != NULL ? 4.0 : 0.0);
+  const double planes = (t->quant.scale != NULL ? 4.0 : 0.0) + (t->quant.sum != NULL ? 4.0 : 0.0) +
+                        (t->quant.zero != NULL ? 4.0 : 0.0);
   return rows * (double)t->shape[1] * (double)clq_dtype_bytes(t->dtype) +
          planes * rows * (double)groups_of(t);
 }

@@ -45,7 +45,7 @@ __kernel void gemm_f32_lane(CLQ_GEMM_F32_ARGS) {
       const float v = clq_load_weight(((long)(n / 16) * depth + k) * 16 + n % 16, w);
 #endif
       for (int r = 0; r < CLQ_ROWS; r++) {
-        c[r] = fma(x[(long)min(m0 + r, rows - 1) * x_stride + CLQ_COLUMN(k)], v, c[r]);
+        c[r] = fma(CLQ_X_VALUE((long)min(m0 + r, rows - 1), CLQ_COLUMN(k)), v, c[r]);
       }
 #if CLQ_W_BITS >= 16
       k++;

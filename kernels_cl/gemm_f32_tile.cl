@@ -8,6 +8,7 @@
  * shows in the bits. */
 #include "lib/gemm_args.h"
 #include "lib/tile.h"
+#include "lib/x_floats.h"
 
 #ifndef CLQ_ROWS
 #define CLQ_ROWS 8 /* 8, or 1: a form without tiles of rows */
@@ -16,7 +17,8 @@
 #define CLQ_ROW_TILES 16 /* most row tiles of a work-item */
 #endif
 #ifndef CLQ_CHUNK
-#define CLQ_CHUNK 512 /* elements of K whose weights lie unpacked */
+#define CLQ_CHUNK 512 /* elements of K whose weights lie unpacked; of one row, unless it is of f32:
+                         at least all */
 #endif
 #define COLUMN_TILES 4 /* side by side when there is one row: independent chains */
 
@@ -91,7 +93,15 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
 
 #if CLQ_ROWS == 1
   for (int m = first; m < min(first + row_tiles, rows); m++) {
+#if CLQ_X == CLQ_F32
     __global const float *row = x + (long)m * x_stride;
+#else
+    float row[CLQ_CHUNK];
+    clq_x_row(x + (long)m * x_stride, depth, row);
+#if CLQ_X_CODES
+    clq_x_scale_row(xs, x_zero, m, depth, x_group, row);
+#endif
+#endif
     for (int t = t0; t < t1; t += COLUMN_TILES) {
       tile_cursor cursor[COLUMN_TILES];
       float16 c[COLUMN_TILES];
@@ -149,12 +159,17 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
 #if CLQ_W_ORDER
       CLQ_ONCE for (int k = k0; k < k1; k++) {
         CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
-          ((float *)&xp[i][k - k0])[r] = x[min(m + r, rows - 1L) * x_stride + CLQ_COLUMN(k)];
+          ((float *)&xp[i][k - k0])[r] = CLQ_X_VALUE(min(m + r, rows - 1L), CLQ_COLUMN(k));
         }
       }
 #else
-      clq_pack_rows((__global const char *)(x + m * x_stride + k0), 4 * x_stride, rows - 1 - (int)m,
-                    k1 - k0, 4 * (k1 - k0), xp[i]);
+      const int bytes = (k1 - k0) * (int)sizeof(clq_x);
+      clq_pack_rows((__global const char *)(x + m * x_stride + k0), (long)sizeof(clq_x) * x_stride,
+                    rows - 1 - (int)m, (bytes + 3) / 4, bytes, 0, xp[i]);
+      clq_x_widen(xp[i], (bytes + 3) / 4);
+#if CLQ_X_CODES
+      clq_x_scale_rows(xs, x_zero, (int)m, rows - 1, k0, k1, depth, x_group, xp[i]);
+#endif
 #endif
     }
     for (int t = t0; t < t1; t++) {

@@ -29,6 +29,9 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
   for (int g = 0; g < groups; g++) {
     const int k1 = min((g + 1) * group, padded);
     int acc[CLQ_ROWS], sum[CLQ_ROWS];
+#if CLQ_X_AFFINE
+    int w_sum = 0;
+#endif
     for (int r = 0; r < CLQ_ROWS; r++) {
       acc[r] = 0;
       sum[r] = 0;
@@ -40,17 +43,26 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
         const uint b = CLQ_LOAD_WORD(p, k + 4, depth - k - 4);
         acc[r] = clq_dot_step8(wt, a, b, acc[r]);
 #if CLQ_NEED_SUM && !CLQ_X_SUM
-        sum[r] = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum[r]));
+        sum[r] = clq_sum_step8(a, b, sum[r]);
 #endif
       }
+#if CLQ_X_AFFINE
+      w_sum = clq_dot_step8(wt, 0x01010101u, 0x01010101u, w_sum);
+#endif
       wt += 16 * 8 / CLQ_W_PER_WORD;
     }
     const long q = ((long)(n / 16) * w_groups + g / w_ratio) * 16 + n % 16;
     const float s = clq_load_scale(q, ws);
+    const int elements = clq_group_depth(g, group, depth);
     for (int r = 0; r < CLQ_ROWS; r++) {
-      const long i = (long)min(m0 + r, rows - 1) * clq_x_groups(groups) + g / CLQ_X_RATIO;
+      const long i = clq_x_at(min(m0 + r, rows - 1), g, groups);
 #if CLQ_NEED_SUM && CLQ_X_SUM
-      sum[r] = x_sum[i];
+      sum[r] = clq_given_sum(x_sum, i, elements);
+#endif
+#if CLQ_X_AFFINE
+      const int zero = clq_x_offset(x_zero, i);
+      acc[r] -= zero * w_sum;
+      sum[r] -= zero * elements;
 #endif
 #if CLQ_W_ZERO
       acc[r] -= (int)wz[q] * sum[r];

@@ -63,6 +63,14 @@ CLQ_MMA_UNROLL
     const int k1 = min((g + 1) * group, depth);
     int acc[CLQ_ROW_TILES][2 * CLQ_COLUMN_TILES][4];
     int sum[CLQ_ROW_TILES][4];
+#if CLQ_X_AFFINE
+    int w_sum[2 * CLQ_COLUMN_TILES][4]; /* of column i & 1 */
+CLQ_MMA_UNROLL
+    for (int t = 0; t < 2 * CLQ_COLUMN_TILES; t++) {
+CLQ_MMA_UNROLL
+      for (int i = 0; i < 4; i++) w_sum[t][i] = 0;
+    }
+#endif
 CLQ_MMA_UNROLL
     for (int r = 0; r < CLQ_ROW_TILES; r++) {
 CLQ_MMA_UNROLL
@@ -88,11 +96,24 @@ CLQ_MMA_UNROLL
         clq_mma_s8(sum[r], a[r], ones, scratch);
 #endif
       }
+#if CLQ_X_AFFINE
+      uint there[4]; /* ones for x's codes */
+CLQ_MMA_UNROLL
+      for (int i = 0; i < 4; i++) {
+        const int left = k1 - (k + 16 * (i / 2) + 4 * quad);
+        there[i] = left >= 4 ? 0x01010101u : left > 0 ? 0x01010101u >> (32 - 8 * left) : 0u;
+      }
+#endif
 CLQ_MMA_UNROLL
       for (int t = 0; t < 2 * CLQ_COLUMN_TILES; t++) {
         const int tile = min(t0 + t / 2, last_tile);
         uint b[2];
         load_codes(b, w + (long)tile * words * 16 + 8 * (t & 1) + row, k, quad, words);
+#if CLQ_X_AFFINE && !CLQ_W_SIGNED
+        clq_mma_u8(w_sum[t], there, b, scratch);
+#elif CLQ_X_AFFINE
+        clq_mma_s8(w_sum[t], there, b, scratch);
+#endif
 CLQ_MMA_UNROLL
         for (int r = 0; r < CLQ_ROW_TILES; r++) {
 #if CLQ_W_SIGNED
@@ -108,15 +129,23 @@ CLQ_MMA_UNROLL
 CLQ_MMA_UNROLL
       for (int i = 0; i < 4; i++) {
         const long row_at = min(m0 + 16 * r + 8 * (i / 2), rows - 1);
-        const long at = row_at * clq_x_groups(groups) + g / CLQ_X_RATIO;
+        const long at = clq_x_at(row_at, g, groups);
+        const int elements = clq_group_depth(g, group, depth);
 #if CLQ_NEED_SUM && CLQ_X_SUM
-        sum[r][i] = x_sum[at];
+        sum[r][i] = clq_given_sum(x_sum, at, elements);
+#endif
+#if CLQ_X_AFFINE
+        const int zero = clq_x_offset(x_zero, at);
+        sum[r][i] -= zero * elements;
 #endif
 CLQ_MMA_UNROLL
         for (int t = 0; t < 2 * CLQ_COLUMN_TILES; t++) {
           const int tile = min(t0 + t / 2, last_tile);
           const long q = ((long)tile * w_groups + g / w_ratio) * 16 + 8 * (t & 1) + 2 * quad + (i & 1);
           const float s = clq_load_scale(q, ws);
+#if CLQ_X_AFFINE
+          acc[r][t][i] -= zero * w_sum[t][i & 1];
+#endif
 #if CLQ_W_ZERO
           const int v = acc[r][t][i] - (int)wz[q] * sum[r][i];
 #else

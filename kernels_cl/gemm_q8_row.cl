@@ -50,6 +50,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
   int code[CLQ_Q8_X_WORDS(CLQ_CHUNK)] __attribute__((aligned(64)));
   int sum[CLQ_CHUNK_GROUPS];
   float scale[CLQ_CHUNK_GROUPS];
+#if CLQ_X_AFFINE
+  int zero[CLQ_CHUNK_GROUPS];
+  const int ones = CLQ_Q8_ONES;
+#endif
 
   for (int g0 = 0; g0 < groups; g0 += chunk_groups) {
     const int g1 = min(g0 + chunk_groups, groups);
@@ -60,21 +64,28 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
     int i = 0;
     CLQ_ONCE for (; i + 8 <= whole; i += 8) {
       __global const char *p = row + k0 + 4 * i;
-      vstore8((int8)(as_int4(vload16(0, p)), as_int4(vload16(1, p))), 0, code + i);
+      vstore8((int8)(as_int4(vload16(0, p)), as_int4(vload16(1, p))) ^ (int8)(int)CLQ_X_FLIP, 0,
+              code + i);
     }
     CLQ_ONCE for (; i < words; i++) {
       code[i] = CLQ_LOAD_CODES(row, k0 + 4 * i, depth - k0 - 4 * i);
     }
     CLQ_ONCE for (int g = 0; g < g1 - g0; g++) {
+      const long at = clq_x_at(m, g0 + g, groups);
+      const int elements = clq_group_depth(g0 + g, span, depth);
 #if CLQ_Q8_NEED_SUM && CLQ_X_SUM
-      sum[g] = x_sum[m * clq_x_groups(groups) + (g0 + g) / CLQ_X_RATIO];
+      sum[g] = x_sum[at] - CLQ_X_SHIFT * elements;
 #elif CLQ_Q8_NEED_SUM
       sum[g] = sum_words(code + g * (span / 4), min(span, k1 - k0 - g * span) / 4);
 #else
       sum[g] = 0;
 #endif
+#if CLQ_X_AFFINE
+      zero[g] = clq_x_offset(x_zero, at);
+      sum[g] -= zero[g] * elements;
+#endif
 #if CLQ_X_GROUPED
-      scale[g] = xs[m * clq_x_groups(groups) + (g0 + g) / CLQ_X_RATIO];
+      scale[g] = xs[at];
 #endif
     }
 
@@ -101,16 +112,25 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
         int16 acc = -CLQ_Q8_OFFSET * sum[g];
 #endif
         const int end = CLQ_SUM_GROUP ? CLQ_SUM_GROUP : min(span, k1 - k0 - g * span);
+#if CLQ_X_AFFINE
+        int16 w_sum = CLQ_Q8_HIDDEN * (clq_group_depth(g0 + g, span, depth) - end);
+#endif
         for (int block = 0; block < end; block += CLQ_Q8_BLOCK_K) {
           /* A chain for each step, so that none need wait for another. */
           clq_columns part[CLQ_Q8_STEPS];
           CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
             part[s] = CLQ_Q8_NO_COLUMNS;
           }
+#if CLQ_X_AFFINE
+          clq_columns w_part = CLQ_Q8_NO_COLUMNS;
+#endif
           const int block_end = min(end, block + CLQ_Q8_BLOCK_K);
           CLQ_UNROLL_GROUP for (int k = block; k < block_end; k += 8) {
             CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
               part[s] = clq_step(part[s], clq_step_weights(b, s), a + s);
+#if CLQ_X_AFFINE
+              w_part = clq_step(w_part, clq_step_weights(b, s), &ones);
+#endif
             }
             CLQ_UNROLL for (int s = 0; s < CLQ_Q8_W_WORDS; s += 16) {
               fetch_ahead(b + s);
@@ -121,7 +141,13 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
           CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
             acc += clq_steps_sum(part[s]);
           }
+#if CLQ_X_AFFINE
+          w_sum += clq_steps_sum(w_part);
+#endif
         }
+#if CLQ_X_AFFINE
+        acc -= w_sum * zero[g];
+#endif
         const float16 s = clq_load_scale16(ws + q);
 #if CLQ_X_GROUPED
         c = fma(convert_float16(acc) * scale[g], s, c);

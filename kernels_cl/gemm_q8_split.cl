@@ -39,21 +39,34 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
       const int k0 = g * group;
       const int k1 = min(k0 + group, padded);
       __global const uint *p = words + k0 / CLQ_W_PER_WORD * 16;
+      const int elements = clq_group_depth(g, group, depth);
+      const long i = clq_x_at(m, g, groups);
       int acc = 0, sum = 0;
+#if CLQ_X_AFFINE
+      int w_sum = 0;
+#endif
       for (int k = k0; k < k1; k += 8) {
         const uint a = CLQ_LOAD_WORD(row, k, depth - k);
         const uint b = CLQ_LOAD_WORD(row, k + 4, depth - k - 4);
         acc = clq_dot_step8(p, a, b, acc);
 #if CLQ_NEED_SUM && !CLQ_X_SUM
-        sum = clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum));
+        sum = clq_sum_step8(a, b, sum);
+#endif
+#if CLQ_X_AFFINE
+        w_sum = clq_dot_step8(p, 0x01010101u, 0x01010101u, w_sum);
 #endif
         p += 16 * 8 / CLQ_W_PER_WORD;
       }
 #if CLQ_NEED_SUM && CLQ_X_SUM
-      sum = x_sum[m * clq_x_groups(groups) + g / CLQ_X_RATIO];
+      sum = clq_given_sum(x_sum, i, elements);
+#endif
+#if CLQ_X_AFFINE
+      const int zero = clq_x_offset(x_zero, i);
+      acc -= zero * w_sum;
+      sum -= zero * elements;
 #endif
       const long q = (tile * w_groups + g / w_ratio) * 16 + column;
-      const float s = CLQ_X_GROUPED ? xs[m * clq_x_groups(groups) + g / CLQ_X_RATIO] : 1.0f;
+      const float s = CLQ_X_GROUPED ? xs[i] : 1.0f;
 #if CLQ_W_ZERO
       acc -= (int)wz[q] * sum;
 #else

@@ -8,7 +8,7 @@
  * 32), products are summed exactly in int32; groups are added in ascending order:
  *   x scale per group:  c = fma(float(acc) * xs, ws, c); c = fma(xs * float(sum), wmin, c)
  *   x scale per token:  c = fma(float(acc), ws, c);      c = fma(float(sum), wmin, c);  out = c * xs
- * whatever the tiles, the back end or the number of rows are.
+ * acc and sum are those of codes less their zero points, of x and W both; whatever the tiles, the back end or the number of rows are.
  *
  * K is taken in chunks, so that the rows of x, laid side by side, stay in the
  * first cache while all column tiles pass, and the column tiles' weights in the
@@ -25,13 +25,32 @@ typedef struct x_tile {
   int8 code[CLQ_Q8_X_WORDS(CLQ_CHUNK)];
   int8 fix[CLQ_CHUNK_GROUPS];     /* where the sum of products starts; with zero points: the factor
                                      that they are subtracted with */
-  float8 scale[CLQ_CHUNK_GROUPS]; /* one for CLQ_X_RATIO groups */
+  float8 scale[CLQ_CHUNK_GROUPS + 1]; /* one for CLQ_X_RATIO groups, the first of which began in the
+                                         chunk before, perhaps */
   float8 lift[CLQ_CHUNK_GROUPS]; /* the minimum's factor */
+#if CLQ_X_AFFINE
+  int8 zero[CLQ_CHUNK_GROUPS + 1]; /* as the scales; one, if a row has one scale */
+#endif
 } x_tile;
 
-/* c += x * W for the groups g0 .. g1 - 1, `depth` elements in all: CLQ_BLOCK rows from row r0 of
- * the tile on, 16 columns. */
-static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, int group,
+/* Planes of x, as they are packed one after the other. */
+#define PLANE_SCALE (CLQ_X_GROUPED ? 1 : -1)
+#define PLANE_SUM (CLQ_Q8_NEED_SUM && CLQ_X_SUM ? 1 + !!CLQ_X_GROUPED : -1)
+#define PLANE_ZERO (CLQ_X_ZERO ? 1 + !!CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM) : -1)
+#define LAST_PLANE (!!CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM) + CLQ_X_ZERO)
+
+/* Which of a tile's scales is that of group g of the chunk from group g0 on, which of its zero
+ * points. */
+static inline int scale_at(int g0, int g) {
+  return (g0 % CLQ_X_RATIO + g) / CLQ_X_RATIO;
+}
+static inline int zero_at(int g0, int g) {
+  return CLQ_X_GROUPED ? scale_at(g0, g) : 0;
+}
+
+/* c += x * W for the groups g0 .. g1 - 1, `depth` elements in all, of which x has the first `there`:
+ * CLQ_BLOCK rows from row r0 of the tile on, 16 columns. */
+static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, int there, int group,
                             __global const uint *w, __global const clq_scale *ws,
                             __global const clq_scale *wm, __global const uchar *wz, int w_ratio,
                             float16 *sums) {
@@ -41,11 +60,14 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
   }
   const int span = clq_sum_group(group);
   const int *a = (const int *)x->code + r0;
+#if CLQ_X_AFFINE
+  const int ones = CLQ_Q8_ONES;
+#endif
   long q = g0 / w_ratio * 16;
   int w_part = g0 % w_ratio;
   for (int g = 0; g < g1 - g0; g++) {
     const int *fix = (const int *)&x->fix[g] + r0;
-    const float *scale = (const float *)&x->scale[g / CLQ_X_RATIO] + r0;
+    const float *scale = (const float *)&x->scale[scale_at(g0, g)] + r0;
     const float *lift = (const float *)&x->lift[g] + r0;
     int16 acc[CLQ_BLOCK];
 #if CLQ_W_ZERO
@@ -61,6 +83,9 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 #endif
     }
     const int end = CLQ_SUM_GROUP ? CLQ_SUM_GROUP : min(span, depth - g * span);
+#if CLQ_X_AFFINE
+    int16 w_sum = CLQ_Q8_HIDDEN * (min(span, there - g * span) - end);
+#endif
     CLQ_ONCE for (int block = 0; block < end; block += CLQ_Q8_HALVES ? CLQ_Q8_BLOCK_K : end) {
 #if CLQ_Q8_HALVES
       clq_columns part[CLQ_BLOCK];
@@ -70,6 +95,9 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 #else
       clq_columns *part = acc;
 #endif
+#if CLQ_X_AFFINE
+      clq_columns w_part = CLQ_Q8_NO_COLUMNS;
+#endif
       const int block_end = CLQ_Q8_HALVES ? min(end, block + CLQ_Q8_BLOCK_K) : end;
       CLQ_ONCE for (int k = block; k < block_end; k += 8) {
         CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
@@ -77,6 +105,9 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
           CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
             part[r] = clq_step(part[r], v, a + s * CLQ_TILE_ROWS + r);
           }
+#if CLQ_X_AFFINE
+          w_part = clq_step(w_part, v, &ones);
+#endif
         }
         a += CLQ_Q8_STEPS * CLQ_TILE_ROWS;
         w += CLQ_Q8_W_WORDS;
@@ -86,7 +117,16 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
         acc[r] += clq_steps_sum(part[r]);
       }
 #endif
+#if CLQ_X_AFFINE
+      w_sum += clq_steps_sum(w_part);
+#endif
     }
+#if CLQ_X_AFFINE
+    const int *offset = (const int *)&x->zero[zero_at(g0, g)] + r0;
+    CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
+      acc[r] -= w_sum * offset[r];
+    }
+#endif
     const float16 s = clq_load_scale16(ws + q);
 #if CLQ_W_MIN
     const float16 least = clq_load_scale16(wm + q);
@@ -141,25 +181,47 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         }
       }
 #endif
-      /* Codes, scales and sums, in a loop so that they share the code that packs them. */
-      const int last = CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM);
-      CLQ_ONCE for (int plane = CLQ_W_ORDER; plane <= last; plane++) {
-        const int words = plane == 0 ? (k1 - k0) / 4 : clq_x_groups(g1 - g0);
-        const int bytes = plane == 0 ? min(k1, depth) - k0 : 4 * words;
-        const long stride = plane == 0 ? x_stride : 4L * clq_x_groups(groups);
-        const int gx = g0 / CLQ_X_RATIO;
-        __global const char *from = plane == 0                  ? x + k0
-                                    : CLQ_X_GROUPED && plane == 1 ? (__global const char *)(xs + gx)
-                                                                : (__global const char *)(x_sum + gx);
-        int8 *to = plane == 0                    ? xt.code
-                   : CLQ_X_GROUPED && plane == 1 ? (int8 *)xt.scale
-                                                 : xt.fix;
-        clq_pack_rows(from + m * stride, stride, rows - 1 - m, words, bytes, to);
+      /* Codes, scales, sums and zero points, in a loop so that they share the code that packs
+       * them. */
+      const int there = min(k1, depth) - k0; /* elements of K, without padding */
+      CLQ_ONCE for (int plane = CLQ_W_ORDER; plane <= LAST_PLANE; plane++) {
+        const bool of_rows = plane == PLANE_ZERO && !CLQ_X_GROUPED;
+        const int gx = of_rows ? 0 : g0 / CLQ_X_RATIO;
+        const int scales = of_rows ? 1 : scale_at(g0, g1 - g0 - 1) + 1;
+        const int words = plane == 0 ? (k1 - k0) / 4 : scales;
+        const int bytes = plane == 0 ? there : 4 * words;
+        const long stride = plane == 0 ? x_stride : of_rows ? 4 : 4L * clq_x_groups(groups);
+        __global const char *from = plane == 0             ? x + k0
+                                    : plane == PLANE_SCALE ? (__global const char *)(xs + gx)
+                                    : plane == PLANE_SUM   ? (__global const char *)(x_sum + gx)
+                                                           : (__global const char *)(x_zero + gx);
+#if CLQ_X_AFFINE
+        int8 *zeros = xt.zero;
+#else
+        int8 *zeros = xt.fix;
+#endif
+        int8 *to = plane == 0             ? xt.code
+                   : plane == PLANE_SCALE ? (int8 *)xt.scale
+                   : plane == PLANE_SUM   ? xt.fix
+                                          : zeros;
+        clq_pack_rows(from + m * stride, stride, rows - 1 - m, words, bytes,
+                      plane == 0 ? CLQ_X_FLIP : 0u, to);
       }
+#if CLQ_X_AFFINE
+      CLQ_ONCE for (int i = 0; i <= zero_at(g0, g1 - g0 - 1); i++) {
+        xt.zero[i] = (CLQ_X_ZERO ? xt.zero[i] : 0) - CLQ_X_SHIFT;
+      }
+#endif
 #if CLQ_Q8_NEED_SUM
       CLQ_ONCE for (int g = 0; g < g1 - g0; g++) {
+#if CLQ_X_AFFINE
+        const int elements = min(span, there - g * span);
+#endif
 #if CLQ_X_SUM
-        const int8 sum = xt.fix[g];
+        int8 sum = xt.fix[g];
+#if CLQ_X_SHIFT
+        sum -= CLQ_X_SHIFT * elements;
+#endif
 #else
         int8 sum = 0;
         const int i1 = min((g + 1) * span, k1 - k0) / 4;
@@ -167,9 +229,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
           sum = clq_sum_codes(sum, xt.code[i]);
         }
 #endif
+#if CLQ_X_AFFINE
+        sum -= xt.zero[zero_at(g0, g)] * elements;
+#endif
         xt.fix[g] = CLQ_W_ZERO ? sum : -CLQ_Q8_OFFSET * sum;
         xt.lift[g] =
-            CLQ_X_GROUPED ? xt.scale[g / CLQ_X_RATIO] * convert_float8(sum) : convert_float8(sum);
+            CLQ_X_GROUPED ? xt.scale[scale_at(g0, g)] * convert_float8(sum) : convert_float8(sum);
       }
 #endif
 #if CLQ_Q8_WIDE
@@ -191,7 +256,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
             const bool partial = g0 > 0 && r < live;
             c[r] = partial ? clq_load_columns(o + r * out_stride, left) : (float16)0.0f;
           }
-          multiply(&xt, r0, g0, g1, k1 - k0, group, words, ws + plane, wm + plane, wz + plane,
+          multiply(&xt, r0, g0, g1, k1 - k0, there, group, words, ws + plane, wm + plane, wz + plane,
                    w_ratio, c);
           CLQ_ONCE for (int r = 0; r < live; r++) {
 #if !CLQ_X_GROUPED

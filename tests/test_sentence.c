@@ -79,28 +79,24 @@ static const struct {
     {"quant/weights.c", "weights_pack: out of memory", {NULL}, "F: tensor t: out of memory"},
     {"ops/op.c",
      "%s: dtype of %s is %s, offered: %s",
-     {"gemm", "x", "bf16", "f32, i8"},
-     "gemm: --acts bf16 is not offered; take f32, q8 or q8g32"},
-    {"ops/op.c",
-     "%s: the group of %s is %d, offered: %d",
-     {"gemm", "x", "64", "32"},
-     "gemm: --acts q8g64 is not offered; take q8g32 or q8"},
-    {"ops/gemm.c",
-     "gemm: x is i8 but the weights are %s: with them x must be f32",
-     {"f16"},
-     "gemm: --weights f16 go with --acts f32 only; take that, or --weights of w8, w4, q8_0, ..."},
-    {"ops/gemm.c",
-     "gemm: the group of the weights is %lld, which with x per group of %d must be a multiple or "
-     "a divisor of %d; x per token goes with any",
+     {"gemm", "x", "i32", "f32, f16, bf16, i8, u8"},
+     "gemm: --acts i32 is not offered; take f32, f16, bf16, q8, q8g32 or q8a"},
+    {"ops/gemm_x.c",
+     "gemm: the group of x is %lld, offered: a multiple of %d, or K and more",
+     {"12", "8"},
+     "gemm: a group of 12 of --acts is not offered; take a multiple of 8, or K and more"},
+    {"ops/gemm_x.c",
+     "gemm: the group of the weights is %lld, which with x per group of %lld must be a multiple or "
+     "a divisor of %lld; x per token goes with any",
      {"24", "32", "32"},
-     "gemm: with --acts q8g32 the group of --weights must be a multiple or a divisor of 32, not "
-     "24; take w4g32, or --acts q8"},
-    {"ops/gemm.c",
-     "gemm: the group of the weights is %lld, whose products may not fit an int32; offered with x "
-     "per token: up to %d",
-     {"90000", "65536"},
-     "gemm: with --acts q8 a group of --weights (--k without one) has at most 65536 elements, not "
-     "90000; take shorter ones, as w4g128"},
+     "gemm: with --acts of groups of 32 the group of --weights must be a multiple or a divisor of "
+     "32, not 24; take w4g32, or --acts q8"},
+    {"ops/gemm_x.c",
+     "gemm: the group of the weights is %lld, whose products may not fit an int32; offered: groups "
+     "of up to %d, of the weights or of x",
+     {"90000", "32768"},
+     "gemm: a group of --weights (--k without one) has 90000 elements, more than may be summed; "
+     "take groups of up to 32768, of the weights or of x, as w4g128"},
     {"quant/weights.c",
      "weights_pack: group is %lld, expected a multiple of 8",
      {"7"},

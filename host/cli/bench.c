@@ -30,7 +30,9 @@ static const shape_word shape_words[] = {
      "with "
      "zero points"},
     {"acts", BENCH_WORD,
-     "gemm: f32; q8: int8 with a scale per token; q8g32, ...: per group\ndequantize: q8, q8g32, "
+     "gemm: f32, f16, bf16; q8: int8 with a scale per token; q8g32: per group;\nq8a, q8ag32: with "
+     "zero points. dequantize: q8, "
+     "q8g32, "
      "..."},
     {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding"},
     {"cols", BENCH_NUMBER, "elements of a row"},

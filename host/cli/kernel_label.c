@@ -61,13 +61,15 @@ static const char *const worded[] = {"W_BITS", "W_ZERO",    "W_MIN", "W_SCALE", 
 
 static void add_words(char label[CLI_LABEL_BYTES], const char *name) {
   add_weights(label, name);
-  if (strncmp(name, "gemm_", 5) == 0) {
-    add(label, " x %s",
-        strncmp(name, "gemm_f32", 8) == 0  ? "f32"
-        : value_of(name, "X_GROUPED") != 0 ? "q8g32"
-                                           : "q8");
-  }
-  if (value_of(name, "X") != 0) {
+  const int group = value_of(name, "X_GROUPED");
+  if (strncmp(name, "gemm_q8", 7) == 0) {
+    add(label, " x q8%s", value_of(name, "X_ZERO") != 0 ? "a" : "");
+    if (group != 0) {
+      add(label, "g%d", group);
+    }
+  } else if (strncmp(name, "gemm_f32", 8) == 0) {
+    add(label, " x %s", dtype_word(value_of(name, "X")));
+  } else if (value_of(name, "X") != 0) {
     add(label, " %s", dtype_word(value_of(name, "X")));
   }
   if (value_of(name, "RESIDUAL") != 0) {

@@ -47,16 +47,16 @@ static const struct {
      "out of $2 memory for a buffer of $1 bytes"},
     {"weights_pack: out of *", "out of $1"},
     /* What clq bench can ask for and operators do not offer. */
-    {"gemm: dtype of x is *, offered: *", "gemm: --acts $1 is not offered; take f32, q8 or q8g32"},
+    {"gemm: dtype of x is *, offered: *",
+     "gemm: --acts $1 is not offered; take f32, f16, bf16, q8, q8g32 or q8a"},
     {"gemm: the group of x is *, offered: *",
-     "gemm: --acts q8g$1 is not offered; take q8g$2 or q8"},
-    {"gemm: x is i8 but the weights are *: with them x must be f32",
-     "gemm: --weights $1 go with --acts f32 only; take that, or --weights of w8, w4, q8_0, ..."},
+     "gemm: a group of $1 of --acts is not offered; take $2"},
     {"gemm: the group of the weights is *, which with x per group of * must be *; *",
-     "gemm: with --acts q8g$2 the group of --weights must be $3, not $1; take w4g$2, or --acts q8"},
-    {"gemm: the group of the weights is *, whose products *: up to *",
-     "gemm: with --acts q8 a group of --weights (--k without one) has at most $3 elements, not $1; "
-     "take shorter ones, as w4g128"},
+     "gemm: with --acts of groups of $2 the group of --weights must be $3, not $1; take w4g$2, or "
+     "--acts q8"},
+    {"gemm: the group of the weights is *, whose products *; offered: *",
+     "gemm: a group of --weights (--k without one) has $1 elements, more than may be summed; take "
+     "$3, as w4g128"},
     {"weights_pack: group is *, expected *",
      "--weights: a group of $1 is not offered, expected $2; take w4g32, for one"},
     {"silu_mul: dtype of gate is *, offered: *", "silu_mul: --dtype $1 is not offered; take $2"},

@@ -4,6 +4,7 @@
 #include "ops/epilogue.h"
 #include "ops/gemm_tiling.h"
 #include "ops/gemm_variants.h"
+#include "ops/gemm_x.h"
 #include "ops/op.h"
 #include "ops/weights_args.h"
 #include "quant/weights.h"
@@ -13,7 +14,7 @@ static const char NAME[] = "gemm";
 
 enum {
   MORE_BYTES = 96,   /* of build options: three of them, each a name and a number */
-  MAX_GROUP = 32768, /* codes of 8 bits times codes of 8 bits, summed in int32 */
+  FLOAT_ROW = 8192,  /* of a row that is converted whole; more if K is */
   SPLIT_LANES = 128, /* 16 columns by 8 slices of K */
   MMA_ITEMS = 128,   /* four warps of gemm_q8_mma.cl, */
   MMA_COLUMNS = 256, /* and their columns */
@@ -38,50 +39,11 @@ static clq_status infer(void *args) {
   return CLQ_OK;
 }
 
-static bool is_integer(const clq_gemm_args *a) { return a->x.dtype == CLQ_I8; }
-
-static clq_status check_integer(const clq_gemm_args *a) {
-  const clq_weights *w = a->weights;
-  if (w->bits >= 16) {
-    return clqi_fail(CLQ_UNSUPPORTED,
-                     "gemm: x is i8 but the weights are %s: with them x must be f32",
-                     clq_format_name(w->format));
-  }
-  if (a->x.quant.zero != NULL) {
-    return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has zero points, only symmetric codes are offered");
-  }
-  if (clqi_gemm_x_is_grouped(a) && w->has_order) {
-    return clqi_fail(CLQ_UNSUPPORTED,
-                     "gemm: the weights have an order of columns, which does not go with x per "
-                     "group: with them x must be f32, or i8 per token");
-  }
-  if (clqi_gemm_x_is_grouped(a)) {
-    if (w->groups > 1 && w->group % CLQI_ACTS_GROUP != 0 && CLQI_ACTS_GROUP % w->group != 0) {
-      return clqi_fail(CLQ_UNSUPPORTED,
-                       "gemm: the group of the weights is %lld, which with x per group of %d must "
-                       "be a multiple or a divisor of %d; x per token goes with any",
-                       (long long)w->group, CLQI_ACTS_GROUP, CLQI_ACTS_GROUP);
-    }
-  } else if (w->group > MAX_GROUP) {
-    return clqi_fail(CLQ_UNSUPPORTED,
-                     "gemm: the group of the weights is %lld, whose products may not fit an int32; "
-                     "offered with x per token: up to %d",
-                     (long long)w->group, MAX_GROUP);
-  }
-  return CLQ_OK;
-}
-
 static clq_status check(const clq_context *context, const void *args) {
   const clq_gemm_args *a = args;
   CLQI_REQUIRE(a->weights != NULL, "gemm: weights are missing");
   CLQI_REQUIRE(a->weights->context == context, "gemm: the weights belong to another context");
-  CLQI_TRY(clqi_check_tensor(NAME, "x", &a->x, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_I8)));
-  CLQI_TRY(clqi_check_extent(NAME, "x", &a->x, 1, a->weights->cols, "K of the weights"));
-  CLQI_TRY(clqi_check_quant(NAME, "x", &a->x, CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_GROUP),
-                            CLQI_ACTS_GROUP));
-  if (is_integer(a)) {
-    CLQI_TRY(check_integer(a));
-  }
+  CLQI_TRY(clqi_gemm_check_x(a));
   CLQI_TRY(clqi_check_epilogue(a, a->x.shape[0], a->weights->rows));
   if (a->x.shape[0] > INT32_MAX) {
     return clqi_fail(CLQ_UNSUPPORTED, "gemm: x has %lld rows, at most %d are offered",
@@ -116,11 +78,10 @@ static clq_status finish(clqi_launch *l, const clq_gemm_args *a, const size_t gl
   const double m = (double)a->x.shape[0];
   const double n = (double)a->weights->rows;
   const double k = (double)a->weights->cols;
-  const double x_bytes = m * k * (double)clq_dtype_bytes(a->x.dtype) +
-                         4.0 * (double)clqi_scale_count(&a->x, a->x.shape[0], a->x.shape[1]);
-  return clqi_launch_end(l, 2, global, local,
-                         x_bytes + clqi_weights_row_bytes(a->weights, n) + clqi_epilogue_bytes(a),
-                         2.0 * m * n * k + clqi_epilogue_ops(a));
+  return clqi_launch_end(
+      l, 2, global, local,
+      clqi_gemm_x_bytes(a) + clqi_weights_row_bytes(a->weights, n) + clqi_epilogue_bytes(a),
+      2.0 * m * n * k + clqi_epilogue_ops(a));
 }
 
 static void lane_range(const clq_gemm_args *a, const clqi_gemm_form *f, size_t global[2],
@@ -130,19 +91,6 @@ static void lane_range(const clq_gemm_args *a, const clqi_gemm_form *f, size_t g
   global[1] = (size_t)clqi_div_up(a->x.shape[0], f->rows);
   local[0] = (size_t)lanes;
   local[1] = 1;
-}
-
-/* Groups of the weights that a scale of x serves. */
-static int64_t x_ratio(const clq_gemm_args *a) {
-  const clq_weights *w = a->weights;
-  const bool shorter = clqi_gemm_x_is_grouped(a) && w->groups > 1 && w->group < CLQI_ACTS_GROUP;
-  return shorter ? CLQI_ACTS_GROUP / w->group : 1;
-}
-
-/* Whether the sums that came with x are those that the kernel needs. */
-static bool sums_serve(const clq_gemm_args *a) {
-  return a->x.quant.sum != NULL &&
-         (clqi_gemm_x_is_grouped(a) ? x_ratio(a) == 1 : a->weights->groups == 1);
 }
 
 static bool rows_are_words(const clq_gemm_args *a) {
@@ -176,11 +124,8 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
   const bool mma = v->kernel == CLQI_KERNEL_gemm_q8_mma;
   const bool lanes = split || mma || v->kernel == CLQI_KERNEL_gemm_q8_lane;
   const bool tile = v->kernel == CLQI_KERNEL_gemm_q8_tile;
-  const bool grouped = clqi_gemm_x_is_grouped(a);
-  /* A single group ends with the padding, so that kernels may step in words. */
-  const int64_t w_group = w->groups == 1 ? w->padded_cols : w->group;
-  const int64_t group = grouped ? CLQI_ACTS_GROUP / x_ratio(a) : w_group;
-  const int64_t ratio = clqi_div_up(w_group, group);
+  const clqi_gemm_sums sums = clqi_gemm_sums_of(a);
+  const int64_t group = sums.group;
   const int64_t whole = clqi_div_up(w->padded_cols, group) * group;
   const int64_t least = clqi_out_holds_sums(a) ? least_chunk(&f, group, whole) : whole;
   const int64_t chunk = chunk_of(least, f.parameters.chunk);
@@ -191,25 +136,26 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
       (void)snprintf(more + used, sizeof more - (size_t)used, " -DCLQ_ROWS=%d", (int)f.rows);
     }
   } else {
-    const int used =
-        snprintf(more, sizeof more, "-DCLQ_SUM_GROUP=%d -DCLQ_CHUNK=%lld",
-                 group == CLQI_ACTS_GROUP || group == 16 ? (int)group : 0, (long long)chunk);
+    const int used = snprintf(more, sizeof more, "-DCLQ_SUM_GROUP=%d -DCLQ_CHUNK=%lld",
+                              group == 32 || group == 16 ? (int)group : 0, (long long)chunk);
     if (tile) {
       (void)snprintf(more + used, sizeof more - (size_t)used, " -DCLQ_BLOCK=%d", (int)f.at_once);
     }
   }
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   char epilogue[CLQI_EPILOGUE_OPTIONS_BYTES];
+  char acts[CLQI_GEMM_X_OPTIONS_BYTES];
   clqi_weights_options(w, weights);
   clqi_epilogue_options(a, epilogue);
+  clqi_gemm_x_options(a, acts);
   clqi_launch l;
-  clqi_begin(&l, emitter, v, "%s %s -DCLQ_X_GROUPED=%d -DCLQ_X_RATIO=%d -DCLQ_X_SUM=%d %s", weights,
-             epilogue, grouped, (int)x_ratio(a), sums_serve(a), more);
+  clqi_begin(&l, emitter, v, "%s %s %s %s", weights, epilogue, acts, more);
   clqi_arg_tensor(&l, &a->x);
   clqi_arg_scale(&l, &a->x);
   clqi_arg_sum(&l, &a->x);
+  clqi_arg_zero(&l, &a->x);
   shape_args(&l, a, group);
-  clqi_arg_i32(&l, (int32_t)ratio);
+  clqi_arg_i32(&l, (int32_t)sums.w_ratio);
   if (split) {
     const size_t columns = (size_t)clqi_div_up(w->rows, CLQI_TILE) * SPLIT_LANES;
     return finish(&l, a, (size_t[]){columns, (size_t)a->x.shape[0]}, (size_t[]){SPLIT_LANES, 1});
@@ -253,12 +199,22 @@ static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
                    (long long)row_tiles);
   } else if (lanes && f.variant->options == NULL) {
     (void)snprintf(more, sizeof more, " -DCLQ_ROWS=%d", (int)f.rows);
+  } else if (!lanes && a->x.dtype != CLQ_F32) {
+    (void)snprintf(more, sizeof more, " -DCLQ_CHUNK=%lld",
+                   (long long)chunk_of(a->x.shape[1], FLOAT_ROW));
   }
   char epilogue[CLQI_EPILOGUE_OPTIONS_BYTES];
+  char acts[CLQI_GEMM_X_OPTIONS_BYTES];
   clqi_epilogue_options(a, epilogue);
+  clqi_gemm_x_options(a, acts);
   clqi_launch l;
-  clqi_begin(&l, emitter, f.variant, "%s %s%s", weights, epilogue, more);
+  clqi_begin(&l, emitter, f.variant, "%s %s %s%s", weights, epilogue, acts, more);
   clqi_arg_tensor(&l, &a->x);
+  if (a->x.quant.per != 0) {
+    clqi_arg_scale(&l, &a->x);
+    clqi_arg_zero(&l, &a->x);
+    clqi_arg_i32(&l, clqi_gemm_x_group(a));
+  }
   shape_args(&l, a, group);
   if (lanes) {
     size_t global[2];
@@ -289,7 +245,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   if (a->out.quant.sum != NULL) {
     CLQI_TRY(zero_sums(emitter, a));
   }
-  return is_integer(a) ? launch_integer(emitter, a) : launch_float(emitter, a);
+  return clqi_gemm_is_integer(a) ? launch_integer(emitter, a) : launch_float(emitter, a);
 }
 
 const clqi_op clqi_op_gemm = {

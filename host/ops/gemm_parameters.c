@@ -2,6 +2,8 @@
 
 #include <clquant/tuning.h>
 
+#include "ops/gemm_x.h"
+
 #define COMMON(set)                                                 \
   .chunk = CLQI_TUNED_VALUE(context, set, chunk),                   \
   .row_tiles = CLQI_TUNED_VALUE(context, set, row_tiles),           \
@@ -14,11 +16,11 @@
 clqi_gemm_parameters clqi_gemm_parameters_of(const clq_context *context,
                                              const clq_gemm_args *args) {
   const bool few = args->x.shape[0] <= CLQ_TUNING_FEW_ROWS;
-  if (args->x.dtype != CLQ_I8 && few) {
+  if (!clqi_gemm_is_integer(args) && few) {
     return (clqi_gemm_parameters){COMMON(gemm_f32_few), .row_form_rows = CLQI_TUNED_VALUE(
                                                             context, gemm_f32_few, row_form_rows)};
   }
-  if (args->x.dtype != CLQ_I8) {
+  if (!clqi_gemm_is_integer(args)) {
     return (clqi_gemm_parameters){COMMON(gemm_f32_many)};
   }
   if (few) {

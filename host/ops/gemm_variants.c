@@ -4,10 +4,14 @@
 
 #include "ops/epilogue.h"
 #include "ops/gemm_parameters.h"
+#include "ops/gemm_x.h"
 #include "quant/weights.h"
 #include "runtime/checked.h"
 
-enum { MOST_CHUNK = 16384 /* of K in one chunk, when out cannot hold partial sums */ };
+enum {
+  MOST_CHUNK = 16384, /* of K in one chunk, when out cannot hold partial sums */
+  MOST_ROW = 262144   /* of K in a row that is converted whole: a MiB */
+};
 
 /* "at most 4 rows", until the thread's next one. */
 static const char *wanted(const char *bound, int32_t count, const char *what) {
@@ -38,8 +42,7 @@ static const char *one_row(const clq_context *context, const void *args) {
 static const char *many_groups(const clq_context *context, const void *args) {
   const clq_gemm_args *a = args;
   const clqi_gemm_parameters p = clqi_gemm_parameters_of(context, a);
-  const int64_t groups =
-      clqi_gemm_x_is_grouped(a) ? clqi_div_up(a->x.shape[1], CLQI_ACTS_GROUP) : a->weights->groups;
+  const int64_t groups = clqi_div_up(a->x.shape[1], clqi_gemm_sums_of(a).group);
   if (a->x.shape[0] > p.split_rows) {
     return wanted("at most", p.split_rows, "rows");
   }
@@ -59,6 +62,15 @@ static const char *one_chunk(const clq_context *context, const void *args) {
 static const char *few_rows_one_chunk(const clq_context *context, const void *args) {
   const char *why_not = few_rows(context, args);
   return why_not == NULL ? one_chunk(context, args) : why_not;
+}
+
+/* What is no f32 yet becomes so in a work-item's own memory. */
+static const char *few_rows_as_floats(const clq_context *context, const void *args) {
+  const clq_gemm_args *a = args;
+  const char *why_not = few_rows(context, args);
+  return why_not != NULL                                      ? why_not
+         : a->x.dtype == CLQ_F32 || a->x.shape[1] <= MOST_ROW ? NULL
+                                                              : "K of 262144 or less";
 }
 
 /* tile: rows of a work-item's tile (0: lane_rows of the tuned values, an option of the kernel), and
@@ -98,7 +110,12 @@ static const clqi_variant integer_variants[] = {
 };
 
 static const clqi_variant float_variants[] = {
-    {"gemm_f32_row", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=1", CLQI_BIT(CPU), few_rows, {1}},
+    {"gemm_f32_row",
+     CLQI_KERNEL_gemm_f32_tile,
+     "-DCLQ_ROWS=1",
+     CLQI_BIT(CPU),
+     few_rows_as_floats,
+     {1}},
     {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=8", CLQI_BIT(CPU), one_chunk, {8}},
     {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=1", 0, one_row, {1}},
     {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, NULL, 0, NULL, {0}},

@@ -5,10 +5,6 @@
 #include "ops/gemm_parameters.h"
 #include "ops/variant.h"
 
-static inline bool clqi_gemm_x_is_grouped(const clq_gemm_args *args) {
-  return args->x.quant.per == CLQ_PER_GROUP;
-}
-
 typedef struct clqi_gemm_form {
   const clqi_variant *variant;
   clqi_gemm_parameters parameters;
@@ -16,7 +12,7 @@ typedef struct clqi_gemm_form {
   int32_t at_once; /* of them computed side by side; columns of gemm_q8_mma */
 } clqi_gemm_form;
 
-/* The form for x of codes, and for x of floats. */
+/* The form for integer products (ops/gemm_x.h), and for those of floats. */
 clqi_gemm_form clqi_gemm_choose_integer(const clq_context *context, const clq_gemm_args *args);
 clqi_gemm_form clqi_gemm_choose_float(const clq_context *context, const clq_gemm_args *args);
 

@@ -72,9 +72,23 @@ int64_t clqi_ref_embedding(const int32_t *ids, int64_t rows, const clqi_ref_weig
 void clqi_ref_gemm_f32(const float *x, int64_t x_stride, int64_t rows, const clqi_ref_weights *w,
                        float *out, int64_t out_stride);
 
-/* The same from int8 codes; x_group: elements of a row that share a scale, 0: the whole row. Summed
- * by groups, the shorter of x's and W's, in ascending order. x_scale is [rows] or [rows, ceil(K /
- * x_group)]. */
+/* Rows of codes, `stride` elements apart, as activations. A scale, and a zero point unless `zero`
+ * is NULL, for every `group` elements of a row, [rows, ceil(K / group)]; group 0: for a row,
+ * [rows]. */
+typedef struct clqi_ref_codes {
+  const void *codes;
+  clq_dtype dtype; /* CLQ_I8 or CLQ_U8 */
+  int64_t rows, stride, group;
+  const float *scale;
+  const int32_t *zero;
+} clqi_ref_codes;
+
+/* out = x W^T. With weights that are codes: summed by groups, the shorter of x's and W's, in
+ * ascending order. With weights of floats: as clqi_ref_gemm_f32 of the floats that x stands for. */
+void clqi_ref_gemm_codes(const clqi_ref_codes *x, const clqi_ref_weights *w, float *out,
+                         int64_t out_stride);
+
+/* The same of int8 codes without zero points. */
 void clqi_ref_gemm_q8(const int8_t *x, int64_t x_stride, const float *x_scale, int64_t x_group,
                       int64_t rows, const clqi_ref_weights *w, float *out, int64_t out_stride);
 

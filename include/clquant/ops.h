@@ -163,27 +163,27 @@ typedef enum clq_activation {
   CLQ_ACTIVATION_SILU = 4       /**< v / (1 + exp(-v)), as in clq_silu_mul */
 } clq_activation;
 
-/** out[M, N] = x[M, K] * W[N, K]^T, and what follows it in the same launch. `x` f32, or
- *  i8 symmetric per token or per group of 32 (sums, if it has them, save adding its
- *  codes up again); `weights` any packed format (quantize.h).
- *  With x of i8, CLQ_UNSUPPORTED: weights of f32, f16 or bf16; with x per group, weights in
- *  several groups that 32 neither divides nor is divided by; with x per token, weights whose
- *  group is longer than 32768 (of all K, if they have a single one); with x per group, weights
- *  that bring an order of columns. Where these have one, K ascends by their positions.
- *  With i8 activations the products are summed exactly in int32 over each group (the shorter
- *  of x's and the weights'), and groups are added in ascending order in f32:
- *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(x_sum), w_min, c)
- *  (x_scale is applied once at the end when it is per token), so that every
- *  integer variant gives the same bits.
- *  Weights with outlier columns (quantize.h) ask for `x_outliers` [M, count], f32, f16 or bf16, the
- *  elements of x there; x itself meets zeros. Before all else then, j ascending,
- *      v = fma(x_outliers[m, j], W[n, outliers[j]], v)
- *  Each element v of the product, in f32, goes through what is given of
- *      v = v + bias[n];  v = activation(v);  v = v * gate[m, n];  v = v + residual[m, n]
- *  in this order, rounded after each, and is written to `out` [M, N]: f32; f16 or bf16, rounded
- *  to nearest even; or i8 or u8 per tensor or per channel: scales, and zero points if given, are
- *  inputs, the codes those of clq_quantize on v, bit for bit; quant.sum [M], if wanted, receives
- *  the sum of each row's codes (a small launch before the other zeroes it). With
+/** out[M, N] = x[M, K] * W[N, K]^T, and what follows it in the same launch. `x` f32, f16 or bf16,
+ * or codes: i8 or u8 per token or per group, with or without zero points (sums, if it has them,
+ * save adding its codes up again); `weights` any packed format (quantize.h). Floats: one chain of
+ * fma over ascending K, in f32. So are products of codes with weights of f32, f16 or bf16: those of
+ * the floats that clq_dequantize makes of x. Codes with weights that are codes are multiplied as
+ * such: products are summed exactly in int32 over each group (the shorter of x's and the weights'),
+ * and groups are added in ascending order in f32. With q and code less their zero points, acc = sum
+ * of q * code,  sum = sum of q, c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale *
+ * float(sum), w_min, c) (x_scale is applied once at the end when it is per token), so that every
+ * integer variant gives the same bits. Zero points of x are within the range of its type.
+ * CLQ_UNSUPPORTED then: groups of x and the weights, of which neither divides the other, when a row
+ * has several of each; several groups of x whose size is no multiple of 8; a sum over more than
+ * 32768 elements; and x per group with weights that bring an order of columns. Where these have
+ * one, K ascends by their positions. Weights with outlier columns (quantize.h) ask for `x_outliers`
+ * [M, count], f32, f16 or bf16, the elements of x there; x itself meets zeros. Before all else
+ * then, j ascending, v = fma(x_outliers[m, j], W[n, outliers[j]], v) Each element v of the product,
+ * in f32, goes through what is given of v = v + bias[n];  v = activation(v);  v = v * gate[m, n];
+ * v = v + residual[m, n] in this order, rounded after each, and is written to `out` [M, N]: f32;
+ * f16 or bf16, rounded to nearest even; or i8 or u8 per tensor or per channel: scales, and zero
+ * points if given, are inputs, the codes those of clq_quantize on v, bit for bit; quant.sum [M], if
+ * wanted, receives the sum of each row's codes (a small launch before the other zeroes it). With
  *  CLQ_ACTIVATION_SILU and `gate` it is clq_silu_mul of the product and `gate`.
  *  `bias` [N], `gate` and `residual` [M, N] are f32, f16 or bf16, each on its own account; a float
  *  `out` may be the `residual`, element upon element: the same buffer object, offset, dtype and

@@ -75,10 +75,19 @@ static inline float16 clq_f32_from_f16_16(ushort16 h) {
   float16 r;
   __asm__("vcvtph2ps %1, %0" : "=v"(r) : "v"(h));
   return r;
+#elif CLQ_HALF_X86
+  float8 low, high;
+  __asm__("vcvtph2ps %1, %0" : "=x"(low) : "x"(h.lo));
+  __asm__("vcvtph2ps %1, %0" : "=x"(high) : "x"(h.hi));
+  return (float16)(low, high);
 #else
-  ushort bits[16];
-  vstore16(h, 0, bits);
-  return vload_half16(0, (const half *)bits);
+  /* Not through memory: what is written there as ushorts and read as halves, a compiler may take
+   * for different things, and pocl's did. */
+  const uint16 size = convert_uint16(h) & 0x7fffu;
+  const uint16 exponent = select((uint16)(112u << 23), (uint16)(224u << 23), size >= 0x7c00u);
+  const float16 normal = as_float16((size << 13) + exponent);
+  const float16 f = select(normal, convert_float16(size) * 0x1p-24f, size < 0x400u);
+  return as_float16(as_uint16(f) | (convert_uint16(h) & 0x8000u) << 16);
 #endif
 }
 

@@ -3,8 +3,8 @@
  * nothing of it is in a kernel.
  *
  *   CLQ_COLUMN(k)                 the column of x at position k
- *   CLQ_LOAD_CODES(row, k, left)  four codes of x from position k on, those at and behind `left`
- *                                 zero
+ *   CLQ_LOAD_CODES(row, k, left)  four codes of x from position k on, as kernels take them
+ *                                 (lib/gemm_args.h), those at and behind `left` zero
  *   CLQ_LOAD_EACH                 before a loop over rows that does so: too long to be unrolled
  *                                 unasked, and registers have no index */
 #ifndef CLQ_LIB_ORDER_H
@@ -22,13 +22,13 @@
 #define CLQ_ORDER_AT CLQ_AT(const int, order);
 #define CLQ_COLUMN(k) order[k]
 #define CLQ_LOAD_EACH __attribute__((opencl_unroll_hint))
-#define CLQ_LOAD_CODES(row, k, left) clq_gather_bytes(row, order + (k), left)
+#define CLQ_LOAD_CODES(row, k, left) clq_gather_bytes(row, order + (k), left, CLQ_X_FLIP)
 #else
 #define CLQ_ORDER_ARGS
 #define CLQ_ORDER_AT
 #define CLQ_COLUMN(k) (k)
 #define CLQ_LOAD_EACH
-#define CLQ_LOAD_CODES(row, k, left) clq_load_bytes((row) + (k), left)
+#define CLQ_LOAD_CODES(row, k, left) clq_load_bytes((row) + (k), left, CLQ_X_FLIP)
 #endif
 
 #endif

@@ -119,6 +119,12 @@ static inline int16 clq_steps_sum(clq_columns acc) {
 #define CLQ_Q8_NO_COLUMNS ((clq_columns)0)
 #endif
 
+/* A word of x whose codes are all one, as clq_step takes it. */
+#define CLQ_Q8_ONES (CLQ_Q8_WIDE ? 0x00010001 : 0x01010101)
+
+/* What clq_step_weights adds to each code, padding too. */
+#define CLQ_Q8_HIDDEN (CLQ_W_SIGNED ? CLQ_Q8_OFFSET : 0)
+
 /* acc[i] + the four codes of v[i]. */
 static inline int8 clq_sum_codes(int8 acc, int8 v) {
 #if CLQ_DOT_VNNI

@@ -4,6 +4,7 @@
 
 #include "lib/bytes.h"
 #include "lib/dot.h"
+#include "lib/gemm_args.h"
 #include "lib/order.h"
 #include "lib/weights.h"
 
@@ -16,7 +17,7 @@
 /* CLQ_LOAD_WORD(row, k, left): CLQ_LOAD_CODES of lib/order.h, as a word where that can be. */
 #if CLQ_X_WORDS && !CLQ_W_ORDER
 static inline uint clq_load_word(__global const char *p, int left) {
-  return left > 0 ? *(__global const uint *)p : 0u;
+  return left > 0 ? *(__global const uint *)p ^ CLQ_X_FLIP : 0u;
 }
 #define CLQ_LOAD_WORD(row, k, left) clq_load_word((row) + (k), left)
 #else
@@ -33,6 +34,16 @@ static inline int clq_dot_step8(__global const uint *w, uint a, uint b, int acc)
 #else
   return clq_dot4_i8(w[16], b, clq_dot4_i8(w[0], a, acc));
 #endif
+}
+
+/* sum + the codes of x in a and b. */
+static inline int clq_sum_step8(uint a, uint b, int sum) {
+  return clq_dot4_i8(b, 0x01010101u, clq_dot4_i8(a, 0x01010101u, sum));
+}
+
+/* The sum of the codes of x that share scale i, as kernels take them; `depth` of them. */
+static inline int clq_given_sum(__global const int *x_sum, long i, int depth) {
+  return x_sum[i] - CLQ_X_SHIFT * depth;
 }
 
 #endif

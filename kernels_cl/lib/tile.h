@@ -62,10 +62,10 @@ static inline void clq_transpose8(const int8 *a, int8 *t) {
   }
 }
 
-/* Rows side by side: out[i][r] = word i of row r, for `words` words of which the first `bytes`
- * bytes are there, the rest zero. Rows behind the last one repeat it. */
+/* Rows side by side: out[i][r] = word i of row r, xor `flip`, for `words` words of which the first
+ * `bytes` bytes are there, the rest zero. Rows behind the last one repeat it. */
 static inline void clq_pack_rows(__global const char *p, long stride, int last, int words, int bytes,
-                             int8 *out) {
+                             uint flip, int8 *out) {
   const int whole = bytes / 32 * 8;
   int i = 0;
   for (; i < min(words, whole); i += 8) {
@@ -76,12 +76,12 @@ static inline void clq_pack_rows(__global const char *p, long stride, int last, 
     }
     clq_transpose8(a, t);
     CLQ_UNROLL for (int j = 0; j < 8; j++) {
-      out[i + j] = t[j];
+      out[i + j] = t[j] ^ (int8)(int)flip;
     }
   }
   CLQ_ONCE for (; i < words; i++) {
     CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
-      ((int *)&out[i])[r] = clq_load_bytes(p + min(r, last) * stride + 4 * i, bytes - 4 * i);
+      ((int *)&out[i])[r] = clq_load_bytes(p + min(r, last) * stride + 4 * i, bytes - 4 * i, flip);
     }
   }
 }
