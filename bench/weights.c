@@ -58,15 +58,13 @@ bool bench_is_weights_word(const char *word) {
 /* Of a weight as it lies on the device, where that is not its part of a block. */
 static double packed_bits(clq_format format) {
   switch (format) {
-    case CLQ_FORMAT_Q3_K:
+    case CLQ_FORMAT_Q3_K: return 5.0;
+    case CLQ_FORMAT_Q2_K:
     case CLQ_FORMAT_Q4_K: return 6.0;
-    case CLQ_FORMAT_Q2_K: return 8.0;
-    case CLQ_FORMAT_Q5_0:
+    case CLQ_FORMAT_Q5_K: return 7.0;
+    case CLQ_FORMAT_MXFP4: return 6.0;
+    case CLQ_FORMAT_Q6_K: return 8.0;
     case CLQ_FORMAT_IQ4_NL: return 8.5;
-    case CLQ_FORMAT_Q5_1:
-    case CLQ_FORMAT_MXFP4: return 9.0;
-    case CLQ_FORMAT_Q5_K:
-    case CLQ_FORMAT_Q6_K: return 10.0;
     default: {
       const clqi_ref_block block = clqi_ref_block_of(format);
       return 8.0 * (double)block.bytes / (double)block.elements;

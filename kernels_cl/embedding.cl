@@ -27,7 +27,7 @@ typedef struct table_row {
 
 #define TABLE_ROW(id)                                                                          \
   {                                                                                            \
-    w_base + w_start + (id) / TILE * (padded_cols * TILE / CLQ_W_PER_WORD),                    \
+    w_base + w_start + (id) / TILE * CLQ_W_TILE_WORDS(padded_cols),                    \
         scale_base + scale_start + (id) / TILE * ((cols + group - 1) / group) * TILE,          \
         min_base + min_start + (id) / TILE * ((cols + group - 1) / group) * TILE,              \
         zero_base + zero_start + (id) / TILE * ((cols + group - 1) / group) * TILE,            \
@@ -40,8 +40,8 @@ static inline float table_value(const table_row *t, long k, long group) {
   return clq_load_weight(k * TILE + t->lane, (const __global clq_stored *)t->w);
 #else
   const long p = k / group * TILE + t->lane;
-  const uint word = t->w[k / CLQ_W_PER_WORD * TILE + t->lane];
   const int j = (int)(k % CLQ_W_PER_WORD);
+  const uint word = clq_word(t->w + t->lane, (int)k - j);
   const float code = CLQ_W_CODE(float, int, word, j);
   const float s = clq_load_scale(p, t->scale);
 #if CLQ_W_MIN

@@ -22,12 +22,12 @@ __kernel void gemm_f32_lane(CLQ_GEMM_F32_ARGS) {
     c[r] = 0.0f;
   }
 #if CLQ_W_BITS < 16
-  const int words = ((depth + 31) & ~31) / CLQ_W_PER_WORD;
+  __global const uint *wt = w + n / 16 * CLQ_W_TILE_WORDS((depth + 31) & ~31) + n % 16;
   const int groups = (depth + group - 1) / group;
 #endif
   for (int k = 0; k < depth;) {
 #if CLQ_W_BITS < 16
-    const uint word = w[((long)(n / 16) * words + k / CLQ_W_PER_WORD) * 16 + n % 16];
+    const uint word = clq_word(wt, k);
     const long q = ((long)(n / 16) * groups + k / group) * 16 + n % 16;
     const float s = clq_load_scale(q, ws);
 #if CLQ_W_ZERO

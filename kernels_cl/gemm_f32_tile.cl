@@ -24,7 +24,7 @@
 
 /* One tile of 16 columns while K passes. */
 typedef struct tile_cursor {
-  __global const clq_stored *w;
+  __global const clq_stored *w; /* the tile's first */
   __global const clq_scale *ws;
   __global const clq_scale *wm;
   __global const uchar *wz;
@@ -46,22 +46,21 @@ static inline void next_group(tile_cursor *t) {
 #endif
 }
 
-/* The next CLQ_STEP elements of K as floats. */
+/* CLQ_STEP elements of K as floats, from k on. */
 #if CLQ_W_BITS < 16
 #define CLQ_STEP CLQ_W_PER_WORD
 #else
 #define CLQ_STEP 1
 #endif
-static inline void next_weights(tile_cursor *t, float16 *v) {
+static inline void next_weights(tile_cursor *t, int k, float16 *v) {
 #if CLQ_W_BITS >= 16
-  v[0] = clq_load_weight16(t->w);
+  v[0] = clq_load_weight16(t->w + (long)k * 16);
 #else
-  const uint16 word = vload16(0, t->w);
+  const uint16 word = clq_word16(t->w, k);
   CLQ_UNROLL for (int j = 0; j < CLQ_STEP; j++) {
     v[j] = CLQ_W_VALUE(CLQ_W_CODE(float16, int16, word, j), t->scale, t->shift);
   }
 #endif
-  t->w += 16;
 }
 
 /* sums += x W: x is [depth][rows of the tile]. */
@@ -85,8 +84,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
   CLQ_GEMM_F32_AT
 
   const int groups = (depth + group - 1) / group;
-  const int words =
-      CLQ_W_BITS < 16 ? ((depth + 31) & ~31) / CLQ_W_PER_WORD : depth; /* per column */
+  const long words = CLQ_W_BITS < 16 ? CLQ_W_TILE_WORDS((depth + 31) & ~31) : 16L * depth; /* of a tile */
   const int t0 = (int)get_global_id(1) * tiles;
   const int t1 = min(t0 + tiles, (cols + 15) / 16);
   const int first = (int)get_global_id(0) * row_tiles * CLQ_ROWS;
@@ -107,7 +105,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
       float16 c[COLUMN_TILES];
       CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
         const long at = min(t + i, t1 - 1);
-        cursor[i].w = w + at * words * 16;
+        cursor[i].w = w + at * words;
         cursor[i].ws = ws + at * groups * 16;
         cursor[i].wm = wm + at * groups * 16;
         cursor[i].wz = wz + at * groups * 16;
@@ -124,7 +122,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
         for (; k + CLQ_STEP <= end; k += CLQ_STEP) {
           CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
             float16 v[CLQ_STEP];
-            next_weights(&cursor[i], v);
+            next_weights(&cursor[i], k, v);
             CLQ_UNROLL for (int j = 0; j < CLQ_STEP; j++) {
               c[i] = fma((float16)row[CLQ_COLUMN(k + j)], v[j], c[i]);
             }
@@ -133,7 +131,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
         if (k < end) {
           CLQ_ONCE for (int i = 0; i < COLUMN_TILES; i++) {
             float16 v[CLQ_STEP];
-            next_weights(&cursor[i], v);
+            next_weights(&cursor[i], k, v);
             CLQ_ONCE for (int j = 0; k + j < end; j++) {
               c[i] = fma((float16)row[CLQ_COLUMN(k + j)], v[j], c[i]);
             }
@@ -174,7 +172,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
     }
     for (int t = t0; t < t1; t++) {
       tile_cursor cursor;
-      cursor.w = w + ((long)t * words + k0 / CLQ_STEP) * 16;
+      cursor.w = w + t * words;
       const long plane = ((long)t * groups + k0 / group) * 16;
       cursor.ws = ws + plane;
       cursor.wm = wm + plane;
@@ -188,7 +186,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
         }
         left -= CLQ_STEP;
 #endif
-        next_weights(&cursor, &panel[k - k0]);
+        next_weights(&cursor, k, &panel[k - k0]);
       }
       CLQ_ONCE for (int i = 0; first + i * CLQ_TILE_ROWS < end; i++) {
         const int m0 = first + i * CLQ_TILE_ROWS;

@@ -20,7 +20,7 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
   const int padded = (depth + 31) & ~31;
   const int groups = (depth + group - 1) / group;
   const int w_groups = (groups + w_ratio - 1) / w_ratio;
-  __global const uint *wt = w + (long)(n / 16) * (padded / CLQ_W_PER_WORD) * 16 + n % 16;
+  __global const uint *wt = w + n / 16 * CLQ_W_TILE_WORDS(padded) + n % 16;
 
   float c[CLQ_ROWS];
   for (int r = 0; r < CLQ_ROWS; r++) {
@@ -41,15 +41,14 @@ __kernel void gemm_q8_lane(CLQ_GEMM_Q8_ARGS) {
         __global const char *p = x + (long)min(m0 + r, rows - 1) * x_stride;
         const uint a = CLQ_LOAD_WORD(p, k, depth - k);
         const uint b = CLQ_LOAD_WORD(p, k + 4, depth - k - 4);
-        acc[r] = clq_dot_step8(wt, a, b, acc[r]);
+        acc[r] = clq_dot_step8(wt, k, a, b, acc[r]);
 #if CLQ_NEED_SUM && !CLQ_X_SUM
         sum[r] = clq_sum_step8(a, b, sum[r]);
 #endif
       }
 #if CLQ_X_AFFINE
-      w_sum = clq_dot_step8(wt, 0x01010101u, 0x01010101u, w_sum);
+      w_sum = clq_dot_step8(wt, k, 0x01010101u, 0x01010101u, w_sum);
 #endif
-      wt += 16 * 8 / CLQ_W_PER_WORD;
     }
     const long q = ((long)(n / 16) * w_groups + g / w_ratio) * 16 + n % 16;
     const float s = clq_load_scale(q, ws);

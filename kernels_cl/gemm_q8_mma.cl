@@ -17,18 +17,13 @@
 #define CLQ_COLUMN_TILES 4
 #endif
 
-/* Codes of this lane's column, at wt, from element k on, four at k + 4 * quad and four 16 behind;
- * `words` is what the column has. What lies behind the group meets zeros of x. */
-CLQ_INLINE void load_codes(uint *b, __global const uint *wt, int k, int quad, int words) {
+/* Codes of this lane's column, at wt, from element k on, four at k + 4 * quad and four 16 behind.
+ * What lies behind the group meets zeros of x. */
+CLQ_INLINE void load_codes(uint *b, __global const uint *wt, int k, int quad, int padded) {
 CLQ_MMA_UNROLL
   for (int i = 0; i < 2; i++) {
-    const int at = k + 16 * i + 4 * quad;
-    const uint v = wt[16 * min(at / CLQ_W_PER_WORD, words - 1)];
-#if CLQ_W_BITS == 4
-    b[i] = (v >> (at & 4)) & 0x0f0f0f0fu;
-#else
-    b[i] = v;
-#endif
+    const int at = min(k + 16 * i + 4 * quad, padded - 4);
+    b[i] = clq_codes(wt, at & ~7, at >> 2 & 1);
   }
 }
 
@@ -46,7 +41,6 @@ __kernel __attribute__((reqd_work_group_size(32 * CLQ_WARPS, 1, 1))) void gemm_q
   const int t0 = ((int)get_group_id(0) * CLQ_WARPS + warp) * CLQ_COLUMN_TILES;
   const int last_tile = (cols + 15) / 16 - 1;
   const int padded = (depth + 31) & ~31;
-  const int words = padded / CLQ_W_PER_WORD;
   const int groups = (depth + group - 1) / group;
   const int w_groups = (groups + w_ratio - 1) / w_ratio;
 
@@ -108,7 +102,7 @@ CLQ_MMA_UNROLL
       for (int t = 0; t < 2 * CLQ_COLUMN_TILES; t++) {
         const int tile = min(t0 + t / 2, last_tile);
         uint b[2];
-        load_codes(b, w + (long)tile * words * 16 + 8 * (t & 1) + row, k, quad, words);
+        load_codes(b, w + tile * CLQ_W_TILE_WORDS(padded) + 8 * (t & 1) + row, k, quad, padded);
 #if CLQ_X_AFFINE && !CLQ_W_SIGNED
         clq_mma_u8(w_sum[t], there, b, scratch);
 #elif CLQ_X_AFFINE

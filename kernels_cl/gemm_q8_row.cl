@@ -100,7 +100,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
     for (int t = t0; t < t1; t++) {
       const int left = cols - t * 16;
       __global clq_out *o = out + m * out_stride + t * 16;
-      __global const uint *b = w + ((long)t * padded + k0) / CLQ_W_PER_WORD * 16;
+      __global const uint *b = w + t * CLQ_W_TILE_WORDS(padded);
       long q = ((long)t * w_groups + g0 / w_ratio) * 16;
       int w_part = g0 % w_ratio;
       float16 c = g0 > 0 ? clq_load_columns(o, left) : (float16)0.0f;
@@ -126,16 +126,16 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
 #endif
           const int block_end = min(end, block + CLQ_Q8_BLOCK_K);
           CLQ_UNROLL_GROUP for (int k = block; k < block_end; k += 8) {
+            const int at = k0 + g * span + k;
             CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
-              part[s] = clq_step(part[s], clq_step_weights(b, s), a + s);
+              part[s] = clq_step(part[s], clq_step_weights(b, at, s), a + s);
 #if CLQ_X_AFFINE
-              w_part = clq_step(w_part, clq_step_weights(b, s), &ones);
+              w_part = clq_step(w_part, clq_step_weights(b, at, s), &ones);
 #endif
             }
-            CLQ_UNROLL for (int s = 0; s < CLQ_Q8_W_WORDS; s += 16) {
-              fetch_ahead(b + s);
+            CLQ_UNROLL for (int s = 0; s < (CLQ_W_BITS + 3) / 4; s++) {
+              fetch_ahead(b + (long)at / 8 * (4 * CLQ_W_BITS) + 16 * s);
             }
-            b += CLQ_Q8_W_WORDS;
             a += CLQ_Q8_STEPS;
           }
           CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {

@@ -30,7 +30,7 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
   const int groups = (depth + group - 1) / group;
   const int w_groups = (groups + w_ratio - 1) / w_ratio;
   __global const char *row = x + m * x_stride;
-  __global const uint *words = w + tile * (padded / CLQ_W_PER_WORD) * 16 + column;
+  __global const uint *words = w + tile * CLQ_W_TILE_WORDS(padded) + column;
 
   float c = 0.0f;
   for (int g0 = 0; g0 < groups; g0 += CHUNK_GROUPS) {
@@ -38,7 +38,6 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
     for (int g = g0 + slice; g < g1; g += SLICES) {
       const int k0 = g * group;
       const int k1 = min(k0 + group, padded);
-      __global const uint *p = words + k0 / CLQ_W_PER_WORD * 16;
       const int elements = clq_group_depth(g, group, depth);
       const long i = clq_x_at(m, g, groups);
       int acc = 0, sum = 0;
@@ -48,14 +47,13 @@ __kernel __attribute__((reqd_work_group_size(16 * SLICES, 1, 1))) void gemm_q8_s
       for (int k = k0; k < k1; k += 8) {
         const uint a = CLQ_LOAD_WORD(row, k, depth - k);
         const uint b = CLQ_LOAD_WORD(row, k + 4, depth - k - 4);
-        acc = clq_dot_step8(p, a, b, acc);
+        acc = clq_dot_step8(words, k, a, b, acc);
 #if CLQ_NEED_SUM && !CLQ_X_SUM
         sum = clq_sum_step8(a, b, sum);
 #endif
 #if CLQ_X_AFFINE
-        w_sum = clq_dot_step8(p, 0x01010101u, 0x01010101u, w_sum);
+        w_sum = clq_dot_step8(words, k, 0x01010101u, 0x01010101u, w_sum);
 #endif
-        p += 16 * 8 / CLQ_W_PER_WORD;
       }
 #if CLQ_NEED_SUM && CLQ_X_SUM
       sum = clq_given_sum(x_sum, i, elements);

@@ -12,13 +12,22 @@
  *
  * K is taken in chunks, so that the rows of x, laid side by side, stay in the
  * first cache while all column tiles pass, and the column tiles' weights in the
- * second while all row tiles pass. Partial sums wait in an `out` of f32 meanwhile. */
+ * second while all row tiles pass. Partial sums wait in an `out` of f32 meanwhile.
+ * Codes whose bits lie in two rows, or four to a byte, cost more to take out than nibbles: of these a
+ * column tile's chunk is decoded once for CLQ_ROW_TILES tiles of x, which then wait in the second cache
+ * (CLQ_PANEL). */
 #include "lib/gemm_args.h"
 #include "lib/q8.h"
 
 #ifndef CLQ_BLOCK
 #define CLQ_BLOCK 8 /* rows computed at once: 8 where there are 32 vector registers, else 4 */
 #endif
+#ifndef CLQ_ROW_TILES
+#define CLQ_ROW_TILES (CLQ_CHUNK > 4096 ? 1 : 8) /* most tiles of rows that weights are decoded for */
+#endif
+#define CLQ_PANEL (CLQ_W_BITS < 8 && CLQ_W_BITS != 4)
+#define X_TILES (CLQ_PANEL ? CLQ_ROW_TILES : 1)
+
 /* One row tile of one chunk: four codes of each row side by side, and what each
  * group needs of each row. */
 typedef struct x_tile {
@@ -48,10 +57,11 @@ static inline int zero_at(int g0, int g) {
   return CLQ_X_GROUPED ? scale_at(g0, g) : 0;
 }
 
-/* c += x * W for the groups g0 .. g1 - 1, `depth` elements in all, of which x has the first `there`:
- * CLQ_BLOCK rows from row r0 of the tile on, 16 columns. */
-static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, int there, int group,
-                            __global const uint *w, __global const clq_scale *ws,
+/* c += x * W for the groups g0 .. g1 - 1, `depth` elements in all from k0 on, of which x has the first
+ * `there`: CLQ_BLOCK rows from row r0 of the tile on, 16 columns. */
+static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int depth, int there,
+                            int group, __global const uint *w, const int16 *panel,
+                            __global const clq_scale *ws,
                             __global const clq_scale *wm, __global const uchar *wz, int w_ratio,
                             float16 *sums) {
   float16 c[CLQ_BLOCK];
@@ -101,7 +111,9 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
       const int block_end = CLQ_Q8_HALVES ? min(end, block + CLQ_Q8_BLOCK_K) : end;
       CLQ_ONCE for (int k = block; k < block_end; k += 8) {
         CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
-          const clq_columns v = clq_step_weights(w, s);
+          const int at = g * span + k;
+          const clq_columns v = CLQ_PANEL ? clq_waiting_weights(panel + at / 4 + s)
+                                          : clq_step_weights(w, k0 + at, s);
           CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
             part[r] = clq_step(part[r], v, a + s * CLQ_TILE_ROWS + r);
           }
@@ -110,7 +122,6 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int depth, 
 #endif
         }
         a += CLQ_Q8_STEPS * CLQ_TILE_ROWS;
-        w += CLQ_Q8_W_WORDS;
       }
 #if CLQ_Q8_HALVES
       CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
@@ -165,106 +176,123 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
   const int first = (int)get_global_id(0) * row_tiles * CLQ_TILE_ROWS;
   const int end = min(first + row_tiles * CLQ_TILE_ROWS, rows);
 
-  x_tile xt;
+  x_tile xt[X_TILES];
+#if CLQ_PANEL
+  int16 panel[CLQ_CHUNK / 4 + 8]; /* from a multiple of 32 on */
+#else
+  const int16 *const panel = 0;
+#endif
 
   for (int g0 = 0; g0 < groups; g0 += chunk_groups) {
     const int g1 = min(g0 + chunk_groups, groups);
     const int k0 = g0 * span;
     const int k1 = min(g1 * span, padded);
-    for (int m = first; m < end; m += CLQ_TILE_ROWS) {
+    const int there = min(k1, depth) - k0; /* elements of K, without padding */
+    for (int m = first; m < end; m += X_TILES * CLQ_TILE_ROWS) {
+      const int m1 = min(m + X_TILES * CLQ_TILE_ROWS, end);
+      CLQ_ONCE for (int mi = m; mi < m1; mi += CLQ_TILE_ROWS) {
+        x_tile *xi = &xt[(mi - m) / CLQ_TILE_ROWS];
 #if CLQ_W_ORDER
-      CLQ_ONCE for (int i = 0; i < (k1 - k0) / 4; i++) {
-        CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
-          __global const char *row = x + min(m + r, rows - 1) * x_stride;
-          const int k = k0 + 4 * i;
-          ((int *)&xt.code[i])[r] = CLQ_LOAD_CODES(row, k, depth - k);
+        CLQ_ONCE for (int i = 0; i < (k1 - k0) / 4; i++) {
+          CLQ_ONCE for (int r = 0; r < CLQ_TILE_ROWS; r++) {
+            __global const char *row = x + min(mi + r, rows - 1) * x_stride;
+            const int k = k0 + 4 * i;
+            ((int *)&xi->code[i])[r] = CLQ_LOAD_CODES(row, k, depth - k);
+          }
         }
-      }
 #endif
-      /* Codes, scales, sums and zero points, in a loop so that they share the code that packs
-       * them. */
-      const int there = min(k1, depth) - k0; /* elements of K, without padding */
-      CLQ_ONCE for (int plane = CLQ_W_ORDER; plane <= LAST_PLANE; plane++) {
-        const bool of_rows = plane == PLANE_ZERO && !CLQ_X_GROUPED;
-        const int gx = of_rows ? 0 : g0 / CLQ_X_RATIO;
-        const int scales = of_rows ? 1 : scale_at(g0, g1 - g0 - 1) + 1;
-        const int words = plane == 0 ? (k1 - k0) / 4 : scales;
-        const int bytes = plane == 0 ? there : 4 * words;
-        const long stride = plane == 0 ? x_stride : of_rows ? 4 : 4L * clq_x_groups(groups);
-        __global const char *from = plane == 0             ? x + k0
-                                    : plane == PLANE_SCALE ? (__global const char *)(xs + gx)
-                                    : plane == PLANE_SUM   ? (__global const char *)(x_sum + gx)
-                                                           : (__global const char *)(x_zero + gx);
+        /* Codes, scales, sums and zero points, in a loop so that they share the code that packs
+         * them. */
+        CLQ_ONCE for (int plane = CLQ_W_ORDER; plane <= LAST_PLANE; plane++) {
+          const bool of_rows = plane == PLANE_ZERO && !CLQ_X_GROUPED;
+          const int gx = of_rows ? 0 : g0 / CLQ_X_RATIO;
+          const int scales = of_rows ? 1 : scale_at(g0, g1 - g0 - 1) + 1;
+          const int words = plane == 0 ? (k1 - k0) / 4 : scales;
+          const int bytes = plane == 0 ? there : 4 * words;
+          const long stride = plane == 0 ? x_stride : of_rows ? 4 : 4L * clq_x_groups(groups);
+          __global const char *from = plane == 0             ? x + k0
+                                      : plane == PLANE_SCALE ? (__global const char *)(xs + gx)
+                                      : plane == PLANE_SUM   ? (__global const char *)(x_sum + gx)
+                                                             : (__global const char *)(x_zero + gx);
 #if CLQ_X_AFFINE
-        int8 *zeros = xt.zero;
+          int8 *zeros = xi->zero;
 #else
-        int8 *zeros = xt.fix;
+          int8 *zeros = xi->fix;
 #endif
-        int8 *to = plane == 0             ? xt.code
-                   : plane == PLANE_SCALE ? (int8 *)xt.scale
-                   : plane == PLANE_SUM   ? xt.fix
-                                          : zeros;
-        clq_pack_rows(from + m * stride, stride, rows - 1 - m, words, bytes,
-                      plane == 0 ? CLQ_X_FLIP : 0u, to);
-      }
+          int8 *to = plane == 0             ? xi->code
+                     : plane == PLANE_SCALE ? (int8 *)xi->scale
+                     : plane == PLANE_SUM   ? xi->fix
+                                            : zeros;
+          clq_pack_rows(from + mi * stride, stride, rows - 1 - mi, words, bytes,
+                        plane == 0 ? CLQ_X_FLIP : 0u, to);
+        }
 #if CLQ_X_AFFINE
-      CLQ_ONCE for (int i = 0; i <= zero_at(g0, g1 - g0 - 1); i++) {
-        xt.zero[i] = (CLQ_X_ZERO ? xt.zero[i] : 0) - CLQ_X_SHIFT;
-      }
+        CLQ_ONCE for (int i = 0; i <= zero_at(g0, g1 - g0 - 1); i++) {
+          xi->zero[i] = (CLQ_X_ZERO ? xi->zero[i] : 0) - CLQ_X_SHIFT;
+        }
 #endif
 #if CLQ_Q8_NEED_SUM
-      CLQ_ONCE for (int g = 0; g < g1 - g0; g++) {
+        CLQ_ONCE for (int g = 0; g < g1 - g0; g++) {
 #if CLQ_X_AFFINE
-        const int elements = min(span, there - g * span);
+          const int elements = min(span, there - g * span);
 #endif
 #if CLQ_X_SUM
-        int8 sum = xt.fix[g];
+          int8 sum = xi->fix[g];
 #if CLQ_X_SHIFT
-        sum -= CLQ_X_SHIFT * elements;
+          sum -= CLQ_X_SHIFT * elements;
 #endif
 #else
-        int8 sum = 0;
-        const int i1 = min((g + 1) * span, k1 - k0) / 4;
-        CLQ_ONCE for (int i = g * (span / 4); i < i1; i++) {
-          sum = clq_sum_codes(sum, xt.code[i]);
-        }
+          int8 sum = 0;
+          const int i1 = min((g + 1) * span, k1 - k0) / 4;
+          CLQ_ONCE for (int i = g * (span / 4); i < i1; i++) {
+            sum = clq_sum_codes(sum, xi->code[i]);
+          }
 #endif
 #if CLQ_X_AFFINE
-        sum -= xt.zero[zero_at(g0, g)] * elements;
+          sum -= xi->zero[zero_at(g0, g)] * elements;
 #endif
-        xt.fix[g] = CLQ_W_ZERO ? sum : -CLQ_Q8_OFFSET * sum;
-        xt.lift[g] =
-            CLQ_X_GROUPED ? xt.scale[scale_at(g0, g)] * convert_float8(sum) : convert_float8(sum);
-      }
+          xi->fix[g] = CLQ_W_ZERO ? sum : -CLQ_Q8_OFFSET * sum;
+          xi->lift[g] =
+              CLQ_X_GROUPED ? xi->scale[scale_at(g0, g)] * convert_float8(sum) : convert_float8(sum);
+        }
 #endif
 #if CLQ_Q8_WIDE
-      for (int i = (k1 - k0) / 4 - 1; i >= 0; i--) {
-        const short16 codes = as_short16(xt.code[i]);
-        xt.code[2 * i] = as_int8((codes << (short)8) >> (short)8);
-        xt.code[2 * i + 1] = as_int8(codes >> (short)8);
-      }
+        for (int i = (k1 - k0) / 4 - 1; i >= 0; i--) {
+          const short16 codes = as_short16(xi->code[i]);
+          xi->code[2 * i] = as_int8((codes << (short)8) >> (short)8);
+          xi->code[2 * i + 1] = as_int8(codes >> (short)8);
+        }
 #endif
+      }
       for (int t = t0; t < t1; t++) {
         const int left = cols - t * 16;
         const long plane = (long)t * w_groups * 16;
-        __global const uint *words = w + ((long)t * padded + k0) / CLQ_W_PER_WORD * 16;
-        for (int r0 = 0; r0 < CLQ_TILE_ROWS && m + r0 < end; r0 += CLQ_BLOCK) {
-          __global clq_out *o = out + (m + r0) * out_stride + t * 16;
-          const int live = min(end - (m + r0), CLQ_BLOCK);
+        __global const uint *words = w + t * CLQ_W_TILE_WORDS(padded);
+#if CLQ_PANEL
+        const int start = k0 & ~31;
+        CLQ_ONCE for (int k = start; k < k1; k += 32) {
+          CLQ_UNROLL for (int i = 0; i < 8; i++) {
+            panel[(k - start) / 4 + i] = as_int16(clq_codes16(words + CLQ_W_BLOCK(k), i / 2 * 8, i % 2));
+          }
+        }
+#endif
+        CLQ_ONCE for (int r0 = m; r0 < m1; r0 += CLQ_BLOCK) {
+          __global clq_out *o = out + r0 * out_stride + t * 16;
+          const int live = min(end - r0, CLQ_BLOCK);
           float16 c[CLQ_BLOCK];
           CLQ_ONCE for (int r = 0; r < CLQ_BLOCK; r++) {
             const bool partial = g0 > 0 && r < live;
             c[r] = partial ? clq_load_columns(o + r * out_stride, left) : (float16)0.0f;
           }
-          multiply(&xt, r0, g0, g1, k1 - k0, there, group, words, ws + plane, wm + plane, wz + plane,
-                   w_ratio, c);
+          multiply(&xt[(r0 - m) / CLQ_TILE_ROWS], (r0 - m) % CLQ_TILE_ROWS, g0, g1, k0, k1 - k0, there,
+                   group, words, panel + (k0 & 31) / 4, ws + plane, wm + plane, wz + plane, w_ratio, c);
           CLQ_ONCE for (int r = 0; r < live; r++) {
 #if !CLQ_X_GROUPED
             if (g1 == groups) {
-              c[r] = c[r] * xs[m + r0 + r];
+              c[r] = c[r] * xs[r0 + r];
             }
 #endif
-            CLQ_PUT16(c[r], m + r0 + r, t * 16, o + r * out_stride, g1 == groups);
+            CLQ_PUT16(c[r], r0 + r, t * 16, o + r * out_stride, g1 == groups);
           }
         }
       }

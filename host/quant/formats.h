@@ -14,7 +14,7 @@ typedef struct clqi_format_info {
   int32_t block; /* elements that lie together in block_bytes bytes of a row */
   int32_t block_bytes;
   int32_t group;     /* elements that share a scale; 0: none (floats), or scales stand beside */
-  int32_t bits;      /* of a packed code: 4 or 8; 16, 32: floats */
+  int32_t bits;      /* of a packed code: 2 to 6 or 8; 16, 32: floats */
   bool scale_is_f32; /* packed scales and minima; else f16, the first halves of a block; of plain
                         codes the description says it */
   bool has_min;      /* a weight is code * scale + minimum; of plain codes the parts say it */

@@ -72,27 +72,44 @@ static void pack_nibble_block(const uint8_t *codes, uint8_t *out) {
   store32(out + 12 * TILE, ((c >> 4) & low) | (d & ~low));
 }
 
+/* `count` codes, a multiple of 32, as the packed form has them, in blocks of 32: rows of their low
+ * bits, then rows of the others, each row filled from the least significant bits on. */
+static void put_codes(const clq_weights *w, const uint8_t *codes, int32_t count, uint8_t *out) {
+  const int32_t low = clqi_weights_low_bits(w);
+  for (int32_t k = 0; k < count; k += BLOCK) {
+    int32_t row_bits = low;
+    int32_t done = 0;
+    for (int32_t row = 0; row < w->bits; ++row, done += 32 / row_bits, out += 4 * TILE) {
+      if (row == low) {
+        row_bits = w->bits - low;
+        done = 0;
+      }
+      const uint32_t mask = 0x01010101U * ((1U << row_bits) - 1U);
+      uint32_t word = 0;
+      for (int32_t i = 0; i < 32 / row_bits; i += 4) {
+        const uint32_t four = load32(codes + k + done + i);
+        word |= ((row < low ? four : four >> low) & mask) << (i / 4 * row_bits);
+      }
+      store32(out, word);
+    }
+  }
+}
+
 static void pack_byte_block(const uint8_t *codes, uint8_t *out) {
   for (int i = 0; i < BLOCK / 4; ++i) {
     store32(out + i * 4 * TILE, load32(codes + 4 * i));
   }
 }
 
-/* Codes as the packed form has them; 4 bits are unsigned, without minima with a zero of 8. */
+/* Codes of a block, which but for bytes without minima are unsigned. */
 static void pack_code_block(const clq_weights *w, const int8_t *codes, int32_t count,
                             uint8_t *out) {
-  if (w->bits == 8) {
-    for (int32_t k = 0; k < count; k += 4, out += 4 * TILE) {
-      memcpy(out, codes + k, 4);
-    }
-    return;
+  uint8_t shifted[CLQI_MAX_BLOCK];
+  const int zero = w->has_min ? 0 : clqi_weights_middle(w);
+  for (int32_t k = 0; k < count; ++k) {
+    shifted[k] = (uint8_t)(codes[k] + zero);
   }
-  const int zero = w->has_min ? 0 : 8;
-  for (int32_t k = 0; k < count; k += 8, out += 4 * TILE) {
-    for (int j = 0; j < 4; ++j) {
-      out[j] = (uint8_t)((codes[k + j] + zero) | (codes[k + 4 + j] + zero) << 4);
-    }
-  }
+  put_codes(w, shifted, count, out);
 }
 
 /* What one block of one row writes: its codes, and its groups' scales and minima. */
@@ -181,42 +198,24 @@ static void read_plain(const uint8_t *row, size_t row_bytes, int32_t bits, int64
   }
 }
 
-/* What is added to a plain code of a row: without zero points and minima the packed form has its
- * own idea of what means zero. Bytes are signed then, unless other parts have zero points. */
-static unsigned plain_shift(const clq_weights *w, int32_t plain, const source_row *row) {
-  if (row->zeros != NULL || w->has_min) {
-    return 0;
-  }
-  if (plain == 8) {
-    return w->has_zero ? 128 : 0; /* modulo 256 */
-  }
-  return w->has_zero ? 0 : (1U << (w->bits - 1)) - (1U << (plain - 1));
-}
-
 static void pack_codes(const job *j, const source_row rows[TILE], uint8_t *out) {
   const clq_weights *w = j->weights;
   const int32_t plain = clqi_format_find(w->format)->plain;
-  unsigned shift[TILE];
-  for (int n = 0; n < TILE; ++n) {
-    shift[n] = plain_shift(w, plain, &rows[n]);
-  }
-  for (int64_t k = 0; k < w->padded_cols; k += 8) {
+  for (int64_t k = 0; k < w->padded_cols; k += BLOCK) {
     for (int n = 0; n < TILE; ++n) {
-      uint8_t codes[8] = {0};
-      if (rows[n].data != NULL) {
-        read_plain(rows[n].data, j->row_bytes, plain, k, codes);
+      const source_row *row = &rows[n];
+      uint8_t codes[BLOCK] = {0};
+      for (int i = 0; i < BLOCK && row->data != NULL; i += 8) {
+        read_plain(row->data, j->row_bytes, plain, k + i, codes + i);
       }
-      for (int i = 0; i < 8; ++i) {
-        codes[i] = rows[n].data != NULL && k + i < w->cols ? (uint8_t)(codes[i] + shift[n]) : 0;
+      /* Signed bytes beside parts with zero points. */
+      const unsigned shift = plain == 8 && w->has_zero && row->zeros == NULL ? 128 : 0;
+      for (int i = 0; i < BLOCK; ++i) {
+        codes[i] = row->data != NULL && k + i < w->cols ? (uint8_t)(codes[i] + shift) : 0;
       }
-      if (w->bits == 8) {
-        memcpy(out + 4 * n, codes, 4);
-        memcpy(out + 4 * (TILE + n), codes + 4, 4);
-      } else {
-        store32(out + 4 * n, load32(codes) | load32(codes + 4) << 4);
-      }
+      put_codes(w, codes, BLOCK, out + 4 * n);
     }
-    out += (size_t)w->bits * TILE;
+    out += (size_t)w->bits * 4 * TILE;
   }
 }
 
@@ -333,25 +332,39 @@ static uint16_t half_of(float value) {
   return (uint16_t)(sign | rest);
 }
 
+/* Element k % 32 of a row of `bits` bits for 32 elements: byte k % 4 of its word has it. */
+static int stored_bits(const uint8_t *row, int32_t bits, size_t n, size_t k) {
+  const size_t per_word = 32U / (size_t)bits;
+  const size_t word = k % 32 / per_word * TILE + n;
+  const uint8_t byte = row[4 * word + k % 4];
+  return (byte >> (k % per_word / 4 * (size_t)bits)) & ((1 << bits) - 1);
+}
+
+/* Code k of column n of the tile. */
+static int stored_code(const clq_weights *w, const uint8_t *tile, size_t n, size_t k) {
+  const int32_t low = clqi_weights_low_bits(w);
+  const uint8_t *block = tile + k / 32 * (size_t)w->bits * 4 * TILE;
+  const int code = stored_bits(block, low, n, k);
+  if (low < w->bits) {
+    const uint8_t *high = block + (size_t)low * 4 * TILE;
+    return code | stored_bits(high, w->bits - low, n, k) << low;
+  }
+  return clqi_weights_are_signed(w) ? (int8_t)code : code;
+}
+
 static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, size_t k) {
   const size_t tile = row / TILE;
   const size_t n = row % TILE;
   if (w->bits >= 16) {
     return unpack_float(w, base, (tile * (size_t)w->cols + k) * TILE + n);
   }
-  const size_t step = 32U / (size_t)w->bits;
-  const size_t word = (tile * ((size_t)w->padded_cols / step) + k / step) * TILE + n;
-  const uint8_t byte = base[4 * word + k % 4];
   const size_t plane = (tile * (size_t)w->groups + k / (size_t)w->group) * TILE + n;
   const float scale = plane_value(w, base + w->scale_offset, plane);
-  const int code = clqi_weights_are_signed(w) ? (int8_t)byte
-                   : w->bits == 8             ? byte
-                   : k % 8 < 4                ? byte & 15
-                                              : byte >> 4;
+  const int code = stored_code(w, base + tile * (size_t)w->padded_cols * (size_t)w->bits * 2, n, k);
   if (w->has_min) {
     return fmaf((float)code, scale, plane_value(w, base + w->min_offset, plane));
   }
-  const int zero = w->has_zero ? base[w->zero_offset + plane] : w->bits == 8 ? 0 : 8;
+  const int zero = w->has_zero ? base[w->zero_offset + plane] : clqi_weights_middle(w);
   return (float)(code - zero) * scale;
 }
 

@@ -98,4 +98,14 @@ static inline bool clqi_weights_are_signed(const clq_weights *w) {
   return w->bits == 8 && !w->has_zero && !w->has_min;
 }
 
+/* Of the bits of a code, those that lie in its block's first rows. */
+static inline int32_t clqi_weights_low_bits(const clq_weights *w) {
+  return w->bits == 3 ? 2 : w->bits == 5 || w->bits == 6 ? 4 : w->bits;
+}
+
+/* The code that means zero where neither zero points nor minima say it. */
+static inline int clqi_weights_middle(const clq_weights *w) {
+  return clqi_weights_are_signed(w) ? 0 : 1 << (w->bits - 1);
+}
+
 #endif

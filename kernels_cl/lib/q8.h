@@ -25,14 +25,15 @@ static inline int clq_sum_group(int group) { return CLQ_SUM_GROUP ? CLQ_SUM_GROU
 
 /* How the products are taken:
  *   CLQ_DOT_VNNI   vpdpbusd on four codes
- *   CLQ_Q8_PAIRS   AVX2, 4-bit weights: pairs are added in int16 for CLQ_Q8_BLOCK_K elements
- *                  (8 * 2 * 15 * 128 = 30720), then widened
+ *   CLQ_Q8_PAIRS   AVX2, weights of 6 bits or less: pairs are added in int16 for CLQ_Q8_BLOCK_K
+ *                  elements (8 * 2 * 15 * 128 = 30720, 4 * 2 * 31 * 128, 2 * 2 * 63 * 128), then
+ *                  widened
  *   CLQ_Q8_WIDE    AVX2, 8-bit weights: both sides widened to int16, where no pair can
  *                  saturate; even and odd codes of x lie apart
  *   else           the compiler's vectors */
-#define CLQ_Q8_PAIRS (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_BITS == 4)
+#define CLQ_Q8_PAIRS (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_BITS < 8)
 #define CLQ_Q8_WIDE (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_BITS == 8)
-#define CLQ_Q8_BLOCK_K 32
+#define CLQ_Q8_BLOCK_K (CLQ_Q8_PAIRS && CLQ_W_BITS > 4 ? (CLQ_W_BITS == 5 ? 16 : 8) : 32)
 
 /* Where weights enter the product unsigned they are off by CLQ_Q8_OFFSET;
  * CLQ_Q8_OFFSET * sum(x) is taken off before the products are added. */
@@ -46,7 +47,6 @@ static inline int clq_sum_group(int group) { return CLQ_SUM_GROUP ? CLQ_SUM_GROU
 /* Eight elements of K take CLQ_Q8_STEPS steps, each with one word of x for each row. */
 #define CLQ_Q8_STEPS (CLQ_Q8_WIDE ? 4 : 2)
 #define CLQ_Q8_X_WORDS(elements) ((elements) / 8 * CLQ_Q8_STEPS)
-#define CLQ_Q8_W_WORDS (16 * 8 / CLQ_W_PER_WORD) /* of a tile of weights */
 
 /* Sixteen columns of weights, or of sums of products. AVX2 has vectors of eight: keeping the
  * halves apart saves taking vectors of sixteen to pieces where the compiler has those too. */
@@ -59,14 +59,12 @@ typedef struct clq_columns {
 typedef int16 clq_columns;
 #endif
 
-/* The weights of step s of the eight elements at w. */
-static inline clq_columns clq_step_weights(__global const uint *w, int s) {
+/* The weights of step s of the eight elements from k on, in the words w of a tile. */
+static inline clq_columns clq_step_weights(__global const uint *w, int k, int s) {
 #if CLQ_Q8_PAIRS
-  const int8 mask = 0x0f0f0f0f;
-  const uint8 lo = vload8(0, w), hi = vload8(1, w);
-  return (clq_columns){as_int8(lo >> (4 * s)) & mask, as_int8(hi >> (4 * s)) & mask};
+  return (clq_columns){as_int8(clq_codes8(w, k, s)), as_int8(clq_codes8(w + 8, k, s))};
 #elif CLQ_Q8_WIDE
-  const short16 lo = as_short16(vload8(s / 2 * 2, w)), hi = as_short16(vload8(s / 2 * 2 + 1, w));
+  const short16 lo = as_short16(vload8(s / 2 * 2, w + (long)k * 4)), hi = as_short16(vload8(s / 2 * 2 + 1, w + (long)k * 4));
 #if CLQ_W_SIGNED
   const short16 eight = 8;
   return s % 2 ? (clq_columns){as_int8(lo >> eight), as_int8(hi >> eight)}
@@ -77,10 +75,17 @@ static inline clq_columns clq_step_weights(__global const uint *w, int s) {
   return s % 2 ? (clq_columns){as_int8(a >> 8) & mask, as_int8(b >> 8) & mask}
                : (clq_columns){as_int8(a) & mask, as_int8(b) & mask};
 #endif
-#elif CLQ_W_BITS == 4
-  return as_int16((vload16(0, w) >> (4 * s)) & 0x0f0f0f0fu);
 #else
-  return as_int16(vload16(s, w) ^ (CLQ_W_SIGNED ? 0x80808080u : 0u));
+  return as_int16(clq_codes16(w, k, s) ^ (CLQ_W_SIGNED ? 0x80808080u : 0u));
+#endif
+}
+
+/* The same from where decoded weights wait. */
+static inline clq_columns clq_waiting_weights(const int16 *step) {
+#if CLQ_Q8_HALVES
+  return (clq_columns){((const int8 *)step)[0], ((const int8 *)step)[1]};
+#else
+  return *step;
 #endif
 }
 

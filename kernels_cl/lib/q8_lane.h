@@ -24,15 +24,13 @@ static inline uint clq_load_word(__global const char *p, int left) {
 #define CLQ_LOAD_WORD(row, k, left) ((uint)CLQ_LOAD_CODES(row, k, left))
 #endif
 
-/* acc + the products of eight elements of this lane's column, at w, with the codes a and b. */
-static inline int clq_dot_step8(__global const uint *w, uint a, uint b, int acc) {
-#if CLQ_W_BITS == 4
-  const uint v = w[0];
-  return clq_dot4_u8s8((v >> 4) & 0x0f0f0f0fu, b, clq_dot4_u8s8(v & 0x0f0f0f0fu, a, acc));
-#elif !CLQ_W_SIGNED
-  return clq_dot4_u8s8(w[16], b, clq_dot4_u8s8(w[0], a, acc));
+/* acc + the products of eight elements of this lane's column w, from k on, with the codes a and b. */
+static inline int clq_dot_step8(__global const uint *w, int k, uint a, uint b, int acc) {
+  const uint p = clq_codes(w, k, 0), q = clq_codes(w, k, 1);
+#if CLQ_W_SIGNED
+  return clq_dot4_i8(q, b, clq_dot4_i8(p, a, acc));
 #else
-  return clq_dot4_i8(w[16], b, clq_dot4_i8(w[0], a, acc));
+  return clq_dot4_u8s8(q, b, clq_dot4_u8s8(p, a, acc));
 #endif
 }
 

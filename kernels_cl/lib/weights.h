@@ -9,13 +9,13 @@
 #pragma OPENCL FP_CONTRACT OFF
 
 #ifndef CLQ_W_BITS
-#define CLQ_W_BITS 4 /* 4, 8: codes; 16, 32: floats */
+#define CLQ_W_BITS 4 /* 2, 3, 4, 5, 6, 8: codes; 16, 32: floats */
 #endif
 #ifndef CLQ_W_BF16
 #define CLQ_W_BF16 0 /* 1: the floats of 16 bits are bfloat16; 0: half */
 #endif
 #ifndef CLQ_W_ZERO
-#define CLQ_W_ZERO 0 /* 1: a zero point u8 per group; 0: 8 for 4 bits */
+#define CLQ_W_ZERO 0 /* 1: a zero point u8 per group; 0: the middle of the codes */
 #endif
 #ifndef CLQ_W_MIN
 #define CLQ_W_MIN 0 /* 1: code * scale + a minimum of the scale's type, no zero point */
@@ -28,8 +28,8 @@
 #define CLQ_W_SIGNED (CLQ_W_BITS == 8 && !CLQ_W_ZERO && !CLQ_W_MIN)
 
 /* What is taken off a code when no zero point is stored. */
-#if CLQ_W_BITS == 4 && !CLQ_W_MIN && !CLQ_W_ZERO
-#define CLQ_W_OFFSET 8
+#if CLQ_W_BITS < 8 && !CLQ_W_MIN && !CLQ_W_ZERO
+#define CLQ_W_OFFSET (1 << (CLQ_W_BITS - 1))
 #else
 #define CLQ_W_OFFSET 0
 #endif
@@ -67,8 +67,65 @@ typedef half clq_stored;
 typedef uint clq_stored;
 #endif
 
-/* Elements of K in one 32-bit word of codes. */
-#define CLQ_W_PER_WORD (32 / CLQ_W_BITS)
+/* Codes lie in blocks of 32 elements of K, CLQ_W_BITS rows of a word for each column: first the rows
+ * of their CLQ_W_LOW low bits, then those of the CLQ_W_HIGH others. Words from the start of a tile
+ * of 16 columns, which has `padded` elements: */
+#define CLQ_W_LOW (CLQ_W_BITS == 3 ? 2 : CLQ_W_BITS == 5 || CLQ_W_BITS == 6 ? 4 : CLQ_W_BITS)
+#define CLQ_W_HIGH (CLQ_W_BITS - CLQ_W_LOW)
+#define CLQ_W_TILE_WORDS(padded) ((long)(padded) * CLQ_W_BITS / 2)
+
+#if CLQ_W_BITS < 16
+/* Where k, a multiple of 8, is: the words of its block, of its row of so many bits from there, and by
+ * how much a row is shifted; the four elements behind lie `bits` higher, or of bytes a row behind. */
+#define CLQ_W_BLOCK(k) ((long)((k) >> 5) * (16 * CLQ_W_BITS))
+#define CLQ_W_ROW(k, bits) ((bits) == 1 ? 0 : (bits) == 2 ? ((k) & 16) : ((k) & 24) * 2)
+#define CLQ_W_SHIFT(k, bits) ((bits) == 1 ? ((k) & 24) >> 2 : (bits) == 2 ? ((k) & 8) >> 1 : 0)
+#define CLQ_W_MASK(bits) (0x01010101u * ((1u << (bits)) - 1u))
+
+/* Elements k + 4 s .. k + 4 s + 3 as bytes, for each word that LOAD takes from a row of the tile w; k
+ * a multiple of 8, s 0 or 1. */
+#define CLQ_W_DEFINE_CODES(NAME, TYPE, LOAD)                                                       \
+  static inline TYPE NAME(__global const uint *w, int k, int s) {                                  \
+    if (CLQ_W_BITS == 8) {                                                                         \
+      return LOAD(w + (long)k * 4 + 16 * s);                                                       \
+    }                                                                                              \
+    if (CLQ_W_BITS == 4) {                                                                         \
+      return (LOAD(w + (long)k * 2) >> (4 * s)) & CLQ_W_MASK(4);                                   \
+    }                                                                                              \
+    __global const uint *block = w + CLQ_W_BLOCK(k);                                               \
+    const TYPE low = LOAD(block + CLQ_W_ROW(k, CLQ_W_LOW)) >> CLQ_W_SHIFT(k, CLQ_W_LOW);           \
+    const TYPE codes = (low >> (CLQ_W_LOW * s)) & CLQ_W_MASK(CLQ_W_LOW);                           \
+    if (CLQ_W_HIGH == 0) {                                                                         \
+      return codes;                                                                                \
+    }                                                                                              \
+    const TYPE high = LOAD(block + 16 * CLQ_W_LOW + CLQ_W_ROW(k, CLQ_W_HIGH))                      \
+                      >> CLQ_W_SHIFT(k, CLQ_W_HIGH);                                               \
+    return codes | (((high >> (CLQ_W_HIGH * s)) & CLQ_W_MASK(CLQ_W_HIGH)) << CLQ_W_LOW);           \
+  }
+#define CLQ_W_LOAD1(p) (*(p))
+#define CLQ_W_LOAD8(p) vload8(0, p)
+#define CLQ_W_LOAD16(p) vload16(0, p)
+/* Of one column, of eight, of all 16. */
+CLQ_W_DEFINE_CODES(clq_codes, uint, CLQ_W_LOAD1)
+CLQ_W_DEFINE_CODES(clq_codes8, uint8, CLQ_W_LOAD8)
+CLQ_W_DEFINE_CODES(clq_codes16, uint16, CLQ_W_LOAD16)
+#endif
+
+/* Elements of K in one 32-bit word as the float forms take it: of nibbles the word as it is stored,
+ * of others what clq_codes gives. clq_word(w, k), clq_word16(w, k): that at element k. */
+#if CLQ_W_BITS == 4
+#define CLQ_W_PER_WORD 8
+#define clq_word(w, k) (w)[(long)(k) * 2]
+#define clq_word16(w, k) vload16(0, (w) + (long)(k) * 2)
+#elif CLQ_W_BITS == 8
+#define CLQ_W_PER_WORD 4
+#define clq_word(w, k) (w)[(long)(k) * 4]
+#define clq_word16(w, k) vload16(0, (w) + (long)(k) * 4)
+#else
+#define CLQ_W_PER_WORD 4
+#define clq_word(w, k) clq_codes(w, (k) & ~7, (k) >> 2 & 1)
+#define clq_word16(w, k) clq_codes16(w, (k) & ~7, (k) >> 2 & 1)
+#endif
 
 /* Code j of a word or a vector of words, as the float type F over the int type I. */
 #if CLQ_W_BITS == 4
@@ -80,11 +137,11 @@ typedef uint clq_stored;
 #define CLQ_W_CODE(F, I, word, j) convert_##F(as_##I(((word) >> (8 * (j))) & 255u))
 #endif
 
-/* Weight from its code, rounded once. `shift` is the minimum, or -8 * scale (exact), or the zero
- * point. */
+/* Weight from its code, rounded once. `shift` is the minimum, or -CLQ_W_OFFSET * scale (exact), or the
+ * zero point. */
 #if CLQ_W_ZERO
 #define CLQ_W_VALUE(code, scale, shift) (((code) - (shift)) * (scale))
-#elif CLQ_W_BITS == 4 || CLQ_W_MIN
+#elif CLQ_W_BITS < 8 || CLQ_W_MIN
 #define CLQ_W_VALUE(code, scale, shift) fma(code, scale, shift)
 #else
 #define CLQ_W_VALUE(code, scale, shift) ((code) * (scale))
