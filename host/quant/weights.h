@@ -3,11 +3,12 @@
  *
  * W[N, K] lies in tiles of 16 rows of W (columns of the product), N padded up to 16 with zeros:
  *
- *   4 bits          codes  [N/16][Kp/8][16][4 bytes]
- *       byte j of column n: element k = 8 i + j in the low nibble, 8 i + 4 + j in the high one,
- *       both unsigned
- *   8 bits          codes  [N/16][Kp/4][16][4 bytes]  signed if there are neither zero points nor
- *                                                     minima, else unsigned
+ *   2 to 6, 8 bits  codes  [N/16][Kp/32][bits][16][4 bytes]
+ *       A block of 32 elements of K has a row of 16 words for each bit: `low` rows of their low bits
+ *       (2 of 2 and 3 bits, 4 of 4 to 6, 8 of 8), then rows of the other 1 or 2. A row of words for
+ *       low bits holds 32 / low elements, byte j of a word those that are j modulo 4, ascending from
+ *       its least significant bits on; likewise the rows of high bits. Codes are unsigned, but bytes
+ *       with neither zero points nor minima.
  *   f32, f16, bf16  values [N/16][K][16]
  *
  * Kp is K padded up to 32; the padding's codes are zero bits (kernels meet them with x = 0).
@@ -15,28 +16,26 @@
  *   scale  f16, f32 or bf16
  *   min    as scale; with minima
  *   zero   u8; plain codes with zero points
- * W[n, k] = code * scale + min with minima; (code - zero) * scale with zero points; else (code - 8)
- * * scale for 4 bits and code * scale for 8. All in one buffer; planes start at multiples of 128
- * bytes.
+ * W[n, k] = code * scale + min with minima; (code - zero) * scale with zero points; else (code -
+ * 2^(bits - 1)) * scale, and code * scale for signed bytes. All in one buffer; planes start at
+ * multiples of 128 bytes.
  *
  * What a format becomes (the table of quant/formats.c), and the bits that a weight then takes:
  *
  *                         codes            group  scale     min         bits (in files)
  *   Q4_0                  n                   32  f16 d     -            4.5  (4.5)
  *   Q4_1                  n                   32  f16 d     f16 m        5    (5)
- *   Q5_0                  8 bits, n - 16      32  f16 d     -            8.5  (5.5)
- *   Q5_1                  8 bits, n           32  f16 d     f16 m        9    (6)
+ *   Q5_0                  5 bits: n           32  f16 d     -            5.5  (5.5)
+ *   Q5_1                  5 bits: n           32  f16 d     f16 m        6    (6)
  *   Q8_0                  n                   32  f16 d     -            8.5  (8.5)
- *   Q2_K                  4 bits, n           16  f32 d*sc  f32 -dmin*m  8    (2.625)
- *   Q3_K                  4 bits, n + 4       16  f32 d*sc  -            6    (3.4375)
+ *   Q2_K                  2 bits: n           16  f32 d*sc  f32 -dmin*m  6    (2.625)
+ *   Q3_K                  3 bits: n           16  f32 d*sc  -            5    (3.4375)
  *   Q4_K                  n                   32  f32 d*sc  f32 -dmin*m  6    (4.5)
- *   Q5_K                  8 bits, n           32  f32 d*sc  f32 -dmin*m 10    (5.5)
- *   Q6_K                  8 bits, n - 32      16  f32 d*sc  -           10    (6.5625)
+ *   Q5_K                  5 bits: n           32  f32 d*sc  f32 -dmin*m  7    (5.5)
+ *   Q6_K                  6 bits: n           16  f32 d*sc  -            8    (6.5625)
  *   IQ4_NL                8 bits, value of n  32  f16 d     -            8.5  (4.5)
- *   MXFP4                 8 bits, 2 e2m1      32  f32 / 2   -            9    (4.25)
- *   W2, W3                4 bits: n, or      any  any       any          4 (2, 3) and the planes
- *                         n + 6, n + 4
- *   W4, W8                n                  any  any       any          4, 8 and the planes
+ *   MXFP4                 5 bits: 2 e2m1 + 16 32  f32 / 2   -            6    (4.25)
+ *   W2, W3, W4, W8        n                  any  any       any          2, 3, 4, 8 and the planes
  *   f32, f16, bf16        values               -  -         -           32, 16
  *
  * Where the description gives an order, k above is a position: i32 order[K] behind all planes has
@@ -45,13 +44,13 @@
  * Columns that stay f16 beside codes of 8 bits have zeros there, and behind all planes f16
  * [N/16][count][16] and their numbers, i32 [count].
  *
- * (n: the code as files number it from 0, Q3_K's third bit counted; of W2 and W3 shifted where
- * neither zero points nor minima stand by.) Scales and minima of the K
+ * (n: the code as files number it from 0, Q3_K's third bit counted.) Scales and minima of the K
  * formats are products of a half and an integer, which f32 holds exactly: weights are what the file
  * says, bit for bit.
  *
- * Element (n, k) of 4-bit codes: byte ((n/16 * Kp/8 + k/8) * 16 + n%16) * 4 + k%4, low nibble if
- * k%8 < 4; of 8-bit codes: byte ((n/16 * Kp/4 + k/4) * 16 + n%16) * 4 + k%4; of floats: element
+ * Bits of element (n, k), i = k % 32, in a block whose first word is (n/16 * Kp/32 + k/32) * bits *
+ * 16: those of the rows of `r` bits from row f on (f, r: 0, low; low, bits - low) in byte i%4 of word
+ * (f + i * r / 32) * 16 + n%16 of the block, from bit i % (32 / r) / 4 * r on. Of floats: element
  * (n/16 * K + k) * 16 + n%16; of planes: element (n/16 * groups + k/group) * 16 + n%16. */
 #ifndef CLQI_QUANT_WEIGHTS_H
 #define CLQI_QUANT_WEIGHTS_H
@@ -67,7 +66,7 @@ struct clq_weights {
   clq_context *context;
   cl_mem mem;
   clq_format format;
-  int32_t bits;          /* of one code: 4, 8, 16 or 32 */
+  int32_t bits;          /* of one code: 2 to 6, 8, 16 or 32 */
   clq_dtype scale_dtype; /* and of minima: f32, f16, bf16; meaningless for floats */
   bool has_min;
   bool has_zero;
