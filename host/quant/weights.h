@@ -4,11 +4,11 @@
  * W[N, K] lies in tiles of 16 rows of W (columns of the product), N padded up to 16 with zeros:
  *
  *   2 to 6, 8 bits  codes  [N/16][Kp/32][bits][16][4 bytes]
- *       A block of 32 elements of K has a row of 16 words for each bit: `low` rows of their low bits
- *       (2 of 2 and 3 bits, 4 of 4 to 6, 8 of 8), then rows of the other 1 or 2. A row of words for
- *       low bits holds 32 / low elements, byte j of a word those that are j modulo 4, ascending from
- *       its least significant bits on; likewise the rows of high bits. Codes are unsigned, but bytes
- *       with neither zero points nor minima.
+ *       A block of 32 elements of K has a row of 16 words for each bit: `low` rows of their
+ *       low bits (2 of 2 and 3 bits, 4 of 4 to 6, 8 of 8), then rows of the other 1 or 2. A row
+ *       of words for low bits holds 32 / low elements, byte j of a word those that are j modulo
+ *       4, ascending from its least significant bits on; likewise the rows of high bits. Codes
+ *       are unsigned, but bytes with neither zero points nor minima.
  *   f32, f16, bf16  values [N/16][K][16]
  *
  * Kp is K padded up to 32; the padding's codes are zero bits (kernels meet them with x = 0).
@@ -48,10 +48,10 @@
  * formats are products of a half and an integer, which f32 holds exactly: weights are what the file
  * says, bit for bit.
  *
- * Bits of element (n, k), i = k % 32, in a block whose first word is (n/16 * Kp/32 + k/32) * bits *
- * 16: those of the rows of `r` bits from row f on (f, r: 0, low; low, bits - low) in byte i%4 of word
- * (f + i * r / 32) * 16 + n%16 of the block, from bit i % (32 / r) / 4 * r on. Of floats: element
- * (n/16 * K + k) * 16 + n%16; of planes: element (n/16 * groups + k/group) * 16 + n%16. */
+ * Bits of element (n, k), i = k % 32, in a block whose first word is (n/16 * Kp/32 + k/32) * bits
+ * * 16: those of the rows of `r` bits from row f on (f, r: 0, low; low, bits - low) in byte i%4 of
+ * word (f + i * r / 32) * 16 + n%16 of the block, from bit i % (32 / r) / 4 * r on. Of floats:
+ * element (n/16 * K + k) * 16 + n%16; of planes: element (n/16 * groups + k/group) * 16 + n%16. */
 #ifndef CLQI_QUANT_WEIGHTS_H
 #define CLQI_QUANT_WEIGHTS_H
 
