@@ -500,7 +500,7 @@ Test(weights, mistakes_are_named) {
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "rows");
   part.rows = 1;
   desc.format = (clq_format)99;
-  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "no format");
+  test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "format is 99");
   desc.format = CLQ_FORMAT_W4;
   desc.part_count = 0;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT, "no parts");
