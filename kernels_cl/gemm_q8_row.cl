@@ -122,15 +122,15 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
             part[s] = CLQ_Q8_NO_COLUMNS;
           }
 #if CLQ_X_AFFINE
-          clq_columns w_part = CLQ_Q8_NO_COLUMNS;
+          clq_columns w_codes = CLQ_Q8_NO_COLUMNS;
 #endif
-          const int block_end = min(end, block + CLQ_Q8_BLOCK_K);
+          const int block_end = CLQ_SUM_GROUP ? CLQ_SUM_GROUP : min(end, block + CLQ_Q8_BLOCK_K);
           CLQ_UNROLL_GROUP for (int k = block; k < block_end; k += 8) {
             const int at = k0 + g * span + k;
             CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
               part[s] = clq_step(part[s], clq_step_weights(b, at, s), a + s);
 #if CLQ_X_AFFINE
-              w_part = clq_step(w_part, clq_step_weights(b, at, s), &ones);
+              w_codes = clq_step(w_codes, clq_step_weights(b, at, s), &ones);
 #endif
             }
             CLQ_UNROLL for (int s = 0; s < (CLQ_W_BITS + 3) / 4; s++) {
@@ -142,7 +142,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
             acc += clq_steps_sum(part[s]);
           }
 #if CLQ_X_AFFINE
-          w_sum += clq_steps_sum(w_part);
+          w_sum += clq_steps_sum(w_codes);
 #endif
         }
 #if CLQ_X_AFFINE
