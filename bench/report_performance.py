@@ -10,11 +10,12 @@ With --llama FILE the table of bench/peers/llama_cpp.py (its --out FILE) goes in
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 
-PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "performance.md")
+from report_common import DOCS, Bench, figure, replace_part, row
+
+PAGE = os.path.join(DOCS, "performance.md")
 BEGIN = "<!-- what bench/report_performance.py writes: begin -->\n"
 END = "<!-- end -->\n"
 
@@ -59,13 +60,6 @@ TABLES = [
 ]
 
 
-def run(clq, words, reps):
-    """The JSON of one `clq bench`, or the sentence that it failed with."""
-    line = [clq, "bench", *words.split(), "--reps", str(reps), "-o", "json"]
-    result = subprocess.run(line, capture_output=True, text=True)
-    return json.loads(result.stdout) if result.returncode == 0 else result.stderr.strip()
-
-
 def share(record, context, bandwidth, peak):
     """How much of what the machine can do: of its bytes or its operations a second, whichever takes
     longer. Bandwidth is that of the same run at the same footprint where it was measured."""
@@ -81,24 +75,13 @@ def share(record, context, bandwidth, peak):
     return f"{1e11 * seconds / record['real_time']:.0f} % of {what}"
 
 
-def figure(value):
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def row(cells):
-    return "| " + " | ".join(str(cell) for cell in cells) + " |\n"
-
-
-def table(result, keys, bandwidth, peak):
+def table(records, context, keys, bandwidth, peak):
     keys = keys.split()
-    records, context = result["benchmarks"], result["context"]
     peers = any(record.get("peer") for record in records)
     heads = (keys + ["variant", "µs", "GB/s"] + ["GOP/s"] * bool(peak) + ["of the limit"]
              + ["ratio"] * peers)
     text = row(heads) + "|---" * len(heads) + "|\n"
     for r in records:
-        if not r["checked"]:
-            raise SystemExit(f"{r['name']} was not checked")
         cells = ["CLQuant" if key == "peer" and r[key] is None else r[key] for key in keys]
         cells += [f"`{r['variant']}`", figure(r["real_time"] / 1e3),
                   figure(r["bytes_per_second"] / 1e9)]
@@ -109,10 +92,10 @@ def table(result, keys, bandwidth, peak):
     return text
 
 
-def plan_table(result):
+def plan_table(records):
     text = row(["nodes", "record, ms", "plan, ms", "run, µs a node", "of that ours",
                 "arena / lower bound"]) + "|---" * 6 + "|\n"
-    for r in result["benchmarks"]:
+    for r in records:
         text += row([r["nodes"], f"{r['graph_time'] / 1e6:.3g}", f"{r['plan_time'] / 1e6:.3g}",
                      f"{r['real_time'] / 1e3 / r['nodes']:.3g}",
                      "within noise" if r["overhead_per_node"] is None
@@ -121,43 +104,21 @@ def plan_table(result):
     return text
 
 
-def about(contexts, load, reps):
-    """The machine, and between which values its limits were in the runs."""
-    first = contexts[0]
-
-    def limits(key):
-        values = [context[key] / 1e9 for context in contexts if context[key]]
-        return f"{min(values):.0f}–{max(values):.0f}" if values else "unknown"
-
-    return (f"{first['date'][:10]}, revision {first['git_revision']} of clq {first['clq_version']}, "
-            f"{first['device']} through {first['platform']} {first['driver']}, "
-            f"{first['threads']} threads, {' '.join(first['cpu_features'])}; medians of {reps}; "
-            f"load average before the run {load:.1f}.\n\n"
-            f"Limits over all runs below: read {limits('read_bytes_per_second')} GB/s, copy "
-            f"{limits('copy_bytes_per_second')} GB/s, fp32 {limits('fp32_flops_per_second')} "
-            f"GFLOP/s, int8 {limits('int8_ops_per_second')} GOP/s.\n")
-
-
 def operators(arguments):
-    load = os.getloadavg()[0]
-    if load > 0.5:
-        print(f"report_performance.py: the load average is {load:.1f}: these figures are worthless",
-              file=sys.stderr)
-    text, contexts = "", []
+    bench, text = Bench(arguments.clq, arguments.reps), ""
     for title, words, keys, bandwidth, peak in TABLES:
         began = time.monotonic()
-        result = run(arguments.clq, words, arguments.reps)
         text += f"\n### {title}\n\n`clq bench {words}`\n\n"
-        if isinstance(result, str):
+        try:
+            records = bench.run(words)
+            text += (plan_table(records) if title == "plan"
+                     else table(records, bench.contexts[-1], keys, bandwidth, peak))
+        except RuntimeError as why:
             if "--peer" not in words:
-                raise SystemExit(f"{words}: {result}")
-            text += f"Not measured: {result}\n"
-        else:
-            contexts.append(result["context"])
-            text += (plan_table(result) if title == "plan"
-                     else table(result, keys, bandwidth, peak))
+                raise SystemExit(why) from None
+            text += f"Not measured: {why}\n"
         print(f"{title}: {time.monotonic() - began:.1f} s", file=sys.stderr)
-    return about(contexts, load, arguments.reps) + text
+    return bench.about() + text
 
 
 def llama(path):
@@ -183,12 +144,8 @@ def main():
     parser.add_argument("--llama", metavar="FILE", help="JSON of bench/peers/llama_cpp.py")
     parser.add_argument("--page", default=PAGE, help="the page to rewrite (docs/performance.md)")
     arguments = parser.parse_args()
-    with open(arguments.page, encoding="utf-8") as file:
-        before, rest = file.read().split(BEGIN)
-    after = rest.split(END)[1]
     text = operators(arguments) + (llama(arguments.llama) if arguments.llama else "")
-    with open(arguments.page, "w", encoding="utf-8") as file:
-        file.write(before + BEGIN + "\n" + text + "\n" + END + after)
+    replace_part(arguments.page, BEGIN, END, text)
 
 
 if __name__ == "__main__":
