@@ -16,9 +16,11 @@
  *                                                          one
  *      AWQ        NAME.qweight, .qzeros, .scales           W4 ("gemm")
  *      QServe     NAME.qweight, .s1_scales, .s2_scales,    W4 in groups of 128, scale s1 * s2 in
- * f32 .s2_zeros; or .s1_szeros                 (exact); or W4 with a minimum a row Weights are what
- * the tool's own formula says, rounded once to f32: scale * (code - zero). Zero points that all lie
- * in the middle of the codes take no plane.
+ *                 .s2_zeros                                f32 (exact)
+ *                 NAME.qweight, .s1_scales, .s1_szeros     W4 with a minimum a row
+ *
+ *  Weights are what the tool's own formula says, rounded once to f32: scale * (code - zero). Zero
+ *  points that all lie in the middle of the codes take no plane.
  *
  *  Errors: CLQ_BAD_FILE for what is malformed or missing, CLQ_UNSUPPORTED, CLQ_IO_ERROR; each
  *  sentence names the file, and the layer or tensor if it is one's. Nothing in a file is believed

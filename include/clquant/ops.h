@@ -163,32 +163,40 @@ typedef enum clq_activation {
   CLQ_ACTIVATION_SILU = 4       /**< v / (1 + exp(-v)), as in clq_silu_mul */
 } clq_activation;
 
-/** out[M, N] = x[M, K] * W[N, K]^T, and what follows it in the same launch. `x` f32, f16 or bf16,
- * or codes: i8 or u8 per token or per group, with or without zero points (sums, if it has them,
- * save adding its codes up again); `weights` any packed format (quantize.h). Floats: one chain of
- * fma over ascending K, in f32. So are products of codes with weights of f32, f16 or bf16: those of
- * the floats that clq_dequantize makes of x. Codes with weights that are codes are multiplied as
- * such: products are summed exactly in int32 over each group (the shorter of x's and the weights'),
- * and groups are added in ascending order in f32. With q and code less their zero points, acc = sum
- * of q * code,  sum = sum of q, c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale *
- * float(sum), w_min, c) (x_scale is applied once at the end when it is per token), so that every
- * integer variant gives the same bits. Zero points of x are within the range of its type.
- * CLQ_UNSUPPORTED then: groups of x and the weights, of which neither divides the other, when a row
- * has several of each; several groups of x whose size is no multiple of 8; a sum over more than
- * 32768 elements; and x per group with weights that bring an order of columns. Where these have
- * one, K ascends by their positions. Weights with outlier columns (quantize.h) ask for `x_outliers`
- * [M, count], f32, f16 or bf16, the elements of x there; x itself meets zeros. Before all else
- * then, j ascending, v = fma(x_outliers[m, j], W[n, outliers[j]], v) Each element v of the product,
- * in f32, goes through what is given of v = v + bias[n];  v = activation(v);  v = v * gate[m, n];
- * v = v + residual[m, n] in this order, rounded after each, and is written to `out` [M, N]: f32;
- * f16 or bf16, rounded to nearest even; or i8 or u8 per tensor or per channel: scales, and zero
- * points if given, are inputs, the codes those of clq_quantize on v, bit for bit; quant.sum [M], if
- * wanted, receives the sum of each row's codes (a small launch before the other zeroes it). With
- *  CLQ_ACTIVATION_SILU and `gate` it is clq_silu_mul of the product and `gate`.
- *  `bias` [N], `gate` and `residual` [M, N] are f32, f16 or bf16, each on its own account; a float
- *  `out` may be the `residual`, element upon element: the same buffer object, offset, dtype and
- *  strides. An activation is within 2^-22 * |v| of the exact one, the same bits on every device;
- *  NaN stays NaN, and -Inf becomes NaN but for RELU. */
+/** out[M, N] = x[M, K] * W[N, K]^T, and what follows it in the same launch. `weights`: any packed
+ *  format (quantize.h).
+ *
+ *  `x` of f32, f16 or bf16: each product is one chain of fma over ascending K, in f32.
+ *
+ *  `x` of i8 or u8, per token or per group, with or without zero points (within the range of its
+ *  type); sums, if it has them, save adding its codes up again. With weights of f32, f16 or bf16
+ *  the result is that of the floats which clq_dequantize makes of x. With weights that are codes,
+ *  products of codes are summed exactly in int32 over each group (the shorter of x's and the
+ *  weights'), and groups are added in ascending order in f32. With q and code less their zero
+ *  points:
+ *      acc = sum of q * code,  sum = sum of q
+ *      c = fma(float(acc) * x_scale, w_scale, c);  c = fma(x_scale * float(sum), w_min, c)
+ *  (x_scale is applied once at the end when it is per token), so that every integer variant gives
+ *  the same bits. CLQ_UNSUPPORTED then: groups of x and of the weights, of which neither divides
+ *  the other, when a row has several of each; several groups of x whose size is no multiple of 8; a
+ *  sum over more than 32768 elements; x per group with weights that bring an order of columns.
+ *
+ *  Where weights have an order, K ascends by their positions. Weights with outlier columns ask for
+ *  `x_outliers` [M, count], f32, f16 or bf16, the elements of x there; x itself has zeros there.
+ *  Before all else then, j ascending,
+ *      v = fma(x_outliers[m, j], W[n, outliers[j]], v)
+ *
+ *  Each element v of the product, in f32, goes through what is given of
+ *      v = v + bias[n];  v = activation(v);  v = v * gate[m, n];  v = v + residual[m, n]
+ *  in this order, rounded after each, and is written to `out` [M, N]: f32; f16 or bf16, rounded to
+ *  nearest even; or i8 or u8 per tensor or per channel: scales, and zero points if given, are
+ *  inputs, the codes those of clq_quantize on v, bit for bit; quant.sum [M], if wanted, receives
+ *  the sum of each row's codes (a small launch before the other zeroes it). With
+ *  CLQ_ACTIVATION_SILU and `gate` it is clq_silu_mul of the product and `gate`. `bias` [N], `gate`
+ *  and `residual` [M, N] are f32, f16 or bf16, each on its own account; a float `out` may be the
+ *  `residual`, element upon element: the same buffer object, offset, dtype and strides. An
+ *  activation is within 2^-22 * |v| of the exact one, the same bits on every device; NaN stays NaN,
+ *  and -Inf becomes NaN but for RELU. */
 typedef struct clq_gemm_args {
   clq_tensor x;
   const clq_weights *weights;
