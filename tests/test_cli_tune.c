@@ -118,8 +118,10 @@ Test(cli_tune, refuses_in_a_sentence) {
                  "no table can be written to /proc/none/table; give --out");
   expect_refusal(clq(NULL, "tune", "--device", "no such thing"), 1, "no device 'no such thing'");
   expect_refusal(
-      clq(NULL, "tune", "--m", "1", "--n", "8", "--k", "64", "--weights", "f32", "--acts", "q8"), 1,
-      "gemm: --weights f32 go with --acts f32 only");
+      clq(NULL, "tune", "--m", "1", "--n", "8", "--k", "96", "--weights", "w4g24", "--acts",
+          "q8g32"),
+      1,
+      "gemm: with --acts of groups of 32 the group of --weights must be a multiple or a divisor");
   expect_refusal(
       clq(NULL, "tune", "--weights", "w4g32,w4g64", "--k", "48", "--m", "1", "--acts", "bf17"), 2,
       "--acts is 'bf17', which is no such type");
