@@ -106,7 +106,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
       clq_columns *part = acc;
 #endif
 #if CLQ_X_AFFINE
-      clq_columns w_part = CLQ_Q8_NO_COLUMNS;
+      clq_columns w_codes = CLQ_Q8_NO_COLUMNS;
 #endif
       const int block_end = CLQ_Q8_HALVES ? min(end, block + CLQ_Q8_BLOCK_K) : end;
       CLQ_ONCE for (int k = block; k < block_end; k += 8) {
@@ -118,7 +118,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
             part[r] = clq_step(part[r], v, a + s * CLQ_TILE_ROWS + r);
           }
 #if CLQ_X_AFFINE
-          w_part = clq_step(w_part, v, &ones);
+          w_codes = clq_step(w_codes, v, &ones);
 #endif
         }
         a += CLQ_Q8_STEPS * CLQ_TILE_ROWS;
@@ -129,7 +129,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
       }
 #endif
 #if CLQ_X_AFFINE
-      w_sum += clq_steps_sum(w_part);
+      w_sum += clq_steps_sum(w_codes);
 #endif
     }
 #if CLQ_X_AFFINE

@@ -70,8 +70,8 @@ static void record_scaled(clq_graph *g, const scaled *s, clq_block_kind kind, co
     }
     test_ok(clq_block_add(&b, x, NULL));
   }
-  norm.x_scale = *scales;
   const bool post = kind == CLQ_BLOCK_POST_LN || kind == CLQ_BLOCK_DEEPNORM;
+  norm.x_scale = post ? 0.0f : *scales;
   test_ok(clq_block_finish(&b, post ? NULL : &norm, s->out));
 }
 

@@ -241,7 +241,7 @@ Test(gemm_order, mistakes_are_named) {
                                       .quant = {.per = CLQ_PER_GROUP, .group = 32, .scale = b.mem}},
                                 .weights = w,
                                 .out = {b.mem, CLQ_F32, {1, 1}, .offset = 512}}),
-      CLQ_UNSUPPORTED, "x must be f32, or i8 per token");
+      CLQ_UNSUPPORTED, "x must be floats, or codes per token");
   clq_weights_destroy(w);
   test_buffer_free(&b);
   test_device_close(&d);

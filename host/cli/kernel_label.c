@@ -63,7 +63,8 @@ static void add_words(char label[CLI_LABEL_BYTES], const char *name) {
   add_weights(label, name);
   const int group = value_of(name, "X_GROUPED");
   if (strncmp(name, "gemm_q8", 7) == 0) {
-    add(label, " x q8%s", value_of(name, "X_ZERO") != 0 ? "a" : "");
+    add(label, " x %s%s", value_of(name, "X") == CLQ_U8 ? "u8" : "q8",
+        value_of(name, "X_ZERO") != 0 ? "a" : "");
     if (group != 0) {
       add(label, "g%d", group);
     }

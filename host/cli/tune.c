@@ -16,7 +16,7 @@
 
 enum { MOST_CASES = 256 };
 
-/* What gemm's sets serve: the type of x, and how many rows it has. */
+/* What gemm's sets serve: products of codes or of floats, and how many rows x has. */
 static const char *const set_names[] = {"gemm_q8_few", "gemm_q8_many", "gemm_f32_few",
                                         "gemm_f32_many"};
 enum { SETS = sizeof set_names / sizeof *set_names };
@@ -57,9 +57,12 @@ static const bench_value *lists_at(const tune_options *o, const size_t at[5], be
   return values;
 }
 
-static int set_of(const bench_case *c) {
-  const bool codes = bench_choice(c, "acts")[0] == 'q';
-  return (codes ? 0 : 2) + (bench_number(c, "m") > CLQ_TUNING_FEW_ROWS);
+static int set_of(const clq_gemm_args *a) {
+  const clq_format format = clq_weights_format(a->weights);
+  const bool float_weights =
+      format == CLQ_FORMAT_F32 || format == CLQ_FORMAT_F16 || format == CLQ_FORMAT_BF16;
+  const bool codes = (a->x.dtype == CLQ_I8 || a->x.dtype == CLQ_U8) && !float_weights;
+  return (codes ? 0 : 2) + (a->x.shape[0] > CLQ_TUNING_FEW_ROWS);
 }
 
 static int add_case(tuning *t, const bench_value *values) {
@@ -70,9 +73,9 @@ static int add_case(tuning *t, const bench_value *values) {
   c->bench = (bench_case){.session = &t->session, .op = bench_find("gemm"), .calls = 1};
   memcpy(c->bench.values, values, sizeof c->bench.values);
   bench_case_open(&c->bench);
-  tuner_set *set = &t->sets[set_of(&c->bench)];
   const int code = c->bench.left_out ? CLI_DONE : c->bench.code;
-  if (c->bench.code != CLI_DONE || set->case_count == MOST_CASES) {
+  tuner_set *set = c->bench.code == CLI_DONE ? &t->sets[set_of(c->bench.args)] : NULL;
+  if (set == NULL || set->case_count == MOST_CASES) {
     bench_case_close(&c->bench);
     free(c);
     return code;
@@ -333,7 +336,7 @@ static int check_words(const tune_options *o, const cli_words *words, const cli_
     }
   }
   for (size_t i = 0; i < o->acts.count; ++i) {
-    if (!bench_is_tensor_word(o->acts.items[i])) {
+    if (!bench_is_acts_word(o->acts.items[i])) {
       return cli_misuse(usage, "--acts is '%s', which is no such type", o->acts.items[i]);
     }
   }

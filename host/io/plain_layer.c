@@ -108,7 +108,13 @@ static clq_status load_codes(const clqi_safetensors *set, const clqi_quant_confi
                              const char *prefix, clqi_plain_layer *out) {
   clqi_quant_linear linear = {0};
   CLQI_TRY(clqi_quant_linear_load(set, config, prefix, &linear));
-  const clq_status status = from_codes(prefix, &linear, out);
+  const bool one_group = linear.group_size >= linear.cols;
+  const clq_status status =
+      one_group || linear.group_size % 8 == 0
+          ? from_codes(prefix, &linear, out)
+          : clqi_fail(CLQ_UNSUPPORTED,
+                      "%s: layer '%s': group_size is %lld, offered: multiples of 8",
+                      clqi_safetensors_name(set), shown(prefix).text, (long long)linear.group_size);
   clqi_quant_linear_free(&linear);
   return status;
 }

@@ -33,7 +33,7 @@ static clq_status check_groups(const clq_gemm_args *a) {
   if (is_grouped(&a->x) && w->has_order) {
     return clqi_fail(CLQ_UNSUPPORTED,
                      "gemm: the weights have an order of columns, which does not go with x per "
-                     "group: with them x must be f32, or i8 per token");
+                     "group: with them x must be floats, or codes per token");
   }
   if (has_groups(&a->x) && group % STEP != 0) {
     return clqi_fail(CLQ_UNSUPPORTED,

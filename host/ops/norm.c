@@ -13,7 +13,7 @@ enum {
   LANES = 32,
   MOST_ITEMS = 512,
   MOST_ROWS = 4,        /* of a work-item on CPUs; lib/norm_rows.h is built for it */
-  NEAR_COLUMNS = 32768, /* of all rows that a work-item takes */
+  NEAR_COLUMNS = 32768, /* rows times columns of a work-item, to stay in the near cache */
   ITEMS_PER_UNIT = 8,   /* at least, so that units share the work evenly */
   WARP_ITEMS = 128      /* work-items of a group that takes a row with each warp */
 };
@@ -122,10 +122,13 @@ static size_t group_items(const clqi_norm *n) {
 const char *clqi_norm_fits_group(const clq_context *context, const void *norm) {
   const clqi_norm *n = norm;
   size_t most = 0;
+  if (group_items(n) > MOST_ITEMS) {
+    return "at most 16384 columns";
+  }
   if (clGetDeviceInfo(context->device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof most, &most, NULL) !=
           CL_SUCCESS ||
-      group_items(n) > MOST_ITEMS || group_items(n) > most) {
-    return "a work-item for each 32 columns";
+      group_items(n) > most) {
+    return "work-groups with a work-item for each 32 columns";
   }
   return exchange_fits(context, n);
 }
@@ -316,8 +319,9 @@ clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n) {
   clqi_launch l;
   begin(&l, emitter, n, form);
   if (!runs(&l, n, form)) {
-    clqi_log(CLQ_LOG_DISPATCH, "%s: not %s: its kernel has no warps of 32", n->name,
-             n->variants[form].name);
+    clqi_log(CLQ_LOG_DISPATCH,
+             "%s: not %s: its kernel is not seen to run in warps of 32 and groups of that size",
+             n->name, n->variants[form].name);
     form = CLQI_NORM_STREAM;
     clqi_log(CLQ_LOG_DISPATCH, "%s: chose %s", n->name, n->variants[form].name);
     begin(&l, emitter, n, form);

@@ -36,8 +36,8 @@ static clq_status check_part(const clq_weights_desc *desc, bool in_memory, int32
   CLQI_REQUIRE(part->zeros == NULL || part->mins == NULL,
                "weights_pack: part %d has zero points and minima, expected one of them", (int)i);
   CLQI_REQUIRE((part->mins == NULL) == (desc->parts[0].mins == NULL),
-               "weights_pack: part %d has %s minima, part 0 is different", (int)i,
-               part->mins == NULL ? "no" : "");
+               "weights_pack: part %d %s minima, part 0 is different", (int)i,
+               part->mins == NULL ? "has no" : "has");
   return CLQ_OK;
 }
 
@@ -93,8 +93,11 @@ static clq_status check_outliers(const clq_weights_desc *desc) {
         (desc->format != CLQ_FORMAT_W8 || part->zeros != NULL || part->mins != NULL)) {
       return clqi_fail(CLQ_UNSUPPORTED,
                        "weights_pack: outliers are offered beside w8 without zero points and "
-                       "minima, this is %s",
-                       clq_format_name(desc->format));
+                       "minima, this is %s%s",
+                       clq_format_name(desc->format),
+                       part->zeros != NULL  ? " with zero points"
+                       : part->mins != NULL ? " with minima"
+                                            : "");
     }
   }
   if (desc->outlier_count > 0 && desc->order != NULL) {

@@ -22,7 +22,7 @@
  *      clq_block_finish(&b, &last, out);
  *
  *  What a sublayer gave is summed by the norm that comes next, on its way through memory once:
- *  with s = alpha h + y + bias, that norm writes s over h and N(s) where it is read.
+ *  with s = alpha h + y + bias, that norm writes s over h and N(s) to what the next sublayer reads.
  *
  *  Sources: Xiong et al. 2020 (Pre-LN, Post-LN), arXiv 2002.04745; Wang et al. 2022 (DeepNorm),
  *  2203.00555; Wang et al. 2022 (Sub-LN: Foundation Transformers), 2210.06423. */
@@ -126,8 +126,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_deepnorm(int64_t encoder_layers, int64_t de
 
 /** The same for Sub-LN, whose one constant multiplies the same weights:
  *
- *      encoder only  sqrt(ln 2 N)             encoder of both  sqrt(ln(3 M) ln(2 N) / 3)
- *      decoder only  sqrt(ln 2 M)             decoder of both  sqrt(ln 3 M) */
+ *      encoder only  sqrt(ln(2 N))            encoder of both  sqrt(ln(3 M) ln(2 N) / 3)
+ *      decoder only  sqrt(ln(2 M))            decoder of both  sqrt(ln(3 M)) */
 CLQ_API CLQ_NODISCARD clq_status clq_sub_ln(int64_t encoder_layers, int64_t decoder_layers,
                                             clq_stack stack, float *gain);
 

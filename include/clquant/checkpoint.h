@@ -43,7 +43,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_checkpoint_open(const char *path, clq_check
 /** NULL is allowed. Weights that were loaded stay. */
 CLQ_API void clq_checkpoint_close(clq_checkpoint *checkpoint);
 
-/** Layers that there are names of, by name ascending; tables of embeddings are among them. */
+/** Layers that there are names of, in the order of their tensors' names; tables of embeddings are
+ *  among them. */
 CLQ_API int64_t clq_checkpoint_layers(const clq_checkpoint *checkpoint);
 /** The name of layer 0 <= @p index < layers, the checkpoint's; any UTF-8. NULL beyond. */
 CLQ_API const char *clq_checkpoint_layer(const clq_checkpoint *checkpoint, int64_t index);

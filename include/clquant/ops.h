@@ -75,16 +75,20 @@ typedef enum clq_op {
  *  variance's relative error stays below 5e-7 for a mean of up to 1e7 standard deviations, and y is
  *  within
  *      2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd * 2^-1)
- *  of exact arithmetic, rmsnorm's within 2^-21 * |y| of it, before casts. All forms give the same
- *  bits, on every device.
- *  A row with NaN or Inf is NaN (layernorm) or NaN where Inf stands and 0 elsewhere (rmsnorm with
- *  Inf), its mean and rstd are NaN (rmsnorm's with Inf: 0); other rows do not notice. A constant
- * row gives beta; eps 0 is not advised there. x_scale: SLaNC (arXiv 2410.10553); a power of two
- * changes no bit while the squares, and eps * x_scale^2, stay between f32's smallest normal number
- * and its largest. Rows of elements below about 1e-19, with eps less than 0, need such an x_scale
- * as those above 1e19 do. CLQ_UNSUPPORTED: what is not among the above, 2^31 columns and more, and
- * sums of more than 8421504 codes (INT32_MAX / 255; an edge always has sums). Sources: Ba et al.
- * 2016, Zhang and Sennrich 2019, Wang et al. 2022 (alpha: DeepNorm). */
+ *  of exact arithmetic on t as it was rounded to f32, rmsnorm's within 2^-21 * |y| of it, before
+ *  casts. All forms give the same bits, on every device.
+ *
+ *  Rows that are not finite; others do not notice:
+ *      layernorm with NaN or Inf   y and rstd NaN, the mean NaN or infinite
+ *      rmsnorm with NaN            y and rstd NaN
+ *      rmsnorm with Inf            y NaN where Inf stands and 0 elsewhere, rstd 0
+ *
+ *  A constant row gives beta; eps 0 is not advised there. x_scale: SLaNC (arXiv 2410.10553); a
+ *  power of two changes no bit while the squares, and eps * x_scale^2, stay between f32's smallest
+ *  normal number and its largest. Rows of elements below about 1e-19, with eps less than 0, need
+ *  such an x_scale as those above 1e19 do. CLQ_UNSUPPORTED: what is not among the above, 2^31
+ *  columns and more, and sums of more than 8421504 codes (INT32_MAX / 255; an edge always has
+ *  sums). Sources: Ba et al. 2016, Zhang and Sennrich 2019, Wang et al. 2022 (alpha: DeepNorm). */
 typedef struct clq_layernorm_args {
   clq_tensor x;
   clq_tensor residual;
@@ -337,7 +341,8 @@ typedef enum clq_norm_kind {
  *      code = (u * multiplier + (bias << (shift - 16)) + (1 << (shift - 1))) >> shift
  *  saturated to `out`'s type: halves are rounded up. Sums and variance are exact, the square root
  *  is the exact integer one; before that last rounding a value is off the exact norm of q' by at
- *  most 2^-15 + 2^-27 * A steps, A the largest |gamma| * sqrt(cols) / out_scale: its code is the
+ *  most 2^-15 + 2^-27 * A steps, A the largest |gamma| * sqrt(cols) / out_scale, while |beta /
+ *  out_scale + out_zero| is below 2^15 (beyond, it counts as that): its code is the
  *  nearest one except that close to a tie. A constant row (RMSNorm: of zeros) gives beta, also with
  *  eps = 0; gamma = 0 gives beta.
  *

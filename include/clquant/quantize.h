@@ -59,8 +59,9 @@ typedef struct clq_weights_part {
 
 typedef struct clq_weights_desc {
   clq_format format;
-  int64_t cols;  /**< K; for blocks a multiple of their 32 or 256 elements */
-  int64_t group; /**< plain codes: elements per scale, a multiple of 8; 0: one scale a row */
+  int64_t cols; /**< K; for blocks a multiple of their 32 or 256 elements */
+  int64_t
+      group; /**< plain codes: elements per scale, a multiple of 8 or at least K; 0: one a row */
   const clq_weights_part *parts;
   int32_t part_count;
   clq_dtype scale_dtype; /**< plain codes, of scales and mins: CLQ_F32 (0 says so too), CLQ_F16,

@@ -148,9 +148,9 @@ CLQ_INLINE clq_norm_total clq_norm_row_total(const clq_norm_row *r, float pivot)
 
 #endif
 
-/* A work-item takes as many rows as the launch has work-items too few, at most CLQ_ROWS_AT_ONCE, all
- * of them through each stage in turn: so the chains of pivots and of the ends of statistics, folds,
- * divisions and a root, run side by side. */
+/* A work-item takes ceil(rows / work-items) rows that follow each other, at most CLQ_ROWS_AT_ONCE,
+ * all of them through each stage in turn: so the chains of pivots and of the ends of statistics,
+ * folds, divisions and a root, run side by side. */
 __kernel void CLQ_NORM_KERNEL(rows)(CLQ_NORM_ARGS) {
   const long each = (rows + (long)get_global_size(0) - 1) / (long)get_global_size(0);
   const long first = each * (long)get_global_id(0);

@@ -42,7 +42,7 @@ static inline int clq_sum_group(int group) { return CLQ_SUM_GROUP ? CLQ_SUM_GROU
 #else
 #define CLQ_Q8_OFFSET CLQ_W_OFFSET
 #endif
-#define CLQ_Q8_NEED_SUM (CLQ_Q8_OFFSET || CLQ_W_ZERO || CLQ_W_MIN)
+#define CLQ_Q8_NEED_SUM (CLQ_Q8_OFFSET != 0 || CLQ_W_ZERO || CLQ_W_MIN)
 
 /* Eight elements of K take CLQ_Q8_STEPS steps, each with one word of x for each row. */
 #define CLQ_Q8_STEPS (CLQ_Q8_WIDE ? 4 : 2)

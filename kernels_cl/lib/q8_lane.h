@@ -12,7 +12,7 @@
 #define CLQ_X_WORDS 0 /* 1: rows of x start at multiples of 4 bytes, K is one of 4 */
 #endif
 
-#define CLQ_NEED_SUM (CLQ_W_OFFSET || CLQ_W_ZERO || CLQ_W_MIN)
+#define CLQ_NEED_SUM (CLQ_W_OFFSET != 0 || CLQ_W_ZERO || CLQ_W_MIN)
 
 /* CLQ_LOAD_WORD(row, k, left): CLQ_LOAD_CODES of lib/order.h, as a word where that can be. */
 #if CLQ_X_WORDS && !CLQ_W_ORDER
