@@ -14,7 +14,9 @@ static inline void fetch_ahead(__global const uint *w) {
 #endif
 }
 
-#if CLQ_SUM_GROUP
+/* A group that is one block of known length. */
+#define CLQ_ONE_BLOCK (CLQ_SUM_GROUP && CLQ_SUM_GROUP <= CLQ_Q8_BLOCK_K)
+#if CLQ_ONE_BLOCK
 #define CLQ_UNROLL_GROUP CLQ_UNROLL
 #else
 #define CLQ_UNROLL_GROUP
@@ -124,7 +126,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
 #if CLQ_X_AFFINE
           clq_columns w_codes = CLQ_Q8_NO_COLUMNS;
 #endif
-          const int block_end = CLQ_SUM_GROUP ? CLQ_SUM_GROUP : min(end, block + CLQ_Q8_BLOCK_K);
+          const int block_end = CLQ_ONE_BLOCK ? CLQ_SUM_GROUP : min(end, block + CLQ_Q8_BLOCK_K);
           CLQ_UNROLL_GROUP for (int k = block; k < block_end; k += 8) {
             const int at = k0 + g * span + k;
             CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {

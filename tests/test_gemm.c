@@ -318,8 +318,10 @@ static void sweep(const test_device *d, const form *f, test_random *random) {
     p = of_form(f, m, 1500, 40);
     check(d, &p, random);
   }
-  /* longer than the chunk of K that a tile holds */
+  /* longer than the chunk of K that a tile holds; groups enough to split */
   p = of_form(f, 9, 17, 4170);
+  check(d, &p, random);
+  p = of_form(f, 1, 40, 330);
   check(d, &p, random);
 }
 
