@@ -1,14 +1,15 @@
-/* out[M, N] = x[M, K] * W[N, K]^T with int8 activations, for CPUs: one
+/* out[M, N] = x[M, K] * W[N, K]^T with activations of i8 or u8, for CPUs: one
  * work-item computes `row_tiles` tiles of CLQ_TILE_ROWS rows by `tiles` tiles of 16
  * columns with wide vectors. Launch: (row blocks, column blocks), work-groups
  * of one.
  *
  * Weights as host/quant/weights.h packs them. Over each group of elements that
- * share an x scale and a w scale (of 16, where w has a scale for 16 and x one for
- * 32), products are summed exactly in int32; groups are added in ascending order:
+ * share an x scale and a w scale (the shorter of x's groups and w's), products are
+ * summed exactly in int32; groups are added in ascending order:
  *   x scale per group:  c = fma(float(acc) * xs, ws, c); c = fma(xs * float(sum), wmin, c)
  *   x scale per token:  c = fma(float(acc), ws, c);      c = fma(float(sum), wmin, c);  out = c * xs
- * acc and sum are those of codes less their zero points, of x and W both; whatever the tiles, the back end or the number of rows are.
+ * acc and sum are those of codes less their zero points, of x and W both; whatever the tiles, the
+ * back end or the number of rows are.
  *
  * K is taken in chunks, so that the rows of x, laid side by side, stay in the
  * first cache while all column tiles pass, and the column tiles' weights in the

@@ -14,7 +14,7 @@
 #include "lib/weights.h"
 
 #ifndef CLQ_X_GROUPED
-#define CLQ_X_GROUPED 32 /* elements that share an x scale, CLQ_X_RATIO * `group`; 0: a row */
+#define CLQ_X_GROUPED 32 /* elements that share an x scale; 0: a row */
 #endif
 #ifndef CLQ_X_RATIO
 #define CLQ_X_RATIO 1 /* groups that an x scale serves: more than 1 where groups of the weights are
@@ -76,7 +76,7 @@ static inline int clq_group_depth(int g, int group, int depth) {
   CLQ_ORDER_AT                  \
   CLQ_EPILOGUE_AT
 
-/* With x of int8: xs its scales, x_sum its sums, x_zero its zero points; a scale of the weights
+/* With x of codes: xs its scales, x_sum its sums, x_zero its zero points; a scale of the weights
  * serves w_ratio groups. */
 #define CLQ_GEMM_Q8_ARGS                                                                  \
   CLQ_TENSOR(const char, x), CLQ_TENSOR(const float, xs), CLQ_TENSOR(const int, x_sum),   \

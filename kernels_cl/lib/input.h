@@ -1,5 +1,5 @@
-/* The float type of a kernel's input, which the host sets as CLQ_X: CLQ_F32,
- * CLQ_F16 or CLQ_BF16. */
+/* The type of a kernel's input, which the host sets as CLQ_X: CLQ_F32, CLQ_F16 or
+ * CLQ_BF16; of gemm also CLQ_I8 and CLQ_U8. */
 #ifndef CLQ_LIB_INPUT_H
 #define CLQ_LIB_INPUT_H
 
