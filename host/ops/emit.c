@@ -35,8 +35,6 @@ static int64_t codes_of_a_sum(const clq_tensor *out, int64_t cols) {
   return group < cols ? group : cols;
 }
 
-static bool is_codes(const clq_tensor *t) { return t->dtype == CLQ_I8 || t->dtype == CLQ_U8; }
-
 clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows, int64_t cols) {
   const unsigned types =
       CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16) | CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8);
@@ -53,7 +51,7 @@ clq_status clqi_check_output(const char *op, const clq_tensor *out, int64_t rows
         "token or group",
         op);
   }
-  if (is_codes(out) && has_sums(out) && codes_of_a_sum(out, cols) > MOST_OF_A_SUM) {
+  if (clqi_is_codes(out) && has_sums(out) && codes_of_a_sum(out, cols) > MOST_OF_A_SUM) {
     return clqi_fail(CLQ_UNSUPPORTED,
                      "%s: quant.sum of out is of %lld codes, offered: up to %d, which fit an int32",
                      op, (long long)codes_of_a_sum(out, cols), MOST_OF_A_SUM);
@@ -70,7 +68,7 @@ const char *clqi_emit_option(const clq_tensor *out) {
   static const char *const codes[][3] = {
       {"-DCLQ_OUT=4", "-DCLQ_OUT=4 -DCLQ_CODES=1", "-DCLQ_OUT=4 -DCLQ_CODES=2"},
       {"-DCLQ_OUT=5", "-DCLQ_OUT=5 -DCLQ_CODES=1", "-DCLQ_OUT=5 -DCLQ_CODES=2"}};
-  if (!is_codes(out)) {
+  if (!clqi_is_codes(out)) {
     return floats[out->dtype - CLQ_F32];
   }
   return codes[out->dtype - CLQ_I8][clqi_scales_given(out) ? 2 : out->quant.zero != NULL];

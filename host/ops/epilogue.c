@@ -12,8 +12,6 @@ _Static_assert(CLQ_ACTIVATION_RELU == 1 && CLQ_ACTIVATION_GELU == 2 &&
 static const char NAME[] = "gemm";
 static const unsigned FLOATS = CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16);
 
-static bool is_codes(const clq_tensor *t) { return t->dtype == CLQ_I8 || t->dtype == CLQ_U8; }
-
 /* An optional [rows, cols]. */
 static clq_status check_matrix(const char *arg, const clq_tensor *t, int64_t rows, int64_t cols) {
   if (!clqi_present(t)) {
@@ -72,7 +70,7 @@ bool clqi_out_holds_sums(const clq_gemm_args *args) {
 static bool is_plain(const clq_gemm_args *args) {
   return !clqi_present(&args->bias) && args->activation == CLQ_ACTIVATION_NONE &&
          !clqi_present(&args->gate) && !clqi_present(&args->residual) &&
-         !clqi_present(&args->x_outliers) && !is_codes(&args->out);
+         !clqi_present(&args->x_outliers) && !clqi_is_codes(&args->out);
 }
 
 void clqi_epilogue_options(const clq_gemm_args *args, char options[CLQI_EPILOGUE_OPTIONS_BYTES]) {
@@ -131,6 +129,6 @@ double clqi_epilogue_bytes(const clq_gemm_args *args) {
 double clqi_epilogue_ops(const clq_gemm_args *args) {
   const int parts = clqi_present(&args->bias) + (args->activation != CLQ_ACTIVATION_NONE) +
                     clqi_present(&args->gate) + clqi_present(&args->residual) +
-                    is_codes(&args->out) + 2 * args->weights->outlier_count;
+                    clqi_is_codes(&args->out) + 2 * args->weights->outlier_count;
   return (double)parts * (double)args->out.shape[0] * (double)args->out.shape[1];
 }

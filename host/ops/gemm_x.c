@@ -12,12 +12,10 @@ enum {
   MAX_GROUP = 32768 /* summed in int32: 9 bits each, zero points taken off, are 2^31 then */
 };
 
-static bool is_codes(const clq_tensor *t) { return t->dtype == CLQ_I8 || t->dtype == CLQ_U8; }
-
 static bool weights_are_codes(const clq_weights *w) { return w->bits < 16; }
 
 bool clqi_gemm_is_integer(const clq_gemm_args *args) {
-  return is_codes(&args->x) && weights_are_codes(args->weights);
+  return clqi_is_codes(&args->x) && weights_are_codes(args->weights);
 }
 
 static bool is_grouped(const clq_tensor *x) { return x->quant.per == CLQ_PER_GROUP; }

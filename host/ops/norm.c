@@ -35,7 +35,7 @@ static clq_status check_x(const clqi_norm *n) {
     CLQI_REQUIRE(n->x->quant.zero == NULL, "%s: x is i32, so its zero plane must be absent",
                  n->name);
   }
-  CLQI_REQUIRE(!clqi_present(n->exponent) || n->x->dtype == CLQ_I8 || n->x->dtype == CLQ_U8,
+  CLQI_REQUIRE(!clqi_present(n->exponent) || clqi_is_codes(n->x),
                "%s: exponent is for an x of i8 or u8, which is %s", n->name,
                clq_dtype_name(n->x->dtype));
   CLQI_REQUIRE(!clqi_present(n->column_scale) || n->x->dtype == CLQ_I32,

@@ -85,6 +85,11 @@ clq_status clqi_op_check_buffers(const clq_context *context, const clqi_op *op, 
 static inline bool clqi_present(const clq_tensor *t) {
   return t->mem != NULL || t->value != 0 || t->dtype != 0;
 }
+
+/* Quantized to bytes. */
+static inline bool clqi_is_codes(const clq_tensor *t) {
+  return t->dtype == CLQ_I8 || t->dtype == CLQ_U8;
+}
 /* Row stride in elements of a tensor of `dims` dimensions (dense unless given). */
 int64_t clqi_stride(const clq_tensor *t, int dims, int dim);
 /* Dimensions in use: up to the last that is not zero; at least one. Those of the operator, once it
