@@ -13,6 +13,7 @@
 #include "gptq_packer.h"
 #include "io/plain_layer.h"
 #include "opencl.h"
+#include "progress.h"
 #include "quant/weights.h"
 #include "ref/math.h"
 #include "safetensors_writer.h"
@@ -496,6 +497,26 @@ Test(checkpoint, layers_are_stacked) {
   cr_assert_eq(clq_weights_rows(w), 3 * ROWS);
   expect_unpacked(w, expected, "q, k and v");
   clq_weights_destroy(w);
+  test_progress seen = {0};
+  const clq_progress progress = test_progress_of(&seen);
+  test_ok(clq_weights_load_with_progress(d.context, c, qkv, 3, &progress, &w));
+  expect_unpacked(w, expected, "q, k and v");
+  clq_weights_destroy(w);
+  cr_assert_eq(seen.calls, 4, "three layers read, one matrix packed");
+  test_progress_end(&seen, 3 * ROWS * COLS / 2);
+  const opencl_objects before = opencl_live();
+  for (int stop = 1; stop <= 4; ++stop) {
+    seen = (test_progress){.stop_at = stop};
+    counting_start(0, 0);
+    const clq_status status = clq_weights_load_with_progress(d.context, c, qkv, 3, &progress, &w);
+    const size_t left = counting_live();
+    counting_stop();
+    test_fails(status, CLQ_CANCELLED, ": cancelled after ");
+    cr_assert_null(w);
+    cr_assert_eq(seen.calls, stop);
+    cr_assert_eq(left, 0);
+    opencl_assert_live(&before);
+  }
   test_fails(clq_weights_load(d.context, c, (const char *[]){"m.q", "m.other"}, 2, &w),
              CLQ_UNSUPPORTED, "layers 'm.q' and 'm.other' differ in the order of their columns");
   test_fails(clq_weights_load(d.context, c, (const char *[]){"m.q", "m.plain"}, 2, &w),

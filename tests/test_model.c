@@ -14,6 +14,7 @@
 #include "device.h"
 #include "golden.h"
 #include "opencl.h"
+#include "progress.h"
 
 TestSuite(model, .fini = opencl_none_live);
 
@@ -246,6 +247,39 @@ Test(model, out_of_host_memory_is_reported_and_leaks_nothing) {
     cr_assert_eq(left, 0, "allocation 2^%d leaks %zu blocks", i, left);
   }
   test_ok(load_and_step(context, path));
+  clq_context_destroy(context);
+}
+
+/* Stopped at some of its reports; then whole. */
+Test(model, loading_reports_and_can_be_cancelled) {
+  const char *path = getenv("CLQ_TEST_MODEL");
+  if (path == NULL) {
+    cr_skip_test("CLQ_TEST_MODEL names no model");
+  }
+  clq_context *context = NULL;
+  test_ok(clq_context_create(NULL, &context));
+  test_progress seen = {0};
+  const clq_progress progress = test_progress_of(&seen);
+  clq_model *model = NULL;
+  test_ok(clq_model_load_with_progress(context, path, &progress, &model));
+  clq_model_destroy(model);
+  const int calls = seen.calls;
+  cr_assert_gt(calls, 30, "as many as matrices");
+  cr_assert_lt(calls, 400, "%d", calls);
+  test_progress_end(&seen, seen.total);
+  const opencl_objects before = opencl_live();
+  for (int stop = 1; stop < 3 * calls; stop *= 3) {
+    seen = (test_progress){.stop_at = stop < calls ? stop : calls};
+    counting_start(0, 0);
+    const clq_status status = clq_model_load_with_progress(context, path, &progress, &model);
+    const size_t left = counting_live();
+    counting_stop();
+    test_fails(status, CLQ_CANCELLED, ": cancelled after ");
+    cr_assert_null(model);
+    cr_assert_eq(seen.calls, seen.stop_at);
+    cr_assert_eq(left, 0, "stopped at report %d: %zu blocks", stop, left);
+    opencl_assert_live(&before);
+  }
   clq_context_destroy(context);
 }
 

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counting.h"
 #include "device.h"
 #include "io/ggml_types.h"
 #include "opencl.h"
+#include "progress.h"
 #include "quant/formats.h"
 #include "quant/pack.h"
 #include "quant/weights.h"
@@ -81,17 +83,14 @@ static const plain_shape plain_shapes[] = {
     {CLQ_FORMAT_W8, 3, 33, 0, TEST_ZEROS, CLQ_BF16},
 };
 
-static void check_unpacked(const test_device *d, test_weights source) {
-  const clqi_ref_weights *s = &source.ref;
-  clq_weights *packed = test_weights_pack(d, &source);
-  cr_assert_eq(clq_weights_rows(packed), s->rows);
-  cr_assert_eq(clq_weights_cols(packed), s->cols);
-  cr_assert_eq(clq_weights_format(packed), s->format);
+/* Rows of packed weights from `first` on against those of `s`. */
+static void check_unpacked_rows(const clq_weights *packed, const clqi_ref_weights *s,
+                                int64_t first) {
   float *out = malloc((size_t)(s->rows * s->cols) * sizeof *out);
-  test_ok(clq_weights_unpack(packed, 0, s->rows, out));
+  test_ok(clq_weights_unpack(packed, first, s->rows, out));
   for (int64_t n = 0; n < s->rows; ++n) {
     for (int64_t k = 0; k < s->cols; ++k) {
-      const float expected = clqi_ref_weight(&source.ref, n, k);
+      const float expected = clqi_ref_weight(s, n, k);
       cr_assert_eq(memcmp(&out[n * s->cols + k], &expected, sizeof expected), 0,
                    "%s %lld x %lld group %lld: [%lld, %lld] is %a, expected %a",
                    clq_format_name(s->format), (long long)s->rows, (long long)s->cols,
@@ -100,6 +99,15 @@ static void check_unpacked(const test_device *d, test_weights source) {
     }
   }
   free(out);
+}
+
+static void check_unpacked(const test_device *d, test_weights source) {
+  const clqi_ref_weights *s = &source.ref;
+  clq_weights *packed = test_weights_pack(d, &source);
+  cr_assert_eq(clq_weights_rows(packed), s->rows);
+  cr_assert_eq(clq_weights_cols(packed), s->cols);
+  cr_assert_eq(clq_weights_format(packed), s->format);
+  check_unpacked_rows(packed, s, 0);
   clq_weights_destroy(packed);
   test_weights_free(&source);
 }
@@ -432,6 +440,59 @@ Test(weights, rows_of_a_source_are_packed_like_those_in_memory) {
       test_weights_free(&sources[i]);
     }
   }
+  test_device_close(&d);
+}
+
+/* Every packing of parts in memory or of a source, stopped at every report of it. */
+Test(weights, packing_reports_and_can_be_cancelled) {
+  static const int64_t rows[] = {2001, 37};
+  enum { COLS = 9600 };
+  test_device d = test_device_open(NULL);
+  test_random random = {11};
+  test_weights sources[2];
+  clq_weights_part parts[2];
+  for (int i = 0; i < 2; ++i) {
+    sources[i] = test_weights_new(&random, CLQ_FORMAT_Q8_0, rows[i], COLS, 0, false);
+    parts[i] = (clq_weights_part){.data = sources[i].ref.data, .rows = rows[i]};
+  }
+  test_progress seen = {0};
+  const clq_progress progress = test_progress_of(&seen);
+  const clq_weights_desc desc = {.format = CLQ_FORMAT_Q8_0,
+                                 .cols = COLS,
+                                 .parts = parts,
+                                 .part_count = 2,
+                                 .progress = &progress};
+  memory_source from = {.parts = parts};
+  cr_assert(clqi_format_row_bytes(CLQ_FORMAT_Q8_0, COLS, &from.row_bytes));
+  const clqi_row_source source = {.read = read_memory, .from = &from};
+  for (int i = 0; i < 2; ++i) {
+    clq_weights *w = NULL;
+    test_ok(i == 0 ? clq_weights_pack(d.context, &desc, &w)
+                   : clqi_weights_pack_from(d.context, &desc, &source, &w));
+    const int calls = seen.calls;
+    cr_assert_gt(calls, 2);
+    cr_assert_lt(calls, 20);
+    test_progress_end(&seen, (uint64_t)(rows[0] + rows[1]) * from.row_bytes);
+    check_unpacked_rows(w, &sources[1].ref, rows[0]);
+    clq_weights_destroy(w);
+    const opencl_objects before = opencl_live();
+    for (int stop = 1; stop <= calls; ++stop) {
+      seen = (test_progress){.stop_at = stop};
+      counting_start(0, 0);
+      const clq_status status = i == 0 ? clq_weights_pack(d.context, &desc, &w)
+                                       : clqi_weights_pack_from(d.context, &desc, &source, &w);
+      const size_t left = counting_live();
+      counting_stop();
+      test_fails(status, CLQ_CANCELLED, "weights_pack: cancelled after ");
+      cr_assert_null(w);
+      cr_assert_eq(seen.calls, stop, "reported after it was told to stop");
+      cr_assert_eq(left, 0);
+      opencl_assert_live(&before);
+    }
+    seen = (test_progress){0};
+  }
+  test_weights_free(&sources[0]);
+  test_weights_free(&sources[1]);
   test_device_close(&d);
 }
 

@@ -10,6 +10,7 @@
 #include "io/text.h"
 #include "quant/formats.h"
 #include "quant/pack.h"
+#include "quant/progress.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"
 
@@ -269,9 +270,18 @@ static clq_status check_stacked(const clq_checkpoint *c, const char *const *name
   return what == NULL ? CLQ_OK : differs(c, names[0], names[i], what);
 }
 
+/* Bytes of a packed layer's codes; 0 if there are none. */
+static uint64_t code_bytes(const clq_checkpoint *c, const char *name) {
+  char whole[NAME_BYTES];
+  const int length = snprintf(whole, sizeof whole, "%s.qweight", name);
+  const clqi_safetensors_tensor *t =
+      length > 0 && length < NAME_BYTES ? clqi_safetensors_find(c->set, whole) : NULL;
+  return t == NULL ? 0 : t->bytes;
+}
+
 /* Reads the layers into `layers`, which the caller releases whatever comes. */
 static clq_status read_layers(const clq_checkpoint *c, const char *const *names, int32_t count,
-                              clqi_plain_layer *layers) {
+                              clqi_progress *progress, clqi_plain_layer *layers) {
   bool symmetric = true;
   for (int32_t i = 0; i < count; ++i) {
     if (!clqi_quant_linear_exists(c->set, names[i])) {
@@ -279,6 +289,7 @@ static clq_status read_layers(const clq_checkpoint *c, const char *const *names,
     }
     CLQI_TRY(clqi_plain_layer_load(c->set, &c->config, names[i], &layers[i]));
     CLQI_TRY(check_stacked(c, names, layers, i));
+    CLQI_TRY(clqi_progress_add(progress, code_bytes(c, names[i]) / 2, "weights_load"));
     symmetric = symmetric && clqi_plain_layer_is_symmetric(&layers[i]);
   }
   for (int32_t i = 0; i < count && symmetric; ++i) {
@@ -296,7 +307,11 @@ static clq_status load_packed(clq_context *context, const clq_checkpoint *c,
   if (layers == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "weights_load: out of memory");
   }
-  CLQI_TRY_CLEAN(read_layers(c, names, count, layers));
+  clqi_progress progress = {.to = desc->progress};
+  for (int32_t i = 0; i < count; ++i) {
+    progress.total += code_bytes(c, names[i]);
+  }
+  CLQI_TRY_CLEAN(read_layers(c, names, count, &progress, layers));
   for (int32_t i = 0; i < count; ++i) {
     parts[i] = (clq_weights_part){.data = layers[i].data,
                                   .scales = layers[i].scales,
@@ -309,7 +324,10 @@ static clq_status load_packed(clq_context *context, const clq_checkpoint *c,
   desc->group = layers[0].group;
   desc->scale_dtype = layers[0].scale_dtype;
   desc->order = layers[0].order;
+  const clq_progress packing = clqi_progress_part(&progress, progress.total - progress.done);
+  desc->progress = &packing;
   status = clq_weights_pack(context, desc, weights);
+  desc->progress = NULL;
   if (status != CLQ_OK) {
     status = clqi_fail_prefix(status, "%s: layer '%s'", clqi_safetensors_name(c->set),
                               shown(names[0]).text);
@@ -324,6 +342,12 @@ cleanup:
 
 clq_status clq_weights_load(clq_context *context, const clq_checkpoint *checkpoint,
                             const char *const *names, int32_t count, clq_weights **weights) {
+  return clq_weights_load_with_progress(context, checkpoint, names, count, NULL, weights);
+}
+
+clq_status clq_weights_load_with_progress(clq_context *context, const clq_checkpoint *checkpoint,
+                                          const char *const *names, int32_t count,
+                                          const clq_progress *progress, clq_weights **weights) {
   CLQI_REQUIRE(weights != NULL, "weights_load: the result pointer is NULL");
   *weights = NULL;
   CLQI_REQUIRE(context != NULL && checkpoint != NULL && names != NULL && count >= 1,
@@ -335,7 +359,7 @@ clq_status clq_weights_load(clq_context *context, const clq_checkpoint *checkpoi
   if (parts == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "weights_load: out of memory");
   }
-  clq_weights_desc desc = {.parts = parts, .part_count = count};
+  clq_weights_desc desc = {.parts = parts, .part_count = count, .progress = progress};
   const bool packed = clqi_quant_linear_exists(checkpoint->set, names[0]);
   const clq_status status = packed ? load_packed(context, checkpoint, names, &desc, parts, weights)
                                    : load_floats(context, checkpoint, names, &desc, parts, weights);

@@ -7,6 +7,7 @@
 #include "io/gguf.h"
 #include "model/tokenizer.h"
 #include "quant/pack.h"
+#include "quant/progress.h"
 #include "runtime/buffer.h"
 #include "runtime/clock.h"
 #include "runtime/memory.h"
@@ -18,6 +19,7 @@ typedef struct loader {
   const clqi_gguf *file;
   clq_model *model;
   size_t used;
+  clqi_progress progress;
 } loader;
 
 /* Of what a tensor may have, by the name that both sides use. */
@@ -74,10 +76,14 @@ static clq_status pack(loader *l, const clqi_gguf_tensor *const *tensors, int co
   clq_weights_part parts[CLQI_MAX_STACKED];
   clq_weights_desc desc = {.cols = tensors[0]->dims[0], .parts = parts, .part_count = count};
   stack from = {.file = l->file, .tensors = tensors};
+  uint64_t bytes = 0;
   CLQI_TRY(format_of(l, tensors[0], &desc.format));
   for (int i = 0; i < count; ++i) {
     parts[i] = (clq_weights_part){.rows = tensors[i]->dims[1]};
+    bytes += tensors[i]->bytes;
   }
+  const clq_progress progress = clqi_progress_part(&l->progress, bytes);
+  desc.progress = &progress;
   const clqi_row_source source = {.read = read_rows, .from = &from};
   const clq_status status = clqi_weights_pack_from(l->model->context, &desc, &source, weights);
   if (status == CLQ_IO_ERROR) { /* of the file, which the sentence names */
@@ -86,6 +92,7 @@ static clq_status pack(loader *l, const clqi_gguf_tensor *const *tensors, int co
   if (status != CLQ_OK) {
     return clqi_fail_prefix(status, "%s: tensor %s", clqi_gguf_name(l->file), tensors[0]->name);
   }
+  clqi_progress_end_part(&l->progress);
   l->model->info.weight_bytes += clq_weights_bytes(*weights);
   return CLQ_OK;
 }
@@ -106,8 +113,8 @@ static clq_status pack_linear(loader *l, const clqi_gguf_tensor *const *tensors,
   return CLQ_OK;
 }
 
-/* *values is a new block of the tensor's bytes, NULL on failure. */
-static clq_status read_floats(const loader *l, const clqi_gguf_tensor *tensor, float **values) {
+/* *values is a new block of the tensor's bytes, NULL on failure. Too few bytes to report. */
+static clq_status read_floats(loader *l, const clqi_gguf_tensor *tensor, float **values) {
   *values = clqi_malloc(tensor->bytes);
   if (*values == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "model: out of memory");
@@ -117,6 +124,7 @@ static clq_status read_floats(const loader *l, const clqi_gguf_tensor *tensor, f
     clqi_free(*values);
     *values = NULL;
   }
+  l->progress.done += tensor->bytes;
   return status;
 }
 
@@ -403,7 +411,20 @@ static clq_status load(loader *l) {
   return check_all_used(l);
 }
 
+static clqi_progress progress_of(const clqi_gguf *file, const clq_progress *to) {
+  clqi_progress progress = {.to = to};
+  for (size_t i = 0; i < clqi_gguf_tensor_count(file); ++i) {
+    progress.total += clqi_gguf_tensor_at(file, i)->bytes;
+  }
+  return progress;
+}
+
 clq_status clq_model_load(clq_context *context, const char *path, clq_model **model) {
+  return clq_model_load_with_progress(context, path, NULL, model);
+}
+
+clq_status clq_model_load_with_progress(clq_context *context, const char *path,
+                                        const clq_progress *progress, clq_model **model) {
   CLQI_REQUIRE(model != NULL, "model: the result pointer is NULL");
   *model = NULL;
   CLQI_REQUIRE(context != NULL && path != NULL, "model: context and path must not be NULL");
@@ -416,7 +437,7 @@ clq_status clq_model_load(clq_context *context, const char *path, clq_model **mo
   }
   m->context = context;
   CLQI_TRY_CLEAN(clqi_gguf_open(path, &file));
-  loader l = {.file = file, .model = m};
+  loader l = {.file = file, .model = m, .progress = progress_of(file, progress)};
   CLQI_TRY_CLEAN(clqi_gguf_advise(load(&l)));
   m->info.load_seconds = clqi_now_seconds() - start;
   *model = m;

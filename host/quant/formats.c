@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "quant/words.h"
 #include "runtime/checked.h"
 
 /* name, block, bytes, group, packed bits, f32 scales, minima, plain bits */
@@ -56,30 +57,38 @@ bool clqi_format_row_bytes(clq_format format, int64_t cols, size_t *bytes) {
   return clqi_mul_size(blocks, (size_t)info->block_bytes, bytes);
 }
 
-/* `half` bytes: element j in the low nibble of byte j, j + half in the high one. */
-static void split_nibbles(const uint8_t *bytes, int half, int8_t *codes) {
-  for (int j = 0; j < half; ++j) {
-    codes[j] = (int8_t)(bytes[j] & 15);
-    codes[j + half] = (int8_t)(bytes[j] >> 4);
+/* `half` bytes, a multiple of 8: element j in the low nibble of byte j, j + half in the high one.
+ */
+CLQI_INLINED void split_nibbles(const uint8_t *bytes, int half, uint8_t *codes) {
+  const uint64_t low = clqi_bytes8(15);
+  CLQI_UNROLLED
+  for (int j = 0; j < half; j += 8) {
+    const uint64_t v = clqi_load64(bytes + j);
+    clqi_store64(codes + j, v & low);
+    clqi_store64(codes + j + half, (v >> 4) & low);
   }
 }
 
 /* A fifth bit for each of 32 codes. */
-static void add_fifth_bits(const uint8_t *bits, int8_t *codes) {
-  for (int j = 0; j < 32; ++j) {
-    codes[j] = (int8_t)(codes[j] | ((bits[j / 8] >> (j % 8)) & 1) << 4);
+static void add_fifth_bits(const uint8_t *bits, uint8_t *codes) {
+  CLQI_UNROLLED
+  for (int j = 0; j < 32; j += 8) {
+    clqi_store64(codes + j, clqi_load64(codes + j) | clqi_spread8(bits[j / 8], 1) << 4);
   }
 }
 
-static void subtract(int8_t *codes, int count, int offset) {
-  for (int j = 0; j < count; ++j) {
-    codes[j] = (int8_t)(codes[j] - offset);
-  }
-}
-
-static void look_up(const int8_t values[16], int8_t *codes) {
-  for (int j = 0; j < 32; ++j) {
-    codes[j] = values[codes[j]];
+/* Nibbles as split_nibbles has them, 16 bytes, each the number of a value. */
+static void look_up(const uint8_t values[16], const uint8_t *bytes, uint8_t *codes) {
+  for (int i = 0; i < 16; i += 8) {
+    uint64_t low = 0;
+    uint64_t high = 0;
+    CLQI_UNROLLED
+    for (int j = 0; j < 8; ++j) {
+      low |= (uint64_t)values[bytes[i + j] & 15] << (8 * j);
+      high |= (uint64_t)values[bytes[i + j] >> 4] << (8 * j);
+    }
+    clqi_store64(codes + i, low);
+    clqi_store64(codes + i + 16, high);
   }
 }
 
@@ -87,7 +96,6 @@ static void read_q4(const uint8_t *bytes, bool has_min, clqi_block *b) {
   b->scales[0] = clqi_load_f16(bytes);
   b->mins[0] = has_min ? clqi_load_f16(bytes + 2) : 0.0f;
   split_nibbles(bytes + (has_min ? 4 : 2), 16, b->codes);
-  subtract(b->codes, 32, has_min ? 0 : 8);
 }
 
 static void read_q5(const uint8_t *bytes, bool has_min, clqi_block *b) {
@@ -96,7 +104,6 @@ static void read_q5(const uint8_t *bytes, bool has_min, clqi_block *b) {
   b->mins[0] = has_min ? clqi_load_f16(bytes + 2) : 0.0f;
   split_nibbles(high + 4, 16, b->codes);
   add_fifth_bits(high, b->codes);
-  subtract(b->codes, 32, has_min ? 0 : 16);
 }
 
 static void read_q8_0(const uint8_t *bytes, clqi_block *b) {
@@ -105,27 +112,42 @@ static void read_q8_0(const uint8_t *bytes, clqi_block *b) {
 }
 
 static void read_iq4_nl(const uint8_t *bytes, clqi_block *b) {
-  static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                    1,    13,   25,  38,  53,  69,  89,  113};
+  /* -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 */
+  static const uint8_t values[16] = {129, 152, 173, 191, 207, 221, 234, 246,
+                                     1,   13,  25,  38,  53,  69,  89,  113};
   b->scales[0] = clqi_load_f16(bytes);
-  split_nibbles(bytes + 2, 16, b->codes);
-  look_up(values, b->codes);
+  look_up(values, bytes + 2, b->codes);
 }
 
 /* The values of e2m1 are doubled, 2^(e - 127) is halved for it: below e = 2 that is subnormal. */
 static void read_mxfp4(const uint8_t *bytes, clqi_block *b) {
-  static const int8_t values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+  static const uint8_t values[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
   const uint32_t e = bytes[0];
   const uint32_t bits = e < 2 ? 0x00200000U << e : (e - 1) << 23;
   memcpy(&b->scales[0], &bits, sizeof bits);
-  split_nibbles(bytes + 1, 16, b->codes);
-  look_up(values, b->codes);
+  look_up(values, bytes + 1, b->codes);
 }
 
 /* 64 bytes of four codes of 2 bits: byte 32 h + l holds elements 128 h + 32 s + l, s ascending. */
-static void split_pairs(const uint8_t *bytes, int8_t *codes) {
-  for (int k = 0; k < 256; ++k) {
-    codes[k] = (int8_t)((bytes[k / 128 * 32 + k % 32] >> (k % 128 / 32 * 2)) & 3);
+CLQI_INLINED void split_pairs(const uint8_t *bytes, uint8_t *codes) {
+  for (int k = 0; k < 256; k += 32) {
+    CLQI_UNROLLED
+    for (int j = 0; j < 32; j += 8) {
+      const uint64_t v = clqi_load64(bytes + k / 128 * 32 + j);
+      clqi_store64(codes + k + j, (v >> (k % 128 / 32 * 2)) & clqi_bytes8(3));
+    }
+  }
+}
+
+/* Codes of 256 elements, one bit more at `at`: byte l holds those of elements 32 s + l, s
+ * ascending. */
+CLQI_INLINED void add_bits(const uint8_t *bytes, int at, uint8_t *codes) {
+  for (int k = 0; k < 256; k += 32) {
+    CLQI_UNROLLED
+    for (int j = 0; j < 32; j += 8) {
+      const uint64_t bit = (clqi_load64(bytes + j) >> k / 32) & clqi_bytes8(1);
+      clqi_store64(codes + k + j, clqi_load64(codes + k + j) | bit << at);
+    }
   }
 }
 
@@ -139,8 +161,7 @@ static void read_q2_k(const uint8_t *bytes, clqi_block *b) {
   split_pairs(bytes + 16, b->codes);
 }
 
-/* A third bit that is not set takes 4 off. Scales: low nibbles in eight bytes, two high bits in
- * four. */
+/* Scales: low nibbles in eight bytes, two high bits in four. */
 static void read_q3_k(const uint8_t *bytes, clqi_block *b) {
   const uint8_t *scales = bytes + 96;
   const float d = clqi_load_f16(bytes + 108);
@@ -150,10 +171,7 @@ static void read_q3_k(const uint8_t *bytes, clqi_block *b) {
     b->scales[g] = d * (float)((low | high << 4) - 32);
   }
   split_pairs(bytes + 32, b->codes);
-  for (int k = 0; k < 256; ++k) {
-    const bool is_set = ((bytes[k % 32] >> (k / 32)) & 1) != 0;
-    b->codes[k] = (int8_t)(b->codes[k] - (is_set ? 0 : 4));
-  }
+  add_bits(bytes, 2, b->codes);
 }
 
 /* d, dmin, then eight scales and eight minima of 6 bits in 12 bytes. */
@@ -181,9 +199,7 @@ static void read_q5_k(const uint8_t *bytes, clqi_block *b) {
   for (int i = 0; i < 4; ++i) {
     split_nibbles(bytes + 48 + 32 * i, 32, b->codes + 64 * i);
   }
-  for (int k = 0; k < 256; ++k) {
-    b->codes[k] = (int8_t)(b->codes[k] | ((bytes[16 + k % 32] >> (k / 32)) & 1) << 4);
-  }
+  add_bits(bytes + 16, 4, b->codes);
 }
 
 static void read_q6_k(const uint8_t *bytes, clqi_block *b) {
@@ -191,12 +207,12 @@ static void read_q6_k(const uint8_t *bytes, clqi_block *b) {
   for (int g = 0; g < 16; ++g) {
     b->scales[g] = d * (float)(int8_t)bytes[192 + g];
   }
-  int8_t high[256];
+  uint8_t high[256];
   split_nibbles(bytes, 64, b->codes);
   split_nibbles(bytes + 64, 64, b->codes + 128);
   split_pairs(bytes + 128, high);
-  for (int k = 0; k < 256; ++k) {
-    b->codes[k] = (int8_t)((b->codes[k] | high[k] << 4) - 32);
+  for (int k = 0; k < 256; k += 8) {
+    clqi_store64(b->codes + k, clqi_load64(b->codes + k) | clqi_load64(high + k) << 4);
   }
 }
 
@@ -218,14 +234,19 @@ void clqi_block_read(clq_format format, const uint8_t *bytes, clqi_block *block)
   }
 }
 
+int clqi_format_middle(const clqi_format_info *info) {
+  return info->has_min || info->bits == 8 ? 0 : 1 << (info->bits - 1);
+}
+
 static void decode_blocks(clq_format format, const uint8_t *row, int64_t cols, float *out) {
   const clqi_format_info *info = clqi_format_find(format);
+  const int middle = clqi_format_middle(info);
   clqi_block b = {{0}, {0}, {0}};
   for (int64_t k = 0; k < cols; k += info->block, row += info->block_bytes) {
     clqi_block_read(format, row, &b);
     for (int32_t j = 0; j < info->block; ++j) {
       const int32_t g = j / info->group;
-      const float code = (float)b.codes[j];
+      const float code = (float)(info->bits == 8 ? (int8_t)b.codes[j] : b.codes[j] - middle);
       *out++ = info->has_min ? fmaf(code, b.scales[g], b.mins[g]) : code * b.scales[g];
     }
   }

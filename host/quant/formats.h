@@ -39,15 +39,19 @@ void clqi_format_decode_row(clq_format format, const void *row, int64_t cols, fl
 
 enum { CLQI_MAX_BLOCK = 256, CLQI_MAX_BLOCK_GROUPS = 16 };
 
-/* One block of a GGUF format. Weight k is codes[k] * scales[k / group] (+ mins[k / group] if the
- * format has minima). Scales and minima are exact: the product of a half and an integer of 8 bits
- * or less. So is the product with a code, at most 24 bits: a weight is rounded once, by the
- * addition, whether that is an fma or not. */
+/* One block of a GGUF format, its codes as the packed form has them: those of 8 bits are signed,
+ * others begin at 0. Weight k is (codes[k] - middle) * scales[k / group] (+ mins[k / group] if the
+ * format has minima, whose middle is 0). Scales and minima are exact: the product of a half and an
+ * integer of 8 bits or less. So is the product with a code, at most 24 bits: a weight is rounded
+ * once, by the addition, whether that is an fma or not. */
 typedef struct clqi_block {
-  int8_t codes[CLQI_MAX_BLOCK];
+  uint8_t codes[CLQI_MAX_BLOCK];
   float scales[CLQI_MAX_BLOCK_GROUPS];
   float mins[CLQI_MAX_BLOCK_GROUPS];
 } clqi_block;
+
+/* The code of a GGUF format that means zero. */
+int clqi_format_middle(const clqi_format_info *info);
 
 void clqi_block_read(clq_format format, const uint8_t *bytes, clqi_block *block);
 

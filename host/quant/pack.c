@@ -5,6 +5,7 @@
 
 #include "quant/formats.h"
 #include "quant/parallel.h"
+#include "quant/words.h"
 #include "runtime/checked.h"
 
 enum { TILE = CLQI_TILE, BLOCK = 32 };
@@ -25,16 +26,8 @@ typedef struct job {
   const clq_weights_desc *desc;
   size_t row_bytes;
   uint8_t *base;
-  int64_t first_tile; /* where the first part begins */
+  int64_t from, to; /* first tile of the parts' rows, and where it goes */
 } job;
-
-static uint32_t load32(const uint8_t *p) {
-  uint32_t v;
-  memcpy(&v, p, sizeof v);
-  return v;
-}
-
-static void store32(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
 
 static void find_rows(const job *j, int64_t first, source_row rows[TILE]) {
   int64_t start = 0;
@@ -58,58 +51,67 @@ static void find_rows(const job *j, int64_t first, source_row rows[TILE]) {
   }
 }
 
-/* 16 bytes of a GGUF block (element j low, j + 16 high) to four words, one per 8 elements. The
- * masks keep every byte to itself, so byte order does not matter. */
+/* 16 bytes of a GGUF block (element j low, j + 16 high) to four words, one per 8 elements. */
 static void pack_nibble_block(const uint8_t *codes, uint8_t *out) {
   const uint32_t low = 0x0f0f0f0fU;
-  const uint32_t a = load32(codes);
-  const uint32_t b = load32(codes + 4);
-  const uint32_t c = load32(codes + 8);
-  const uint32_t d = load32(codes + 12);
-  store32(out, (a & low) | ((b & low) << 4));
-  store32(out + 4 * TILE, (c & low) | ((d & low) << 4));
-  store32(out + 8 * TILE, ((a >> 4) & low) | (b & ~low));
-  store32(out + 12 * TILE, ((c >> 4) & low) | (d & ~low));
+  CLQI_UNROLLED
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t a = clqi_load32(codes + 8 * i);
+    const uint32_t b = clqi_load32(codes + 8 * i + 4);
+    clqi_store32(out + 4 * TILE * i, (a & low) | ((b & low) << 4));
+    clqi_store32(out + 4 * TILE * (i + 2), ((a >> 4) & low) | (b & ~low));
+  }
 }
 
-/* `count` codes, a multiple of 32, as the packed form has them, in blocks of 32: rows of their low
- * bits, then rows of the others, each row filled from the least significant bits on. */
-static void put_codes(const clq_weights *w, const uint8_t *codes, int32_t count, uint8_t *out) {
-  const int32_t low = clqi_weights_low_bits(w);
-  for (int32_t k = 0; k < count; k += BLOCK) {
-    int32_t row_bits = low;
-    int32_t done = 0;
-    for (int32_t row = 0; row < w->bits; ++row, done += 32 / row_bits, out += 4 * TILE) {
-      if (row == low) {
-        row_bits = w->bits - low;
-        done = 0;
+/* Row of words `row` of a block: bits [shift, shift + bits) of its 32 / bits codes from 32 / bits *
+ * row on; bits are 1, 2 or 4. */
+CLQI_INLINED void put_row(const uint64_t codes[BLOCK / 8], int row, int shift, int bits,
+                          uint8_t *out) {
+  const int eights = bits == 1 ? 4 : bits == 2 ? 2 : 1;
+  const uint64_t mask = clqi_bytes8((1U << bits) - 1);
+  uint64_t word = 0; /* of even fours of codes; of odd ones in its upper half */
+  CLQI_UNROLLED
+  for (int i = 0; i < 4; ++i) {
+    word |= i < eights ? ((codes[eights * row + i] >> shift) & mask) << (2 * bits * i) : 0;
+  }
+  clqi_store32(out, (uint32_t)word | (uint32_t)(word >> 32) << bits);
+}
+
+/* Rows of `low` bits, then rows of the other `high`. */
+CLQI_INLINED void put_rows(const uint64_t codes[BLOCK / 8], int low, int high, uint8_t *out) {
+  CLQI_UNROLLED
+  for (int row = 0; row < low; ++row, out += 4 * TILE) {
+    put_row(codes, row, 0, low, out);
+  }
+  CLQI_UNROLLED
+  for (int row = 0; row < high; ++row, out += 4 * TILE) {
+    put_row(codes, row, low, high, out);
+  }
+}
+
+/* 32 codes of a row, as clqi_weights_low_bits has them. */
+CLQI_INLINED void put_block(int bits, const uint64_t codes[BLOCK / 8], uint8_t *out) {
+  switch (bits) {
+    case 2: put_rows(codes, 2, 0, out); return;
+    case 3: put_rows(codes, 2, 1, out); return;
+    case 4: put_rows(codes, 4, 0, out); return;
+    case 5: put_rows(codes, 4, 1, out); return;
+    case 6: put_rows(codes, 4, 2, out); return;
+    default:
+      CLQI_UNROLLED
+      for (int i = 0; i < BLOCK / 8; ++i, out += 8 * TILE) {
+        clqi_store32(out, (uint32_t)codes[i]);
+        clqi_store32(out + 4 * TILE, (uint32_t)(codes[i] >> 32));
       }
-      const uint32_t mask = 0x01010101U * ((1U << row_bits) - 1U);
-      uint32_t word = 0;
-      for (int32_t i = 0; i < 32 / row_bits; i += 4) {
-        const uint32_t four = load32(codes + k + done + i);
-        word |= ((row < low ? four : four >> low) & mask) << (i / 4 * row_bits);
-      }
-      store32(out, word);
-    }
   }
 }
 
-static void pack_byte_block(const uint8_t *codes, uint8_t *out) {
-  for (int i = 0; i < BLOCK / 4; ++i) {
-    store32(out + i * 4 * TILE, load32(codes + 4 * i));
+static void put_codes(int bits, const uint8_t *codes, int32_t count, uint8_t *out) {
+  for (int32_t k = 0; k < count; k += BLOCK, out += (size_t)bits * 4 * TILE) {
+    uint64_t words[BLOCK / 8];
+    memcpy(words, codes + k, sizeof words);
+    put_block(bits, words, out);
   }
-}
-
-/* Codes of a block, which but for bytes without minima are unsigned. */
-static void pack_code_block(const clq_weights *w, const int8_t *codes, int32_t count,
-                            uint8_t *out) {
-  uint8_t shifted[CLQI_MAX_BLOCK];
-  const int zero = w->has_min ? 0 : clqi_weights_middle(w);
-  for (int32_t k = 0; k < count; ++k) {
-    shifted[k] = (uint8_t)(codes[k] + zero);
-  }
-  put_codes(w, shifted, count, out);
 }
 
 /* What one block of one row writes: its codes, and its groups' scales and minima. */
@@ -122,7 +124,7 @@ typedef struct block_place {
 static void pack_nothing(const clq_weights *w, const clqi_format_info *info, block_place to) {
   const size_t bytes = clqi_weights_scale_bytes(w);
   for (int32_t i = 0; i < info->block * w->bits / 32; ++i) {
-    store32(to.codes + (size_t)i * 4 * TILE, 0);
+    clqi_store32(to.codes + (size_t)i * 4 * TILE, 0);
   }
   for (int32_t g = 0; g < info->block / info->group; ++g) {
     memset(to.scale + (size_t)g * TILE * bytes, 0, bytes);
@@ -147,11 +149,11 @@ static void pack_block(const clq_weights *w, const clqi_format_info *info, const
     return;
   }
   if (w->format == CLQ_FORMAT_Q8_0) {
-    pack_byte_block(block + 2, to.codes);
+    put_codes(8, block + 2, BLOCK, to.codes);
     return;
   }
   clqi_block_read(w->format, block, &b);
-  pack_code_block(w, b.codes, info->block, to.codes);
+  put_codes(w->bits, b.codes, info->block, to.codes);
   for (int32_t g = 0; w->scale_dtype == CLQ_F32 && g < info->block / info->group; ++g) {
     memcpy(to.scale + (size_t)g * TILE * sizeof(float), &b.scales[g], sizeof(float));
     if (w->has_min) {
@@ -183,82 +185,118 @@ static void pack_blocks(const job *j, const source_row rows[TILE], uint8_t *code
   }
 }
 
-/* Plain codes k .. k + 7 of a row of so many bytes: a bit string of `bits` bytes. What is not there
- * is 0. */
-static void read_plain(const uint8_t *row, size_t row_bytes, int32_t bits, int64_t k,
-                       uint8_t codes[8]) {
-  const size_t first = (size_t)k / 8 * (size_t)bits;
-  const unsigned mask = (1U << bits) - 1U;
-  uint64_t string = 0;
-  for (size_t i = 0; i < (size_t)bits && first + i < row_bytes; ++i) {
-    string |= (uint64_t)row[first + i] << (8 * i);
+/* The bytes of a word that come before the end of `left` codes; none below 1. */
+static uint64_t bytes_before(int64_t left) {
+  return left >= 8 ? UINT64_MAX : left <= 0 ? 0 : (1ULL << (8 * left)) - 1;
+}
+
+CLQI_INLINED uint64_t load_bytes(const uint8_t *p, int count) {
+  uint64_t v = 0;
+  CLQI_UNROLLED
+  for (int i = 0; i < count; ++i) {
+    v |= (uint64_t)p[i] << (8 * i);
   }
-  for (int j = 0; j < 8; ++j) {
-    codes[j] = (uint8_t)((string >> (bits * j)) & mask);
+  return v;
+}
+
+/* Plain codes k .. k + 31 of a row of so many, a bit string, each turned over with `flip`. What is
+ * not there is 0. */
+CLQI_INLINED void read_plain(const uint8_t *row, int64_t cols, int64_t k, int bits, uint64_t flip,
+                             uint64_t codes[BLOCK / 8]) {
+  uint8_t last[BLOCK] = {0};
+  const bool is_whole = cols - k >= BLOCK;
+  const uint8_t *from = row + k / 8 * bits;
+  if (!is_whole) {
+    memcpy(last, from,
+           (size_t)(bits == 3 ? clqi_div_up(cols - k, 8) * 3 : clqi_div_up((cols - k) * bits, 8)));
+    from = last;
+  }
+  CLQI_UNROLLED
+  for (int i = 0; i < BLOCK / 8; ++i) {
+    codes[i] = clqi_spread8(load_bytes(from + (ptrdiff_t)i * bits, bits), bits) ^ flip;
+  }
+  for (int i = 0; i < BLOCK / 8 && !is_whole; ++i) {
+    codes[i] &= bytes_before(cols - k - 8 * i);
+  }
+}
+
+CLQI_INLINED void pack_plain(const job *j, const source_row rows[TILE], int bits, uint8_t *out) {
+  const clq_weights *w = j->weights;
+  for (int64_t k = 0; k < w->padded_cols; k += BLOCK, out += (size_t)bits * 4 * TILE) {
+    for (int n = 0; n < TILE; ++n) {
+      /* Signed bytes beside parts with zero points. */
+      const bool flips = bits == 8 && w->has_zero && rows[n].zeros == NULL;
+      uint64_t codes[BLOCK / 8] = {0};
+      if (rows[n].data != NULL) {
+        read_plain(rows[n].data, w->cols, k, bits, flips ? clqi_bytes8(128) : 0, codes);
+      }
+      put_block(bits, codes, out + 4 * n);
+    }
   }
 }
 
 static void pack_codes(const job *j, const source_row rows[TILE], uint8_t *out) {
-  const clq_weights *w = j->weights;
-  const int32_t plain = clqi_format_find(w->format)->plain;
-  for (int64_t k = 0; k < w->padded_cols; k += BLOCK) {
-    for (int n = 0; n < TILE; ++n) {
-      const source_row *row = &rows[n];
-      uint8_t codes[BLOCK] = {0};
-      for (int i = 0; i < BLOCK && row->data != NULL; i += 8) {
-        read_plain(row->data, j->row_bytes, plain, k + i, codes + i);
+  switch (clqi_format_find(j->weights->format)->plain) {
+    case 2: pack_plain(j, rows, 2, out); return;
+    case 3: pack_plain(j, rows, 3, out); return;
+    case 4: pack_plain(j, rows, 4, out); return;
+    default: pack_plain(j, rows, 8, out); return;
+  }
+}
+
+/* Rows of `cols` values of so many bytes, NULL: zeros, side by side. Some columns of one row after
+ * the other: what they write stays in the first cache until it is whole. */
+CLQI_INLINED void weave(const uint8_t *const rows[TILE], int64_t cols, size_t bytes, uint8_t *out) {
+  enum { COLS = 64 };
+  for (int64_t first = 0; first < cols; first += COLS) {
+    const int64_t end = cols - first < COLS ? cols : first + COLS;
+    for (size_t n = 0; n < TILE; ++n) {
+      for (int64_t k = first; k < end && rows[n] != NULL; ++k) {
+        memcpy(out + ((size_t)k * TILE + n) * bytes, rows[n] + (size_t)k * bytes, bytes);
       }
-      /* Signed bytes beside parts with zero points. */
-      const unsigned shift = plain == 8 && w->has_zero && row->zeros == NULL ? 128 : 0;
-      for (int i = 0; i < BLOCK; ++i) {
-        codes[i] = row->data != NULL && k + i < w->cols ? (uint8_t)(codes[i] + shift) : 0;
+      for (int64_t k = first; k < end && rows[n] == NULL; ++k) {
+        memset(out + ((size_t)k * TILE + n) * bytes, 0, bytes);
       }
-      put_codes(w, codes, BLOCK, out + 4 * n);
     }
-    out += (size_t)w->bits * 4 * TILE;
   }
 }
 
-/* Element g of a plane beside plain codes; zeros where a row has none. */
-static void copy_scale(uint8_t *to, const uint8_t *plane, int64_t g, size_t bytes) {
-  if (plane == NULL) {
-    memset(to, 0, bytes);
+static void weave_values(const uint8_t *const rows[TILE], int64_t cols, size_t bytes,
+                         uint8_t *out) {
+  if (bytes == 2) {
+    weave(rows, cols, 2, out);
   } else {
-    memcpy(to, plane + (size_t)g * bytes, bytes);
+    weave(rows, cols, 4, out);
   }
 }
 
-static void pack_scales(const job *j, const source_row rows[TILE], uint8_t *scale, uint8_t *min,
+static void pack_planes(const job *j, const source_row rows[TILE], uint8_t *scale, uint8_t *min,
                         uint8_t *zero) {
   const clq_weights *w = j->weights;
   const size_t bytes = clqi_weights_scale_bytes(w);
   const uint8_t middle = (uint8_t)(1U << (clqi_format_find(w->format)->plain - 1));
-  for (int64_t g = 0; g < w->groups; ++g) {
-    for (int n = 0; n < TILE; ++n) {
-      const size_t at = (size_t)g * TILE + (size_t)n;
-      copy_scale(scale + at * bytes, rows[n].scales, g, bytes);
-      if (w->has_min) {
-        copy_scale(min + at * bytes, rows[n].mins, g, bytes);
-      }
-      if (w->has_zero) {
-        zero[at] = rows[n].zeros == NULL ? middle : rows[n].zeros[g];
-      }
-    }
+  const uint8_t *scales[TILE];
+  const uint8_t *mins[TILE];
+  for (int n = 0; n < TILE; ++n) {
+    scales[n] = rows[n].scales;
+    mins[n] = rows[n].mins;
+  }
+  weave_values(scales, w->groups, bytes, scale);
+  if (w->has_min) {
+    weave_values(mins, w->groups, bytes, min);
+  }
+  for (int64_t i = 0; w->has_zero && i < w->groups * TILE; ++i) {
+    const uint8_t *zeros = rows[i % TILE].zeros;
+    zero[i] = zeros == NULL ? middle : zeros[i / TILE];
   }
 }
 
 static void pack_floats(const job *j, const source_row rows[TILE], uint8_t *values) {
-  const size_t bytes = (size_t)j->weights->bits / 8;
-  for (int64_t k = 0; k < j->weights->cols; ++k) {
-    for (int n = 0; n < TILE; ++n) {
-      if (rows[n].data == NULL) {
-        memset(values, 0, bytes);
-      } else {
-        memcpy(values, rows[n].data + (size_t)k * bytes, bytes);
-      }
-      values += bytes;
-    }
+  const uint8_t *data[TILE];
+  for (int n = 0; n < TILE; ++n) {
+    data[n] = rows[n].data;
   }
+  weave_values(data, j->weights->cols, (size_t)j->weights->bits / 8, values);
 }
 
 /* A share of the loop is a tile. */
@@ -267,34 +305,29 @@ static void pack_tile(void *loop, int64_t index, int thread) {
   const clq_weights *w = j->weights;
   const size_t code_bytes = (size_t)w->padded_cols * (size_t)w->bits * TILE / 8;
   const size_t plane = (size_t)w->groups * TILE;
-  const size_t i = (size_t)(j->first_tile + index);
+  const size_t i = (size_t)(j->to + index);
   uint8_t *codes = j->base + i * code_bytes;
   uint8_t *scale = j->base + w->scale_offset + i * plane * clqi_weights_scale_bytes(w);
   uint8_t *min = j->base + w->min_offset + i * plane * clqi_weights_scale_bytes(w);
   source_row rows[TILE] = {{0}};
   (void)thread;
-  find_rows(j, index * TILE, rows);
+  find_rows(j, (j->from + index) * TILE, rows);
   if (w->bits >= 16) {
     pack_floats(j, rows, codes);
   } else if (!clqi_format_is_plain(w->format)) {
     pack_blocks(j, rows, codes, scale, min);
   } else {
     pack_codes(j, rows, codes);
-    pack_scales(j, rows, scale, min, j->base + w->zero_offset + i * plane);
+    pack_planes(j, rows, scale, min, j->base + w->zero_offset + i * plane);
   }
 }
 
-void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t first_tile,
-               uint8_t *base) {
-  job j = {.weights = weights, .desc = desc, .base = base, .first_tile = first_tile};
-  int64_t rows = 0;
+void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t from,
+               int64_t count, int64_t to, uint8_t *base) {
+  job j = {.weights = weights, .desc = desc, .base = base, .from = from, .to = to};
   (void)clqi_format_row_bytes(desc->format, desc->cols, &j.row_bytes);
-  for (int32_t i = 0; i < desc->part_count; ++i) {
-    rows += desc->parts[i].rows;
-  }
-  const double bytes = (double)rows * (double)j.row_bytes;
-  clqi_parallel(pack_tile, &j, clqi_div_up(rows, TILE),
-                clqi_useful_threads(OPERATIONS_PER_BYTE * bytes));
+  const double bytes = (double)count * TILE * (double)j.row_bytes;
+  clqi_parallel(pack_tile, &j, count, clqi_useful_threads(OPERATIONS_PER_BYTE * bytes));
 }
 
 static float load_f32(const uint8_t *p) {

@@ -4,11 +4,11 @@
 
 #include "quant/weights.h"
 
-/* Packs the parts' rows into the tiles from first_tile on of `weights` (its geometry is set), which
- * lie at `base`, with a few threads if it is worth their start. Arguments are checked by the
- * caller: the rows fill whole tiles or end with the weights. */
-void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t first_tile,
-               uint8_t *base);
+/* Packs `count` tiles of the parts' rows, from tile `from` of them on, into the tiles from `to` on
+ * of `weights` (its geometry is set), which lie at `base`, with a few threads if it is worth their
+ * start. Arguments are checked by the caller: the rows fill whole tiles or end with the weights. */
+void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t from,
+               int64_t count, int64_t to, uint8_t *base);
 
 /* Takes the outlier columns out of the codes that clqi_pack wrote, into planes of their own. */
 void clqi_pack_outliers(const clq_weights *weights, const clq_weights_desc *desc, uint8_t *base);

@@ -4,6 +4,7 @@
 
 #include "quant/formats.h"
 #include "quant/pack.h"
+#include "quant/progress.h"
 #include "runtime/buffer.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"
@@ -223,30 +224,47 @@ static clq_status read_rows(const clq_weights_desc *desc, const clqi_row_source 
   return CLQ_OK;
 }
 
-/* Reads and packs a band of tiles at a time. */
-static clq_status fill_from(const clq_weights *w, const clq_weights_desc *desc,
-                            const clqi_row_source *source, uint8_t *base) {
+/* Rows that are read into the staging area, if they come from a source, and packed. */
+static clq_status fill_band(const clq_weights *w, const clq_weights_desc *desc,
+                            const clqi_row_source *source, int64_t tile, int64_t count,
+                            size_t row_bytes, uint8_t *staging, uint8_t *base) {
+  if (source == NULL) {
+    clqi_pack(w, desc, tile, count, tile, base);
+    return CLQ_OK;
+  }
+  const int64_t first = tile * CLQI_TILE;
+  const int64_t left = w->rows - first;
+  const clq_weights_part part = {.data = staging,
+                                 .rows = left < count * CLQI_TILE ? left : count * CLQI_TILE};
+  clq_weights_desc part_desc = *desc;
+  part_desc.parts = &part;
+  part_desc.part_count = 1;
+  CLQI_TRY(read_rows(desc, source, first, part.rows, row_bytes, staging));
+  clqi_pack(w, &part_desc, 0, count, tile, base);
+  return CLQ_OK;
+}
+
+/* A band of tiles at a time, so that sources need little room and progress is seen. */
+static clq_status fill(const clq_weights *w, const clq_weights_desc *desc,
+                       const clqi_row_source *source, uint8_t *base) {
   size_t row_bytes = 0;
   (void)clqi_format_row_bytes(desc->format, desc->cols, &row_bytes);
   const size_t tile_bytes = row_bytes * CLQI_TILE; /* no more than w->bytes, which did not wrap */
   const int64_t tiles = clqi_div_up(w->rows, CLQI_TILE);
   int64_t band = tile_bytes < BAND_BYTES ? (int64_t)(BAND_BYTES / tile_bytes) : 1;
   band = band < tiles ? band : tiles;
-  uint8_t *staging = clqi_malloc((size_t)band * tile_bytes);
-  if (staging == NULL) {
+  clqi_progress progress = {.to = desc->progress, .total = (uint64_t)w->rows * row_bytes};
+  uint8_t *staging = source == NULL ? NULL : clqi_malloc((size_t)band * tile_bytes);
+  if (source != NULL && staging == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "weights_pack: out of memory");
   }
   clq_status status = CLQ_OK;
   for (int64_t tile = 0; tile < tiles; tile += band) {
-    const int64_t first = tile * CLQI_TILE;
-    const int64_t left = w->rows - first;
-    clq_weights_part part = {.data = staging,
-                             .rows = left < band * CLQI_TILE ? left : band * CLQI_TILE};
-    clq_weights_desc part_desc = *desc;
-    part_desc.parts = &part;
-    part_desc.part_count = 1;
-    CLQI_TRY_CLEAN(read_rows(desc, source, first, part.rows, row_bytes, staging));
-    clqi_pack(w, &part_desc, tile, base);
+    const int64_t count = tiles - tile < band ? tiles - tile : band;
+    const int64_t left = w->rows - tile * CLQI_TILE;
+    const int64_t rows = left < count * CLQI_TILE ? left : count * CLQI_TILE;
+    CLQI_TRY_CLEAN(fill_band(w, desc, source, tile, count, row_bytes, staging, base));
+    CLQI_TRY_CLEAN(clqi_progress_add(&progress, (uint64_t)rows * row_bytes, "weights_pack"));
   }
 cleanup:
   clqi_free(staging);
@@ -272,13 +290,9 @@ static clq_status create(clq_context *context, const clq_weights_desc *desc,
   if (w->has_order) {
     memcpy((uint8_t *)m.base + w->order_offset, desc->order, (size_t)w->cols * sizeof(int32_t));
   }
-  if (source == NULL) {
-    clqi_pack(w, desc, 0, m.base);
-    if (w->outlier_count > 0) {
-      clqi_pack_outliers(w, desc, m.base);
-    }
-  } else {
-    status = fill_from(w, desc, source, m.base);
+  status = fill(w, desc, source, m.base);
+  if (status == CLQ_OK && w->outlier_count > 0) {
+    clqi_pack_outliers(w, desc, m.base);
   }
   CLQI_ALSO(status, clqi_buffer_unmap(&m));
   if (status == CLQ_OK) {

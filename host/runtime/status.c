@@ -28,6 +28,7 @@ const char *clq_status_name(clq_status status) {
     case CLQ_BAD_FILE: return "CLQ_BAD_FILE";
     case CLQ_IO_ERROR: return "CLQ_IO_ERROR";
     case CLQ_INVALID_STATE: return "CLQ_INVALID_STATE";
+    case CLQ_CANCELLED: return "CLQ_CANCELLED";
   }
   return "CLQ_UNKNOWN_STATUS";
 }

@@ -55,6 +55,13 @@ CLQ_API CLQ_NODISCARD clq_status clq_weights_load(clq_context *context,
                                                   const char *const *names, int32_t count,
                                                   clq_weights **weights);
 
+/** The same, reporting to @p progress (NULL: nobody). Bytes are those of the layers' matrices; of
+ *  packed layers one half is reported as they are read and decoded, a layer at a time, and the
+ *  other as they are packed. CLQ_CANCELLED. */
+CLQ_API CLQ_NODISCARD clq_status clq_weights_load_with_progress(
+    clq_context *context, const clq_checkpoint *checkpoint, const char *const *names, int32_t count,
+    const clq_progress *progress, clq_weights **weights);
+
 /** Elements of tensor @p name, a bias for example ("NAME.bias"); -1 if there is none. */
 CLQ_API int64_t clq_checkpoint_elements(const clq_checkpoint *checkpoint, const char *name);
 /** Copies tensor @p name, f32, f16 or bf16, of @p count elements, to @p out as f32. */

@@ -85,6 +85,12 @@ typedef struct clq_model clq_model;
  *  CLQ_IO_ERROR, CLQ_BAD_FILE, CLQ_UNSUPPORTED (architecture, tensor type). */
 CLQ_API CLQ_NODISCARD clq_status clq_model_load(clq_context *context, const char *path,
                                                 clq_model **model);
+/** The same, reporting to @p progress (NULL: nobody), in bytes of the file's tensors, at least once
+ *  a matrix. CLQ_CANCELLED. */
+CLQ_API CLQ_NODISCARD clq_status clq_model_load_with_progress(clq_context *context,
+                                                              const char *path,
+                                                              const clq_progress *progress,
+                                                              clq_model **model);
 /** Its sessions must be gone. */
 CLQ_API void clq_model_destroy(clq_model *model);
 

@@ -57,6 +57,18 @@ typedef struct clq_weights_part {
                                  the codes say of them, code * scale rounded to f16 */
 } clq_weights_part;
 
+/** How far a call is that may take a while: packing weights, loading layers or a model.
+ *
+ *  report is called in the thread that made the call, and by no other, every few megabytes of the
+ *  source and once at the end, when done is total. Both are bytes of the source; done never falls,
+ *  total never changes during the call. 0 as its answer ends the call with CLQ_CANCELLED, and as
+ *  after any failure there is no result and nothing is held; any other goes on. It must not release
+ *  what the call uses. A call that fails may have reported part or all of its work. */
+typedef struct clq_progress {
+  int32_t (*report)(void *user, uint64_t done, uint64_t total);
+  void *user;
+} clq_progress;
+
 typedef struct clq_weights_desc {
   clq_format format;
   int64_t cols; /**< K; for blocks a multiple of their 32 or 256 elements */
@@ -75,6 +87,7 @@ typedef struct clq_weights_desc {
    * takes what clq_quantize leaves out of x as x_outliers. Not with an order. NULL: none. */
   const int32_t *outliers;
   int32_t outlier_count;
+  const clq_progress *progress; /**< in bytes of the parts' data; NULL: nobody */
 } clq_weights_desc;
 
 /** Packed weights on the device, for clq_gemm and clq_embedding. Immutable; may be shared by
@@ -82,7 +95,8 @@ typedef struct clq_weights_desc {
 typedef struct clq_weights clq_weights;
 
 /** Packs into device memory; the source may be released afterwards.
- *  CLQ_INVALID_ARGUMENT for extents, groups and parts that do not fit together. */
+ *  CLQ_INVALID_ARGUMENT for extents, groups and parts that do not fit together; CLQ_CANCELLED if
+ *  the description's progress asks for it. */
 CLQ_API CLQ_NODISCARD clq_status clq_weights_pack(clq_context *context,
                                                   const clq_weights_desc *desc,
                                                   clq_weights **weights);

@@ -45,13 +45,14 @@ typedef enum clq_status {
   CLQ_UNSUPPORTED = 2,      /**< well formed, but not offered (by this device or at all) */
   CLQ_OUT_OF_HOST_MEMORY = 3,
   CLQ_OUT_OF_DEVICE_MEMORY = 4,
-  CLQ_NO_DEVICE = 5,     /**< no OpenCL platform, or no device that matches */
-  CLQ_BUILD_FAILED = 6,  /**< a kernel did not compile; the text carries the log's start */
-  CLQ_DEVICE_ERROR = 7,  /**< an OpenCL call failed; the text names it and its code */
-  CLQ_DEVICE_LOST = 8,   /**< sticky: all later work on the context's device answers this */
-  CLQ_BAD_FILE = 9,      /**< a file's content is malformed or hostile */
-  CLQ_IO_ERROR = 10,     /**< a file cannot be opened, read or written */
-  CLQ_INVALID_STATE = 11 /**< calls in the wrong order, or after an error */
+  CLQ_NO_DEVICE = 5,      /**< no OpenCL platform, or no device that matches */
+  CLQ_BUILD_FAILED = 6,   /**< a kernel did not compile; the text carries the log's start */
+  CLQ_DEVICE_ERROR = 7,   /**< an OpenCL call failed; the text names it and its code */
+  CLQ_DEVICE_LOST = 8,    /**< sticky: all later work on the context's device answers this */
+  CLQ_BAD_FILE = 9,       /**< a file's content is malformed or hostile */
+  CLQ_IO_ERROR = 10,      /**< a file cannot be opened, read or written */
+  CLQ_INVALID_STATE = 11, /**< calls in the wrong order, or after an error */
+  CLQ_CANCELLED = 12      /**< a callback of the caller's asked for it */
 } clq_status;
 
 /** Name of a status, e.g. "CLQ_BAD_FILE". Never NULL. */
