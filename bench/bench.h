@@ -156,7 +156,8 @@ struct bench_op {
   int word_count;
   size_t state_bytes;
   clq_op op;
-  /* Makes buffers, fills args, record.bytes and record.ops. */
+  /* Makes buffers, fills args, and record.bytes and record.ops where the library's own count of the
+   * launches is not meant. */
   void (*prepare)(bench_case *c);
   /* Puts back what running changed in the inputs; NULL: nothing. The answer that `check` sees is
    * that of one run after it. */
@@ -194,6 +195,8 @@ void bench_measuring(bench_case *c);
  * names then, and runs that plan. */
 void bench_plan_peer(bench_case *c, const bench_step *steps, int count);
 void bench_run_peer(bench_case *c);
+/* Runs the plan once; record.bytes and record.ops are what the library counts of its launches. */
+void bench_count(bench_case *c, clq_plan *plan);
 
 /* Emits c->record. */
 void bench_emit(bench_case *c);

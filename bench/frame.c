@@ -134,13 +134,14 @@ static double wall_turn(bench_case *c, void (*call)(bench_case *), int64_t calls
   return (cli_seconds() - began) / (double)calls;
 }
 
-/* Seconds that the device spent on one call, by the events of its launches. */
-static double device_turn(bench_case *c, clq_plan *plan, int64_t calls) {
+/* `calls` runs of the plan by the events of its launches, in sum. */
+static clq_kernel_time traced_runs(bench_case *c, clq_plan *plan, int64_t calls) {
   clq_trace *trace = NULL;
   clq_kernel_time times[16];
-  double seconds = 0.0;
+  clq_kernel_time sum = {0};
   if (c->code != CLI_DONE || !bench_ok(c, clq_trace_create(&trace))) {
-    return NAN;
+    sum.device_seconds = NAN;
+    return sum;
   }
   for (int64_t i = 0; i < calls && c->code == CLI_DONE; ++i) {
     flush_if_cold(c);
@@ -148,10 +149,23 @@ static double device_turn(bench_case *c, clq_plan *plan, int64_t calls) {
   }
   const int32_t kernels = clq_trace_kernels(trace, times, 16);
   for (int32_t i = 0; i < kernels && i < 16; ++i) {
-    seconds += times[i].device_seconds;
+    sum.device_seconds += times[i].device_seconds;
+    sum.bytes += times[i].bytes;
+    sum.ops += times[i].ops;
   }
   clq_trace_destroy(trace);
-  return seconds / (double)calls;
+  return sum;
+}
+
+/* Seconds that the device spent on one call. */
+static double device_turn(bench_case *c, clq_plan *plan, int64_t calls) {
+  return traced_runs(c, plan, calls).device_seconds / (double)calls;
+}
+
+void bench_count(bench_case *c, clq_plan *plan) {
+  const clq_kernel_time run = traced_runs(c, plan, 1);
+  c->record.bytes = run.bytes;
+  c->record.ops = run.ops;
 }
 
 /* Bytes per second of one of the machine's loops with the footprint of the case. */
@@ -357,6 +371,9 @@ int bench_run(bench_session *session, const bench_op *op, const bench_value *val
   bench_case_open(&c);
   if (!bench_over(&c)) {
     plan_case(&c);
+  }
+  if (!bench_over(&c) && c.record.bytes == 0.0) {
+    bench_count(&c, c.plan);
   }
   if (!bench_over(&c) && session->peer != NULL) {
     session->peer->prepare(&c);

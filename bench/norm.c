@@ -25,22 +25,14 @@ void norm_prepare(bench_case *c) {
   a->x = bench_input(c, dtype, rows, cols, s->x);
   a->gamma = line(c, s->gamma, cols);
   a->out = bench_output(c, bench_choice(c, "out"), rows, cols);
-  const double elements = (double)rows * (double)cols;
-  const double x_bytes = bench_tensor_bytes(&a->x);
-  c->record.bytes = x_bytes + 4.0 * (double)cols + bench_tensor_bytes(&a->out);
-  c->record.ops = 4.0 * elements;
   if (centered(c)) {
     s->beta = bench_random_floats(c, cols, 4);
     a->beta = line(c, s->beta, cols);
-    c->record.bytes += 4.0 * (double)cols;
-    c->record.ops += 4.0 * elements;
   }
   if (bench_number(c, "residual") != 0) {
     s->residual = bench_random_floats(c, rows * cols, 3);
     a->residual = bench_input(c, dtype, rows, cols, s->residual);
     s->sum = bench_host(c, cols, sizeof *s->sum);
-    c->record.bytes += 2.0 * x_bytes;
-    c->record.ops += elements;
   }
   s->rms = (clq_rmsnorm_args){.x = a->x, .residual = a->residual, .gamma = a->gamma, .out = a->out};
   c->args = centered(c) ? (void *)&s->layer : (void *)&s->rms;

@@ -13,7 +13,6 @@ typedef struct norm_state {
   clq_layernorm_args layer_alone;
   clq_rmsnorm_args rms_alone;
   clq_quantize_args quantize;
-  double unfused_bytes;
 } norm_state;
 
 enum { NORM_WORDS = 5 };

@@ -70,6 +70,12 @@ typedef uchar out_t;
 
 /* --- one row's numbers --- */
 
+/* Of a row's q'. */
+typedef struct row_sums {
+  long total;
+  long squares;
+} row_sums;
+
 typedef struct row_norm {
   int factor;
   int up;      /* g */
@@ -102,15 +108,15 @@ static inline long square_root(long x) {
   return root;
 }
 
-static inline row_norm norm_of(long total, long squares, long n, bool is_layer, long eps_sum,
-                               int eps_shift) {
-  const long k = is_layer ? divide_round(total, n) : 0;
-  const long r = is_layer ? total - k * n : 0;
-  const long p = squares - (is_layer ? k * (total + r) : 0);
+/* The names are those of the head, in small letters. */
+static inline row_norm norm_of(row_sums s, long n, bool is_layer, long eps_sum, int eps_shift) {
+  const long k = is_layer ? divide_round(s.total, n) : 0;
+  const long r = is_layer ? s.total - k * n : 0;
+  const long p = s.squares - (is_layer ? k * (s.total + r) : 0);
   const long b = 63 - (long)clz((p + scaled(eps_sum, -eps_shift)) | 1L);
   row_norm norm;
-  norm.up = (int)((59 - b) >> 1);
-  const int up = norm.up;
+  const int up = (int)((59 - b) >> 1);
+  norm.up = up;
   /* r^2 / n * 2^(2g), by long division: the remainder is below n <= 2^23. */
   const long whole = r * r / n;
   const long first = (r * r - whole * n) << up;
@@ -126,11 +132,24 @@ static inline row_norm norm_of(long total, long squares, long n, bool is_layer, 
 
 /* --- elements --- */
 
+/* What a row is read from. */
+typedef struct input_row {
+  const __global x_t *x;
+  const __global char *exponent; /* or NULL */
+  int zero;
+  long cols;
+} input_row;
+
+#define INPUT_ROW(row)                                                                             \
+  {x_base + x_start + (row) * x_stride, CLQ_PLANE(exponent, 0),                                    \
+   zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH), cols}
+
 #if CLQ_X == CLQ_I32
 #define SATURATED(v, INTN) clamp((v), (INTN)-WIDEST, (INTN)WIDEST)
 #else
 #define SATURATED(v, INTN) (v)
 #endif
+/* q' of codes, of integers or of vectors of them; and (q' - mean) * 2^g. */
 #define VALUE_OF(q, zero, exponent, INTN, AS_INTN, AS_UINTN)                                       \
   SATURATED(AS_INTN(AS_UINTN(SATURATED((q) - (zero), INTN))                                        \
                     << AS_UINTN(clamp((exponent), (INTN)0, (INTN)MOST_EXPONENT))),                 \
@@ -157,7 +176,7 @@ static inline affine affine_of(row_norm norm, int shift, int low, int high) {
   return a;
 }
 
-/* c, multiplier and bias are longs that hold integers. */
+/* u and y of the head; c, multiplier and bias are longs that hold integers. */
 #define UNIT_OF(c, a) (((c) * (a).factor + (1L << 28)) >> 29L)
 #define CODE_OF(u, multiplier, bias, a, LONGN)                                                     \
   clamp(((u) * (multiplier) + (bias) * (a).bias_unit + (a).rounding) >> (a).shift,                 \
@@ -229,53 +248,55 @@ DEFINE_LOAD(load_x, x_t)
 DEFINE_LOAD(load_char, char)
 DEFINE_LOAD(load_int, int)
 
-/* One work-item a row. */
-__kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
-  enum { BLOCK = 4096 }; /* columns whose q' (2^21) sum to 2^29 in each of 16 lanes */
-  const long row = get_global_id(0);
-  const __global x_t *x = x_base + x_start + row * x_stride;
-  const __global char *exponent = exponent_base + exponent_start;
-  const __global int *multiplier = multiplier_base + multiplier_start;
-  const __global int *bias = bias_base + bias_start;
-  __global out_t *out = out_base + out_start + row * out_stride;
-  const bool has_exponent = exponent_base != 0;
-  const bool has_bias = bias_base != 0;
-  const int zero = zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH);
-#define EXPONENTS(i) (has_exponent ? load_char(exponent, (i), cols, 0) : (int16)0)
-#define VALUES(i)                                                                                  \
-  VALUE_OF(load_x(x, (i), cols, (x_t)zero), (int16)zero, EXPONENTS(i), int16, as_int16, as_uint16)
+CLQ_INLINE int16 value16(const input_row *r, long i) {
+  const int16 exponent = r->exponent != 0 ? load_char(r->exponent, i, r->cols, 0) : (int16)0;
+  return VALUE_OF(load_x(r->x, i, r->cols, (x_t)r->zero), (int16)r->zero, exponent, int16, as_int16,
+                  as_uint16);
+}
 
-  long total = 0;
+CLQ_INLINE row_sums sums_of(const input_row *r) {
+  enum { BLOCK = 4096 }; /* columns whose q' (2^21) sum to 2^29 in each of 16 lanes */
+  row_sums s;
+  s.total = 0;
   long8 squares = (long8)0;
-  for (long begin = 0; begin < cols; begin += BLOCK) {
-    const long end = min(begin + BLOCK, cols);
+  for (long begin = 0; begin < r->cols; begin += BLOCK) {
+    const long end = min(begin + BLOCK, r->cols);
     int16 sums = (int16)0;
-    if (CLQ_X != 6 && !has_exponent) {
+    if (CLQ_X != CLQ_I32 && r->exponent == 0) {
       int16 small = (int16)0; /* squares of at most 255 */
       for (long i = begin; i < end; i += 16) {
-        const int16 v = VALUES(i);
+        const int16 v = value16(r, i);
         sums += v;
         small += v * v;
       }
       squares += at_even(as_long8(small)) + at_odd(as_long8(small));
     } else {
       for (long i = begin; i < end; i += 16) {
-        const int16 v = VALUES(i);
+        const int16 v = value16(r, i);
         sums += v;
         squares += square_pairs(v);
       }
     }
-    total += fold_long8(at_even(as_long8(sums)) + at_odd(as_long8(sums)));
+    s.total += fold_long8(at_even(as_long8(sums)) + at_odd(as_long8(sums)));
   }
-  const row_norm norm =
-      norm_of(total, fold_long8(squares), cols, is_layer != 0, eps_sum, eps_shift);
+  s.squares = fold_long8(squares);
+  return s;
+}
+
+/* One work-item a row. */
+__kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
+  const long row = get_global_id(0);
+  const input_row r = INPUT_ROW(row);
+  CLQ_AT(const int, multiplier);
+  const __global int *bias = CLQ_PLANE(bias, 0);
+  __global out_t *out = out_base + out_start + row * out_stride;
+  const row_norm norm = norm_of(sums_of(&r), cols, is_layer != 0, eps_sum, eps_shift);
   const affine a = affine_of(norm, shift, low, high);
 
   int16 codes = (int16)0;
   for (long i = 0; i < cols; i += 16) {
-    const int16 b = has_bias ? load_int(bias, i, cols, 0) : (int16)0;
-    const int16 y =
-        code16(VALUES(i), load_int(multiplier, i, cols, 0), b, norm, a);
+    const int16 b = bias != 0 ? load_int(bias, i, cols, 0) : (int16)0;
+    const int16 y = code16(value16(&r, i), load_int(multiplier, i, cols, 0), b, norm, a);
     /* Beyond the end multiplier and bias are 0, and so is the code. */
     codes += y;
     CLQ_ROW_STORE(CLQ_OUT)(y, out, i, cols);
@@ -291,47 +312,49 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
 
 CLQ_DEFINE_TREE(long2, tree_add, CLQ_MERGE_ADD)
 
-/* One work-group a row; its work-items take neighbouring elements. */
+CLQ_INLINE int value(const input_row *r, long i) {
+  return VALUE_OF((int)r->x[i], r->zero, r->exponent != 0 ? (int)r->exponent[i] : 0, int, as_int,
+                  as_uint);
+}
+
+/* To all of the work-group, whose work-items take neighbouring elements. */
+CLQ_INLINE row_sums sums_of(const input_row *r, __local long2 *scratch) {
+  long2 mine = (long2)0;
+  for (long i = get_local_id(0); i < r->cols; i += get_local_size(0)) {
+    const long v = value(r, i);
+    mine += (long2)(v, v * v);
+  }
+  scratch[get_local_id(0)] = mine;
+  const long2 all = tree_add(scratch, (uint)get_local_size(0));
+  row_sums s;
+  s.total = all.x;
+  s.squares = all.y;
+  return s;
+}
+
+/* One work-group a row. */
 __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
   __local long2 sums[CLQ_GROUP];
   __local int scratch[CLQ_GROUP];
   const long row = get_group_id(0);
-  const long lid = get_local_id(0);
-  const long items = get_local_size(0);
-  const __global x_t *x = x_base + x_start + row * x_stride;
-  const __global char *exponent = exponent_base + exponent_start;
-  const __global int *multiplier = multiplier_base + multiplier_start;
-  const __global int *bias = bias_base + bias_start;
+  const input_row r = INPUT_ROW(row);
+  CLQ_AT(const int, multiplier);
+  const __global int *bias = CLQ_PLANE(bias, 0);
   __global out_t *out = out_base + out_start + row * out_stride;
-  const bool has_exponent = exponent_base != 0;
-  const bool has_bias = bias_base != 0;
-  const int zero = zero_base == 0 ? 0 : clamp(zero_base[zero_start], ZERO_LOW, ZERO_HIGH);
-#define VALUE(i)                                                                                   \
-  VALUE_OF((int)x[i], zero, has_exponent ? (int)exponent[i] : 0, int, as_int, as_uint)
-
-  long total = 0;
-  long squares = 0;
-  for (long i = lid; i < cols; i += items) {
-    const long v = VALUE(i);
-    total += v;
-    squares += v * v;
-  }
-  sums[lid] = (long2)(total, squares);
-  const long2 whole = tree_add(sums, (uint)items);
-  const row_norm norm = norm_of(whole.x, whole.y, cols, is_layer != 0, eps_sum, eps_shift);
+  const row_norm norm = norm_of(sums_of(&r, sums), cols, is_layer != 0, eps_sum, eps_shift);
   const affine a = affine_of(norm, shift, low, high);
 
   int codes = 0;
-  for (long i = lid; i < cols; i += items) {
-    const int c = CENTRED(VALUE(i), norm, as_int, as_uint);
+  for (long i = get_local_id(0); i < cols; i += get_local_size(0)) {
+    const int c = CENTRED(value(&r, i), norm, as_int, as_uint);
     const int u = (int)UNIT_OF((long)c, a);
-    const long b = has_bias ? bias[i] : 0;
+    const long b = bias != 0 ? bias[i] : 0;
     const int y = (int)CODE_OF((long)u, (long)multiplier[i], b, a, long);
     codes += y;
     out[i] = (out_t)y;
   }
   codes = clq_group_reduce_addi(codes, scratch);
-  if (lid == 0) {
+  if (get_local_id(0) == 0) {
     PUBLISH(row, codes);
   }
 }

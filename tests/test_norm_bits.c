@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "device.h"
+#include "norm_call.h"
 #include "opencl.h"
 
 TestSuite(norm_bits, .fini = opencl_none_live);
@@ -84,20 +84,12 @@ static uint64_t run(const test_device *d, const kind *k, int64_t cols, uint64_t 
                             .sum = b[SUM].mem};
   }
   const clq_tensor none = {0};
-  if (k->centered) {
-    test_ok(
-        clq_layernorm(d->stream, &(clq_layernorm_args){.x = x,
-                                                       .residual = k->residual ? residual : none,
-                                                       .gamma = gamma,
-                                                       .beta = beta,
-                                                       .out = out}));
-  } else {
-    test_ok(clq_rmsnorm(d->stream, &(clq_rmsnorm_args){.x = x,
-                                                       .residual = k->residual ? residual : none,
-                                                       .gamma = gamma,
-                                                       .out = out,
-                                                       .cast = k->cast}));
-  }
+  test_norm(d, k->centered, k->cast,
+            &(clq_layernorm_args){.x = x,
+                                  .residual = k->residual ? residual : none,
+                                  .gamma = gamma,
+                                  .beta = beta,
+                                  .out = out});
   hash = hash_buffer(hash, d, &b[OUT]);
   hash = k->residual ? hash_buffer(hash, d, &b[RESIDUAL]) : hash;
   hash = k->per != 0 ? hash_buffer(hash, d, &b[SCALE]) : hash;

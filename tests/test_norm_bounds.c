@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "norm_call.h"
 #include "norm_case.h"
 #include "opencl.h"
 
@@ -85,20 +86,14 @@ static void run(const test_device *d, trial *t) {
   test_buffer beta = test_buffer_new(d, t->beta, line);
   test_buffer mean = test_buffer_new(d, NULL, sizeof t->mean);
   test_buffer rstd = test_buffer_new(d, NULL, sizeof t->rstd);
-  clq_layernorm_args a = {.x = {x.mem, CLQ_F32, {ROWS, t->cols}},
-                          .gamma = {gamma.mem, CLQ_F32, {t->cols}},
-                          .beta = {beta.mem, CLQ_F32, {t->cols}},
-                          .mean = {mean.mem, CLQ_F32, {ROWS}},
-                          .rstd = {rstd.mem, CLQ_F32, {ROWS}},
-                          .out = {y.mem, CLQ_F32, {ROWS, t->cols}},
-                          .eps = -1.0f};
-  if (t->centered) {
-    test_ok(clq_layernorm(d->stream, &a));
-  } else {
-    test_ok(clq_rmsnorm(
-        d->stream, &(clq_rmsnorm_args){
-                       .x = a.x, .gamma = a.gamma, .rstd = a.rstd, .out = a.out, .eps = a.eps}));
-  }
+  const clq_layernorm_args a = {.x = {x.mem, CLQ_F32, {ROWS, t->cols}},
+                                .gamma = {gamma.mem, CLQ_F32, {t->cols}},
+                                .beta = {beta.mem, CLQ_F32, {t->cols}},
+                                .mean = {mean.mem, CLQ_F32, {ROWS}},
+                                .rstd = {rstd.mem, CLQ_F32, {ROWS}},
+                                .out = {y.mem, CLQ_F32, {ROWS, t->cols}},
+                                .eps = -1.0f};
+  test_norm(d, t->centered, 0, &a);
   test_buffer_read(d, &y, t->y);
   test_buffer_read(d, &mean, t->mean);
   test_buffer_read(d, &rstd, t->rstd);

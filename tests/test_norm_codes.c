@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "norm_call.h"
 #include "norm_case.h"
 #include "opencl.h"
 #include "ref/math.h"
@@ -146,13 +147,9 @@ static void check(const test_device *d, const kind *k, const float *x, const cha
       {ROWS, COLS},
       .quant = {
           .per = k->per, .group = k->group, .scale = sb.mem, .zero = k->zero ? zb.mem : NULL}};
-  if (k->centered) {
-    test_ok(
-        clq_layernorm(d->stream, &(clq_layernorm_args){.x = in, .residual = residual, .out = out}));
-  } else {
-    test_ok(clq_rmsnorm(
-        d->stream, &(clq_rmsnorm_args){.x = in, .residual = residual, .gamma = gamma, .out = out}));
-  }
+  test_norm(d, k->centered, 0,
+            &(clq_layernorm_args){
+                .x = in, .residual = residual, .gamma = k->centered ? none : gamma, .out = out});
   test_buffer_read(d, &ob, codes);
   const tally t = compare(k, x, codes, scales, zeros);
   const double share = 100.0 * (double)t.equal / COUNT;
@@ -226,7 +223,7 @@ Test(norm_codes, agree_with_double_in_every_form) {
 
 enum { PERIOD = 32, GIVEN_ROWS = 5, MOST_GIVEN = 20032, GIVEN_GROUP = 32 };
 
-/* Halves are in x and in the residual, as integers of any size. */
+/* Of s; run_given splits it into x and the residual. */
 static int given_value(int row, int64_t col) {
   const int pair = (int)(col % PERIOD) / 2;
   const int size = 2 * ((pair * 5 + row * 3) % (PERIOD / 2)) + 1;
@@ -307,27 +304,21 @@ static void run_given(const test_device *d, given *g) {
                             test_buffer_new(d, NULL, planes),
                             test_buffer_new(d, g->mean, sizeof g->mean),
                             test_buffer_new(d, NULL, sizeof g->rstd)};
-  const clq_layernorm_args a = {
-      .x = {b[X].mem, CLQ_F32, {GIVEN_ROWS, g->cols}},
-      .residual = {b[RESIDUAL].mem, CLQ_F32, {GIVEN_ROWS, g->cols}},
-      .mean = {b[MEAN].mem, CLQ_F32, {GIVEN_ROWS}},
-      .rstd = {b[RSTD].mem, CLQ_F32, {GIVEN_ROWS}},
-      .out = {b[OUT].mem,
-              CLQ_I8,
-              {GIVEN_ROWS, g->cols},
-              .quant = {.per = g->centered ? CLQ_PER_TOKEN : CLQ_PER_GROUP,
-                        .group = g->centered ? 0 : GIVEN_GROUP,
-                        .scale = b[SCALE].mem,
-                        .sum = b[SUM].mem}}};
-  if (g->centered) {
-    test_ok(clq_layernorm(d->stream, &a));
-  } else {
-    test_ok(clq_rmsnorm(d->stream, &(clq_rmsnorm_args){.x = a.x,
-                                                       .residual = a.residual,
-                                                       .gamma = {b[GAMMA].mem, CLQ_F32, {g->cols}},
-                                                       .rstd = a.rstd,
-                                                       .out = a.out}));
+  clq_layernorm_args a = {.x = {b[X].mem, CLQ_F32, {GIVEN_ROWS, g->cols}},
+                          .residual = {b[RESIDUAL].mem, CLQ_F32, {GIVEN_ROWS, g->cols}},
+                          .mean = {b[MEAN].mem, CLQ_F32, {GIVEN_ROWS}},
+                          .rstd = {b[RSTD].mem, CLQ_F32, {GIVEN_ROWS}},
+                          .out = {b[OUT].mem,
+                                  CLQ_I8,
+                                  {GIVEN_ROWS, g->cols},
+                                  .quant = {.per = g->centered ? CLQ_PER_TOKEN : CLQ_PER_GROUP,
+                                            .group = g->centered ? 0 : GIVEN_GROUP,
+                                            .scale = b[SCALE].mem,
+                                            .sum = b[SUM].mem}}};
+  if (!g->centered) {
+    a.gamma = (clq_tensor){b[GAMMA].mem, CLQ_F32, {g->cols}};
   }
+  test_norm(d, g->centered, 0, &a);
   test_buffer_read(d, &b[OUT], g->codes);
   test_buffer_read(d, &b[SCALE], g->scales);
   test_buffer_read(d, &b[SUM], g->sums);

@@ -99,6 +99,11 @@ Test(norm_counts, are_those_counted_by_hand) {
   expect(counts_of(&d, CLQ_OP_RMSNORM, &rms), 12 * COUNT + 4 * COLS + COUNT + ROWS * 10 * (4 + 4),
          (2 + 3 + 1) * COUNT);
 
+  /* The same, but that the residual only comes in. */
+  rms.keep_residual = 1;
+  expect(counts_of(&d, CLQ_OP_RMSNORM, &rms), 8 * COUNT + 4 * COLS + COUNT + ROWS * 10 * (4 + 4),
+         (2 + 3 + 1) * COUNT);
+
   /* Beta adds an operation and a line; given scales are one, sums one a row. */
   layer = (clq_layernorm_args){.x = x, .gamma = line, .beta = line, .out = out};
   expect(counts_of(&d, CLQ_OP_LAYERNORM, &layer), 8 * COUNT + 8 * COLS, 7 * COUNT);

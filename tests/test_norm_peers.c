@@ -1,7 +1,9 @@
 /* The shapes of other projects' own tests of their norms, bit for bit with the reference: f32
  * layernorm in two forms of the device, the others in its own; every form: test_norm_widths. Widths
- * are all of theirs; rows are as many as a CPU does in a moment, the odd counts kept. The types are
- * those of test_layernorm and test_rmsnorm, whose programs serve here too. */
+ * are all of theirs. Counts of rows are theirs for one type of each list where the reference, on
+ * one core, takes less than half a second (FULL_ELEMENTS); beyond that, and for the other types,
+ * rows are cut to MOST_ELEMENTS for the sake of time: no row's result depends on how many there
+ * are. The types are those of test_layernorm and test_rmsnorm, whose programs serve here too. */
 #include <criterion/criterion.h>
 #include <sys/mman.h>
 
@@ -10,7 +12,7 @@
 
 TestSuite(norm_peers, .fini = opencl_none_live);
 
-enum { MOST_ELEMENTS = 48000, MOST_WIDTHS = 26 };
+enum { MOST_ELEMENTS = 48000, FULL_ELEMENTS = 2200000, MOST_WIDTHS = 26 };
 
 static int64_t fewer(int64_t rows, int64_t cols) {
   const int64_t most = MOST_ELEMENTS / cols < 1 ? 1 : MOST_ELEMENTS / cols;
@@ -32,9 +34,29 @@ static void sweep(int forms, const norm_case *type, const int64_t *rows, size_t 
   norm_case_run(forms, type, cases, col_counts);
 }
 enum { OWN_FORM = 1, TWO_FORMS = 2 };
+
+/* Every width with every count of rows that sweep would cut and that a moment is enough for. */
+static void sweep_rows(const norm_case *type, const int64_t *rows, size_t row_counts,
+                       const int64_t *cols, size_t col_counts) {
+  for (size_t r = 0; r < row_counts; ++r) {
+    for (size_t i = 0; i < col_counts; ++i) {
+      const int64_t elements = rows[r] * cols[i];
+      if (elements > MOST_ELEMENTS && elements <= FULL_ELEMENTS) {
+        norm_case c = *type;
+        c.rows = rows[r];
+        c.cols = cols[i];
+        norm_case_run(OWN_FORM, type, &c, 1);
+      }
+    }
+  }
+}
 #define SWEEP(forms, type, rows, cols)                                      \
   sweep((forms), &(type), (rows), sizeof(rows) / sizeof((rows)[0]), (cols), \
         sizeof(cols) / sizeof((cols)[0]))
+
+#define SWEEP_ROWS(type, rows, cols)                                    \
+  sweep_rows(&(type), (rows), sizeof(rows) / sizeof((rows)[0]), (cols), \
+             sizeof(cols) / sizeof((cols)[0]))
 
 /* vLLM, tests/kernels/core/test_layernorm.py: half types, weights, strided inputs. */
 Test(norm_peers, vllm_rmsnorm) {
@@ -43,11 +65,12 @@ Test(norm_peers, vllm_rmsnorm) {
   const norm_case type = {
       .x = CLQ_F16, .gamma = CLQ_F16, .cast = CLQ_CAST_LLAMA, .out = CLQ_F16, .pad = 64};
   SWEEP(OWN_FORM, type, rows, cols);
+  SWEEP_ROWS(type, rows, cols);
 }
 
 /* vLLM, test_fused_quant_layernorm.py: residual added, codes per token and per group. */
 Test(norm_peers, vllm_fused_quantization) {
-  static const int64_t rows[] = {1, 83, 2048};
+  static const int64_t rows[] = {1, 83, 2048, 4096};
   static const int64_t cols[] = {1, 64, 128, 1024, 1025, 1026, 1027, 1028, 1029, 5120, 5137};
   norm_case type = {.x = CLQ_BF16,
                     .residual = CLQ_BF16,
@@ -58,6 +81,7 @@ Test(norm_peers, vllm_fused_quantization) {
                     .sum = true,
                     .pad = 16};
   SWEEP(OWN_FORM, type, rows, cols);
+  SWEEP_ROWS(type, rows, cols);
   static const int64_t grouped[] = {64, 128, 1024, 5120, 5137};
   type.per = CLQ_PER_GROUP;
   for (type.group = 64; type.group <= 128; type.group *= 2) {
@@ -72,6 +96,7 @@ Test(norm_peers, flashinfer_gemma_rmsnorm) {
   const norm_case type = {
       .x = CLQ_BF16, .gamma = CLQ_F32, .cast = CLQ_CAST_GEMMA, .out = CLQ_BF16, .pad = 8};
   SWEEP(OWN_FORM, type, rows, cols);
+  SWEEP_ROWS(type, rows, cols);
 }
 
 /* apex, test_fast_layer_norm.py: widths to 65536, mixed types; statistics for training. */
@@ -83,6 +108,7 @@ Test(norm_peers, apex_layernorm) {
   const norm_case type = {
       .centered = true, .gamma = CLQ_F32, .beta = CLQ_F32, .mean = true, .rstd = true};
   SWEEP(TWO_FORMS, type, rows, cols);
+  SWEEP_ROWS(type, rows, cols);
   static const int64_t some[] = {768, 1536, 5120, 18432};
   const norm_case mixed = {.centered = true,
                            .x = CLQ_F16,
@@ -102,6 +128,7 @@ Test(norm_peers, liger_and_oneflow) {
   const norm_case rms = {.gamma = CLQ_F32, .rstd = true};
   SWEEP(OWN_FORM, layer, rows, cols);
   SWEEP(OWN_FORM, rms, rows, cols);
+  SWEEP_ROWS(layer, rows, cols);
 }
 
 /* TensorRT-LLM, test_smooth_quant_rms_norm.py: [2, 5, 10, 10], static, dynamic, sums. */

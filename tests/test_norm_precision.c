@@ -99,7 +99,7 @@ static void fill(test_random *random, float *x, int64_t n, double ratio, double 
   }
 }
 
-/* The worst relative error of ROWS rows (fewer of the widest), for each method. */
+/* The worst relative error of ROWS rows, for each method. */
 static void measure(int64_t n, double ratio, double outlier, int64_t at, double worst[METHODS]) {
   static float x[MAX_WIDTH];
   test_random random = {(uint64_t)n + (uint64_t)ratio};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "forms.h"
+#include "norm_call.h"
 #include "opencl.h"
 #include "ref/math.h"
 
@@ -103,19 +104,6 @@ typedef struct result {
   float mean[ROWS], rstd[ROWS];
 } result;
 
-static void norm(const test_device *d, const kind *k, const clq_layernorm_args *a) {
-  if (k->centered) {
-    test_ok(clq_layernorm(d->stream, a));
-  } else {
-    test_ok(clq_rmsnorm(d->stream, &(clq_rmsnorm_args){.x = a->x,
-                                                       .residual = a->residual,
-                                                       .gamma = a->gamma,
-                                                       .rstd = a->rstd,
-                                                       .out = a->out,
-                                                       .cast = k->cast}));
-  }
-}
-
 static void run(const test_device *d, const kind *k, bool odd, result *r) {
   static char x[ROWS * COLS * sizeof(float)];
   enum { X, OUT, SCALE, ZERO, SUM, MEAN, RSTD, OWN, RESIDUAL = OWN, BIAS, GAMMA, BETA, BUFFERS };
@@ -152,7 +140,7 @@ static void run(const test_device *d, const kind *k, bool odd, result *r) {
                               .zero = k->zero ? b[ZERO].mem : NULL,
                               .sum = b[SUM].mem};
   }
-  norm(d, k, &a);
+  test_norm(d, k->centered, k->cast, &a);
   for (int i = OUT; i < OWN; ++i) {
     test_buffer_read(d, &b[i], out[i]);
   }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "norm_call.h"
 #include "norm_case.h"
 #include "opencl.h"
 
@@ -48,19 +49,6 @@ static void make(float *x, int cols) {
   x[OVERFLOWING * cols + huge_at(cols)] = 1e30f;
   x[NOT_A_NUMBER * cols + odd_at(cols)] = NAN;
   x[INFINITE * cols + odd_at(cols)] = -INFINITY;
-}
-
-/* Runs layernorm, or rmsnorm with those of the arguments that it has. */
-static void norm(const test_device *d, bool centered, const clq_layernorm_args *a) {
-  if (centered) {
-    test_ok(clq_layernorm(d->stream, a));
-  } else {
-    test_ok(clq_rmsnorm(d->stream, &(clq_rmsnorm_args){.x = a->x,
-                                                       .residual = a->residual,
-                                                       .gamma = a->gamma,
-                                                       .out = a->out,
-                                                       .x_scale = a->x_scale}));
-  }
 }
 
 static test_buffer line_of(const test_device *d, float value, int cols) {
@@ -133,7 +121,7 @@ static void check_floats(const test_device *d, bool centered, int cols) {
                           .gamma = {gb.mem, CLQ_F32, {cols}},
                           .beta = {bb.mem, CLQ_F32, {cols}},
                           .out = {yb.mem, CLQ_F32, {ROWS, cols}}};
-  norm(d, centered, &a);
+  test_norm(d, centered, 0, &a);
   test_buffer_read(d, &yb, y);
   if (centered) {
     expect_layernorm(y, cols);
@@ -141,7 +129,7 @@ static void check_floats(const test_device *d, bool centered, int cols) {
     expect_rmsnorm(y, cols);
   }
   a.x.shape[0] = a.out.shape[0] = 1;
-  norm(d, centered, &a);
+  test_norm(d, centered, 0, &a);
   test_buffer_read(d, &yb, alone);
   cr_assert_arr_eq(y, alone, line, "a row has other bits beside rows out of the ordinary");
   cr_assert_arr_eq(y + AGAIN * cols, alone, line);
@@ -159,10 +147,10 @@ static void check_scaled(const test_device *d, bool centered, int cols) {
   make(x, cols);
   test_buffer xb = test_buffer_new(d, x, bytes);
   test_buffer yb = test_buffer_new(d, NULL, bytes);
-  norm(d, centered,
-       &(clq_layernorm_args){.x = {xb.mem, CLQ_F32, {ROWS, cols}},
-                             .x_scale = 0x1p-40f,
-                             .out = {yb.mem, CLQ_F32, {ROWS, cols}}});
+  test_norm(d, centered, 0,
+            &(clq_layernorm_args){.x = {xb.mem, CLQ_F32, {ROWS, cols}},
+                                  .x_scale = 0x1p-40f,
+                                  .out = {yb.mem, CLQ_F32, {ROWS, cols}}});
   test_buffer_read(d, &yb, y);
   expect_one_out(y, centered, HUGE_ELEMENT, cols, 0.0);
   expect_one_out(y, centered, OVERFLOWING, cols, 0.0);
@@ -242,9 +230,9 @@ static void run_codes(const test_device *d, bool centered, const float *x, int r
   if (!centered) {
     a.gamma = (clq_tensor){gb.mem, CLQ_F32, {q->cols}};
   }
-  norm(d, centered, &a);
+  test_norm(d, centered, 0, &a);
   a.x.shape[0] = a.residual.shape[0] = a.out.shape[0] = 0;
-  norm(d, centered, &a);
+  test_norm(d, centered, 0, &a);
   test_buffer_read(d, &rb, q->residual);
   test_buffer_read(d, &qb, q->codes);
   test_buffer_read(d, &sb, q->scales);

@@ -123,8 +123,7 @@ double clqi_emit_bytes(const clq_tensor *out, int64_t rows, int64_t cols) {
   return (double)rows * (double)cols * (double)clq_dtype_bytes(out->dtype) + scales + zeros + sums;
 }
 
-/* The largest power of two from LEAST to `most` that the device can run of this kernel. */
-static size_t group_size(const clqi_launch *launch, size_t most) {
+size_t clqi_group_size(const clqi_launch *launch, size_t most) {
   size_t limit = 0;
   if (launch->status != CLQ_OK ||
       clGetKernelWorkGroupInfo(launch->kernel, launch->emitter->context->device,
@@ -143,7 +142,7 @@ clq_status clqi_launch_rows(clqi_launch *launch, const clqi_variant *variant, in
   if (is_for_cpus(variant)) {
     return clqi_launch_end(launch, 1, (size_t[]){(size_t)rows}, NULL, bytes, ops);
   }
-  const size_t local = group_size(launch, GROUP);
+  const size_t local = clqi_group_size(launch, GROUP);
   return clqi_launch_end(launch, 1, (size_t[]){(size_t)rows * local}, (size_t[]){local}, bytes,
                          ops);
 }
@@ -166,7 +165,7 @@ clq_status clqi_launch_chunks(clqi_launch *launch, const clqi_variant *variant,
   if (is_for_cpus(variant)) {
     return clqi_launch_rows(launch, variant, rows, bytes, ops);
   }
-  const size_t local = group_size(launch, GROUP);
+  const size_t local = clqi_group_size(launch, GROUP);
   const int64_t chunk = chunk_of(out, cols, (int64_t)local * QUAD);
   clqi_arg_i64(launch, chunk);
   return clqi_launch_end(launch, 2,
@@ -179,7 +178,7 @@ clq_status clqi_launch_elements(clqi_launch *launch, const clqi_variant *variant
   if (is_for_cpus(variant)) {
     return clqi_launch_rows(launch, variant, rows, bytes, ops);
   }
-  const size_t local = group_size(launch, LINE);
+  const size_t local = clqi_group_size(launch, LINE);
   const size_t across = (size_t)clqi_div_up(cols, (int64_t)local) * local;
   return clqi_launch_end(launch, 2, (size_t[]){across, (size_t)rows}, (size_t[]){local, 1}, bytes,
                          ops);

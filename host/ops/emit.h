@@ -1,5 +1,5 @@
-/* What operators share that end in lib/emit.h: a row of floats, or int8 codes
- * with scales and sums. */
+/* What operators share that make rows: checks, build options and arguments of an output of floats,
+ * or of i8 or u8 codes with scales, zero points and sums; and launches over rows. */
 #ifndef CLQI_OPS_EMIT_H
 #define CLQI_OPS_EMIT_H
 
@@ -37,6 +37,10 @@ int64_t clqi_emit_group(const clq_tensor *out, int64_t cols);
 static inline bool clqi_no_elements(const clq_tensor *t) {
   return t->shape[0] == 0 || t->shape[1] == 0;
 }
+
+/* Work-items of a group: `most`, halved, but not below 32, until the device can run as many of this
+ * kernel. */
+size_t clqi_group_size(const clqi_launch *launch, size_t most);
 
 /* The end of a launch over rows: one work-item a row where the variant is for CPUs, else a
  * work-group a row (lib/emit_group.h). */

@@ -5,16 +5,6 @@
 
 #include "ops/emit.h"
 
-/* The forms, in the order of preference: where each stands in an operator's table of variants, and
- * the CLQ_FORM of lib/norm.h (rows: that of CPUs, which has none). */
-typedef enum clqi_norm_form {
-  CLQI_NORM_ROWS,
-  CLQI_NORM_WARP,
-  CLQI_NORM_GROUP,
-  CLQI_NORM_STREAM,
-  CLQI_NORM_FORMS
-} clqi_norm_form;
-
 /* An absent tensor is all zero. */
 typedef struct clqi_norm {
   const char *name;
@@ -22,32 +12,39 @@ typedef struct clqi_norm {
   const clq_tensor *x, *residual, *bias, *gamma, *beta, *column_scale, *exponent, *mean, *rstd,
       *out;
   float eps, alpha, x_scale;
+  int32_t keep_residual;
   clq_norm_cast cast;
-  const clqi_variant *variants; /* [CLQI_NORM_FORMS] */
 } clqi_norm;
 
 clq_status clqi_norm_check(const clqi_norm *n);
 clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n);
 
-/* Why not one warp, or one work-group, with the row in registers; NULL: it fits. `norm` is a
- * clqi_norm. */
-const char *clqi_norm_fits_warp(const clq_context *context, const void *norm);
-const char *clqi_norm_fits_group(const clq_context *context, const void *norm);
-
-/* The forms of lib/norm_rows.h, norm_warp.h and norm_stream.h, for the table of an operator. */
-#define CLQI_NORM_VARIANTS(op)                             \
-  [CLQI_NORM_ROWS] = {.name = #op "_rows",                 \
-                      .kernel = CLQI_KERNEL_##op##_rows,   \
-                      .needs = CLQI_BIT(CPU)},             \
-  [CLQI_NORM_WARP] = {.name = #op "_warp",                 \
-                      .kernel = CLQI_KERNEL_##op##_warp,   \
-                      .options = "-DCLQ_FORM=1",           \
-                      .fits = clqi_norm_fits_warp},        \
-  [CLQI_NORM_GROUP] = {.name = #op "_group",               \
-                       .kernel = CLQI_KERNEL_##op##_group, \
-                       .options = "-DCLQ_FORM=2",          \
-                       .fits = clqi_norm_fits_group},      \
-  [CLQI_NORM_STREAM] = {                                   \
-      .name = #op "_stream", .kernel = CLQI_KERNEL_##op##_stream, .options = "-DCLQ_FORM=3"}
+/* The operator's entry clqi_op_NAME, of a file that has `fields` and `clqi_norm norm_of(const ARGS
+ * *)`. */
+#define CLQI_NORM_OP(NAME, ARGS)                                                             \
+  static clq_status infer(void *args) {                                                      \
+    ARGS *a = args;                                                                          \
+    clqi_infer_shape(&a->out, &a->x);                                                        \
+    return CLQ_OK;                                                                           \
+  }                                                                                          \
+  static clq_status check(const clq_context *context, const void *args) {                    \
+    (void)context;                                                                           \
+    const clqi_norm n = norm_of(args);                                                       \
+    return clqi_norm_check(&n);                                                              \
+  }                                                                                          \
+  static bool empty(const void *args) { return clqi_no_elements(&((const ARGS *)args)->x); } \
+  static clq_status launch(clqi_emitter *emitter, const void *args) {                        \
+    const clqi_norm n = norm_of(args);                                                       \
+    return clqi_norm_launch(emitter, &n);                                                    \
+  }                                                                                          \
+  const clqi_op clqi_op_##NAME = {.name = #NAME,                                             \
+                                  .args_bytes = sizeof(ARGS),                                \
+                                  .fields = fields,                                          \
+                                  .field_count = CLQI_COUNT(fields),                         \
+                                  .in_place = "x",                                           \
+                                  .infer = infer,                                            \
+                                  .check = check,                                            \
+                                  .empty = empty,                                            \
+                                  .launch = launch}
 
 #endif

@@ -117,7 +117,10 @@ typedef struct sum {
 static clq_status add_node(const clq_block *b, const clq_block_norm *norm, const sum *s,
                            clq_tensor out) {
   const clq_block_norm own = norm != NULL ? *norm : (clq_block_norm){0};
-  const float alpha = clqi_present(&s->residual) ? b->alpha : 0.0f;
+  const bool sums = clqi_present(&s->residual);
+  const float alpha = sums ? b->alpha : 0.0f;
+  /* There the stream goes on as N(s): nobody reads s. */
+  const int32_t keep_residual = sums && is_post(b);
   if (b->norm == CLQ_NORM_RMS) {
     CLQI_REQUIRE(!clqi_present(&own.beta), "beta is given, CLQ_NORM_RMS has none");
     return clq_graph_add(b->graph, CLQ_OP_RMSNORM,
@@ -129,7 +132,8 @@ static clq_status add_node(const clq_block *b, const clq_block_norm *norm, const
                                              .eps = b->eps,
                                              .alpha = alpha,
                                              .x_scale = own.x_scale,
-                                             .cast = b->cast});
+                                             .cast = b->cast,
+                                             .keep_residual = keep_residual});
   }
   return clq_graph_add(b->graph, CLQ_OP_LAYERNORM,
                        &(clq_layernorm_args){.x = s->x,
@@ -140,7 +144,8 @@ static clq_status add_node(const clq_block *b, const clq_block_norm *norm, const
                                              .out = out,
                                              .eps = b->eps,
                                              .alpha = alpha,
-                                             .x_scale = own.x_scale});
+                                             .x_scale = own.x_scale,
+                                             .keep_residual = keep_residual});
 }
 
 /* The node's own sentences speak of its arguments; `where` says which norm it is. */

@@ -22,7 +22,8 @@
  *      clq_block_finish(&b, &last, out);
  *
  *  What a sublayer gave is summed by the norm that comes next, on its way through memory once:
- *  with s = alpha h + y + bias, that norm writes s over h and N(s) to what the next sublayer reads.
+ *  with s = alpha h + y + bias, that norm writes N(s) to what the next sublayer reads, and, where s
+ *  is the stream from there on (Pre-LN, Sub-LN), s over h.
  *
  *  Sources: Xiong et al. 2020 (Pre-LN, Post-LN), arXiv 2002.04745; Wang et al. 2022 (DeepNorm),
  *  2203.00555; Wang et al. 2022 (Sub-LN: Foundation Transformers), 2210.06423. */
@@ -62,9 +63,9 @@ typedef struct clq_block {
    *  of the stream. Post-LN and DeepNorm read the stream itself, so here codes cost a node that
    *  quantizes, and another float type is refused. */
   clq_tensor acts;
-  /** h, f32, f16 or bf16 [rows, cols]: at first the embeddings. An edge, or a buffer, which is
-   *  written over. Between clq_block_read and clq_block_add it may be replaced by a view of fewer
-   *  of its rows, to go on with those. */
+  /** h, f32, f16 or bf16 [rows, cols]: at first the embeddings. An edge, or a buffer, which Pre-LN
+   *  and Sub-LN write over; Post-LN and DeepNorm only read it. Between clq_block_read and
+   * clq_block_add it may be replaced by a view of fewer of its rows, to go on with those. */
   clq_tensor stream;
 
   /* Not for the caller; all zero at first. */

@@ -61,8 +61,9 @@ typedef enum clq_op {
  *  zero), times 2^exponent[c] if `exponent` (i8 [cols], 0 to 7; beyond, the nearer of these) is
  *  given: the power-of-two factors of FQ-ViT; or i32, the accumulators of a GEMM, times the scale
  *  in `quant` (per tensor or token, absent: 1) and times column_scale[c] (f32 [cols]) if given.
- *  `residual` [rows, cols], in and out; `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on
- *  its own account, or absent. `mean`, `rstd` f32 [rows], optional outputs: those of s. `out` is
+ *  `residual` [rows, cols], in and out (with keep_residual nothing is stored there, but the rules
+ *  for outputs hold); `bias`, `gamma`, `beta` [cols]: each f32, f16 or bf16 on its own account, or
+ *  absent. `mean`, `rstd` f32 [rows], optional outputs: those of s. `out` is
  *  f32, f16 or bf16; i8 per token or per group of any size: scales, and sums if wanted, are
  *  outputs; symmetric, or, if quant.zero is given, asymmetric with zero points as outputs; u8
  *  asymmetric; i8 or u8 per tensor or per channel: scales, and zero points if given, are inputs. A
@@ -100,9 +101,10 @@ typedef struct clq_layernorm_args {
   clq_tensor mean;
   clq_tensor rstd;
   clq_tensor out;
-  float eps;     /**< 0: 1e-5; a negative value means exactly zero */
-  float alpha;   /**< of the residual; 0: 1 */
-  float x_scale; /**< 0: 1 */
+  float eps;             /**< 0: 1e-5; a negative value means exactly zero */
+  float alpha;           /**< of the residual; 0: 1 */
+  float x_scale;         /**< 0: 1 */
+  int32_t keep_residual; /**< 1: s is not written back, the residual stays as it is */
 } clq_layernorm_args;
 CLQ_API CLQ_NODISCARD clq_status clq_layernorm(clq_stream *stream, const clq_layernorm_args *args);
 
@@ -128,6 +130,7 @@ typedef struct clq_rmsnorm_args {
   float alpha;   /**< of the residual; 0: 1 */
   float x_scale; /**< 0: 1 */
   clq_norm_cast cast;
+  int32_t keep_residual; /**< as clq_layernorm_args has it */
 } clq_rmsnorm_args;
 CLQ_API CLQ_NODISCARD clq_status clq_rmsnorm(clq_stream *stream, const clq_rmsnorm_args *args);
 

@@ -3,16 +3,18 @@
 #ifndef CLQ_LIB_NORM_QUADS_H
 #define CLQ_LIB_NORM_QUADS_H
 
-#define CLQ_GROUP 512
+#if CLQ_FORM == 3
+#define CLQ_GROUP 256 /* the most work-items that the host launches as stream */
+#else
+#define CLQ_GROUP 512 /* and as group */
+#endif
 
-#include "lib/norm.h"
 #include "lib/emit_group.h"
+#include "lib/fold.h"
+#include "lib/norm_elements.h"
+#include "lib/norm_stats.h"
 
 enum { CLQ_SEGMENTS = CLQ_GROUP / 32 };
-
-static inline float4 clq_inside_quad(float4 v, long i, long end) {
-  return as_float4(as_int4(v) & clq_mask4(i, end));
-}
 
 /* Statistics of a block: chunks as they come, then the fold over its lanes. */
 typedef struct {
@@ -52,7 +54,7 @@ static inline clq_welford clq_norm_block_lane(clq_norm_block b, int steps) {
 #endif
 }
 
-/* Chunks of a block of `chunks` that statistics take one by one: LayerNorm leaves a rest. */
+/* Chunks of a row that blocks are made of: LayerNorm leaves what is behind the last whole one. */
 static inline long clq_norm_chunks(long cols) {
   return CLQ_CENTERED ? cols / CLQ_CHUNK : (cols + CLQ_CHUNK - 1) / CLQ_CHUNK;
 }

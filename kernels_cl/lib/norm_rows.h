@@ -3,7 +3,9 @@
 #ifndef CLQ_LIB_NORM_ROWS_H
 #define CLQ_LIB_NORM_ROWS_H
 
-#include "lib/norm.h"
+#include "lib/fold.h"
+#include "lib/norm_elements.h"
+#include "lib/norm_stats.h"
 
 #ifndef CLQ_ROWS_AT_ONCE /* the most that the host gives a work-item, and says */
 #define CLQ_ROWS_AT_ONCE 1
@@ -69,15 +71,13 @@ static inline clq_welford clq_norm_rest(const clq_norm_row *r, float pivot, long
   float16 d[CLQ_PARTS];
 #pragma unroll
   for (int j = 0; j < CLQ_PARTS; ++j) {
-    const int16 inside = clq_mask16(i + CLQ_WIDTH * j, r->cols);
-    d[j] = clq_norm_first(r, i + CLQ_WIDTH * j, r->cols) - pivot;
-    d[j] = as_float16(as_int16(d[j]) & inside);
+    const long at = i + CLQ_WIDTH * j;
+    d[j] = clq_v_inside(clq_norm_first(r, at, r->cols) - pivot, at, r->cols);
   }
   const float mean = clq_div(clq_fold_add128(d) + 0.0f, n);
 #pragma unroll
   for (int j = 0; j < CLQ_PARTS; ++j) {
-    const int16 inside = clq_mask16(i + CLQ_WIDTH * j, r->cols);
-    d[j] = as_float16(as_int16(d[j] - mean) & inside);
+    d[j] = clq_v_inside(d[j] - mean, i + CLQ_WIDTH * j, r->cols);
     d[j] *= d[j];
   }
   return clq_welford_of(n, mean, clq_fold_add128(d));

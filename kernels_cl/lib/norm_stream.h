@@ -31,7 +31,7 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
 #if CLQ_CENTERED
   pivot = clq_stream_sum(clq_norm_scaled(&r, clq_norm_sum(&r, 4 * lane, r.cols)), sums[0]);
   pivot = clq_div(pivot + 0.0f, (float)min((long)CLQ_CHUNK, cols));
-#if CLQ_RESIDUAL
+#if CLQ_SUM_IS_KEPT
   barrier(CLK_GLOBAL_MEM_FENCE); /* all have read what is about to be written */
   if (segment == 0) {
     clq_norm_keep_sum(&r, clq_norm_sum(&r, behind, r.cols), behind, r.cols);
@@ -64,14 +64,14 @@ __kernel void CLQ_NORM_KERNEL(stream)(CLQ_NORM_ARGS) {
     turn ^= 1;
     first += CLQ_STEPS * segments;
   } while (first < chunks);
-#if CLQ_RESIDUAL
+#if CLQ_SUM_IS_KEPT
   barrier(CLK_GLOBAL_MEM_FENCE);
 #endif
 #if CLQ_CENTERED
   const float left = (float)(cols & (CLQ_CHUNK - 1));
-  const float4 d = clq_inside_quad(clq_norm_again(&r, behind, r.cols) - pivot, behind, cols);
+  const float4 d = clq_v_inside(clq_norm_again(&r, behind, r.cols) - pivot, behind, cols);
   const float mean = clq_div(clq_stream_sum(d, sums[1]) + 0.0f, fmax(left, 1.0f));
-  const float4 e = clq_inside_quad(d - mean, behind, cols);
+  const float4 e = clq_v_inside(d - mean, behind, cols);
   total = clq_norm_join(total, clq_welford_of(left, mean, clq_stream_sum(e * e, sums[0])));
 #endif
   const clq_norm_stats n = clq_norm_finish(total, pivot, cols, eps);

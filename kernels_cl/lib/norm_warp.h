@@ -48,9 +48,9 @@ static inline clq_norm_total clq_norm_join_rest(clq_norm_total total, float4 t, 
                                                 long cols, uint lanes) {
 #if CLQ_CENTERED
   const float n = (float)(cols & (CLQ_CHUNK - 1));
-  const float4 d = clq_inside_quad(t - pivot, i, cols);
+  const float4 d = clq_v_inside(t - pivot, i, cols);
   const float mean = clq_div(clq_chunk_sum(d, lanes) + 0.0f, fmax(n, 1.0f));
-  const float4 e = clq_inside_quad(d - mean, i, cols);
+  const float4 e = clq_v_inside(d - mean, i, cols);
   return clq_norm_join(total, clq_welford_of(n, mean, clq_chunk_sum(e * e, lanes)));
 #else
   return total;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "norm_call.h"
 #include "ref/math.h"
 #include "ref/norm.h"
 #include "ref/ref.h"
@@ -353,7 +354,7 @@ static void expect(running *t, inputs *in, outputs *o) {
     for (int64_t i = 0; c->in_place && i < c->cols; ++i) {
       (void)store(in->x.stored + place(&in->x, r, i), c->x, y[r * c->cols + i]);
     }
-    for (int64_t i = 0; c->residual != 0 && i < c->cols; ++i) {
+    for (int64_t i = 0; c->residual != 0 && !c->keep_residual && i < c->cols; ++i) {
       (void)store(in->residual.stored + place(&in->residual, r, i), c->residual,
                   in->residual.values[r * c->cols + i]);
     }
@@ -391,6 +392,7 @@ static void call(running *t, const inputs *in, const outputs *o) {
       .eps = c->eps,
       .alpha = c->alpha,
       .x_scale = c->x_scale,
+      .keep_residual = c->keep_residual,
   };
   if (c->x_per != 0) {
     a.x.quant.per = c->x_per;
@@ -404,22 +406,7 @@ static void call(running *t, const inputs *in, const outputs *o) {
                               .zero = c->zero ? o->zero.buffer.mem : NULL,
                               .sum = c->sum ? o->sum.buffer.mem : NULL};
   }
-  if (c->centered) {
-    test_ok(clq_layernorm(t->device->stream, &a));
-    return;
-  }
-  test_ok(clq_rmsnorm(t->device->stream, &(clq_rmsnorm_args){.x = a.x,
-                                                             .residual = a.residual,
-                                                             .bias = a.bias,
-                                                             .gamma = a.gamma,
-                                                             .column_scale = a.column_scale,
-                                                             .exponent = a.exponent,
-                                                             .rstd = a.rstd,
-                                                             .out = a.out,
-                                                             .eps = a.eps,
-                                                             .alpha = a.alpha,
-                                                             .x_scale = a.x_scale,
-                                                             .cast = c->cast}));
+  test_norm(t->device, c->centered, c->cast, &a);
 }
 
 void norm_case_check(const test_device *device, const norm_case *given) {

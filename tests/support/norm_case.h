@@ -23,6 +23,7 @@ typedef struct norm_case {
   int64_t pad;               /* rows are cols + pad apart */
   int64_t lead;              /* elements before the first row */
   bool in_place;             /* out is x, of its type */
+  bool keep_residual;        /* as in the arguments */
   float offset;              /* added to every element of x */
 } norm_case;
 
