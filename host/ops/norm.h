@@ -19,12 +19,11 @@ typedef struct clqi_norm {
 clq_status clqi_norm_check(const clqi_norm *n);
 clq_status clqi_norm_launch(clqi_emitter *emitter, const clqi_norm *n);
 
-/* The operator's entry clqi_op_NAME, of a file that has `fields` and `clqi_norm norm_of(const ARGS
- * *)`. */
+/* The operator's entry clqi_op_NAME, of a file that has `fields` of its argument struct ARGS and a
+ * function norm_of that makes a clqi_norm of one. */
 #define CLQI_NORM_OP(NAME, ARGS)                                                             \
   static clq_status infer(void *args) {                                                      \
-    ARGS *a = args;                                                                          \
-    clqi_infer_shape(&a->out, &a->x);                                                        \
+    clqi_infer_shape(&((ARGS *)args)->out, &((ARGS *)args)->x);                              \
     return CLQ_OK;                                                                           \
   }                                                                                          \
   static clq_status check(const clq_context *context, const void *args) {                    \
