@@ -326,7 +326,7 @@ void clqi_pack(const clq_weights *weights, const clq_weights_desc *desc, int64_t
                int64_t count, int64_t to, uint8_t *base) {
   job j = {.weights = weights, .desc = desc, .base = base, .from = from, .to = to};
   (void)clqi_format_row_bytes(desc->format, desc->cols, &j.row_bytes);
-  const double bytes = (double)count * TILE * (double)j.row_bytes;
+  const double bytes = (double)(count * TILE) * (double)j.row_bytes;
   clqi_parallel(pack_tile, &j, count, clqi_useful_threads(OPERATIONS_PER_BYTE * bytes));
 }
 
