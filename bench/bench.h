@@ -51,9 +51,10 @@ typedef struct bench_session {
   int64_t repetitions;
   double max_error; /* right where an operator's own bound is smaller */
   bool cold;
+  bool no_limits;
   const bench_peer *peer; /* measured beside ours; NULL: none */
   bool sweeps;            /* there are several cases: one that is not offered is left out */
-  bool begun;             /* the limits are measured, and stand at the head of the report */
+  bool begun;             /* the limits, if wanted, are measured and head the report */
   size_t left_out;
   /* Larger than the last cache, with the kernel that walks it. */
   cl_mem flush_buffer;

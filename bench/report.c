@@ -275,7 +275,7 @@ static void json_context(cli_json *json, const bench_session *s, const char *dat
     cli_json_string(json, NULL, bench_cpu_feature(i));
   }
   cli_json_close(json);
-  cli_json_number(json, "array_bytes", l->array_bytes);
+  cli_json_number(json, "array_bytes", known(l->array_bytes));
   cli_json_number(json, "read_bytes_per_second", known(l->read));
   cli_json_number(json, "copy_bytes_per_second", known(bench_limits_copy(l)));
   cli_json_number(json, "fp32_flops_per_second", known(l->fp32));
@@ -290,13 +290,15 @@ static void say_context(const bench_session *s, const char *date, const char *ho
   for (int i = 0; bench_cpu_feature(i) != NULL; ++i) {
     (void)fprintf(stderr, " %s", bench_cpu_feature(i));
   }
+  (void)fputc('\n', stderr);
   if (cli_interrupted()) {
-    (void)fputc('\n', stderr);
     return; /* some are not measured */
   }
-  (void)fprintf(stderr,
-                "\nlimits: read %.1f GB/s, copy %.1f GB/s, fp32 %.0f GFLOP/s, int8 %.0f GOP/s\n",
-                1e-9 * l->read, 1e-9 * bench_limits_copy(l), 1e-9 * l->fp32, 1e-9 * l->int8);
+  if (!s->no_limits) {
+    (void)fprintf(stderr,
+                  "limits: read %.1f GB/s, copy %.1f GB/s, fp32 %.0f GFLOP/s, int8 %.0f GOP/s\n",
+                  1e-9 * l->read, 1e-9 * bench_limits_copy(l), 1e-9 * l->fp32, 1e-9 * l->int8);
+  }
   const char *tuned = clq_context_tuning(s->context, NULL);
   if (tuned != NULL) {
     (void)fprintf(stderr, "tuned table: %s\n", tuned);

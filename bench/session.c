@@ -82,7 +82,9 @@ void bench_measuring(bench_case *c) {
   if (s->begun || bench_over(c)) {
     return;
   }
-  c->code = bench_limits_measure(s->context, s->stream, &s->limits);
+  if (!s->no_limits) {
+    c->code = bench_limits_measure(s->context, s->stream, &s->limits);
+  }
   if (c->code == CLI_DONE) {
     bench_report_begin(s);
   }

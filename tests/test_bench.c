@@ -13,6 +13,8 @@
 enum { MOST_WORDS = 24 };
 
 #define bench(...) run((const char *const[MOST_WORDS]){CLQ_TEST_CLI, "bench", __VA_ARGS__, NULL})
+/* Without the machine's limits, which take longer than all cases here. */
+#define bench_at_once(...) bench(__VA_ARGS__, "--no-limits")
 
 static command_result run(const char *const *argv) { return command_run(argv, NULL, NULL); }
 
@@ -83,84 +85,92 @@ static void check_record(const cJSON *r, const char *op, const char *cache) {
   cr_assert_gt(keys(r), 20);
 }
 
-static void check_context(const cJSON *json) {
+/* limits: whether they were measured. */
+static void check_context(const cJSON *json, bool limits) {
   const cJSON *c = item(json, "context");
   const char *const texts[] = {"date", "host", "device", "driver", "clq_version", "git_revision"};
-  const char *const numbers[] = {"threads", "read_bytes_per_second", "copy_bytes_per_second",
-                                 "fp32_flops_per_second", "int8_ops_per_second"};
+  const char *const measured[] = {"array_bytes", "read_bytes_per_second", "copy_bytes_per_second",
+                                  "fp32_flops_per_second", "int8_ops_per_second"};
   cr_assert_eq(number(json, "schema_version"), 1.0);
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; ++i) {
     cr_assert_str_not_empty(text(c, texts[i]), "%s", texts[i]);
   }
-  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; ++i) {
-    cr_assert_gt(number(c, numbers[i]), 0.0, "%s", numbers[i]);
+  cr_assert_gt(number(c, "threads"), 0.0);
+  for (size_t i = 0; i < sizeof measured / sizeof measured[0]; ++i) {
+    cr_assert(limits ? number(c, measured[i]) > 0.0 : cJSON_IsNull(item(c, measured[i])), "%s",
+              measured[i]);
   }
   cr_assert(cJSON_IsArray(item(c, "cpu_features")));
 }
 
 static void check_single(command_result result, const char *op) {
   cJSON *json = expect_json(result);
-  check_context(json);
+  check_context(json, false);
   cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
   check_record(cJSON_GetArrayItem(item(json, "benchmarks"), 0), op, "warm");
   cJSON_Delete(json);
 }
 
 Test(bench, row_operators) {
-  check_single(bench("layernorm", "--rows", "3", "--cols", "130", "--dtype", "bf16", "--out",
-                     "bf16", "--residual", "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("layernorm", "--rows", "3", "--cols", "130", "--dtype", "bf16",
+                             "--out", "bf16", "--residual", "--reps", "2", "-o", "json"),
                "layernorm");
-  check_single(bench("rmsnorm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("rmsnorm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
                "rmsnorm");
-  check_single(bench("rmsnorm", "--rows", "33", "--cols", "64", "--dtype", "f16", "--residual",
-                     "--out", "q8g32", "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("rmsnorm", "--rows", "33", "--cols", "64", "--dtype", "f16",
+                             "--residual", "--out", "q8g32", "--reps", "2", "-o", "json"),
                "rmsnorm");
-  check_single(bench("quantize", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
-               "quantize");
-  check_single(bench("dequantize", "--rows", "5", "--cols", "64", "--reps", "2", "--dtype", "f16",
-                     "--acts", "q8g32", "-o", "json"),
-               "dequantize");
   check_single(
-      bench("silu_mul", "--rows", "5", "--cols", "64", "--reps", "2", "--out", "q8", "-o", "json"),
-      "silu_mul");
-  check_single(bench("add", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"), "add");
-  check_single(bench("embedding", "--rows", "5", "--cols", "64", "--n", "90", "--weights", "q4_1",
-                     "--reps", "2", "-o", "json"),
+      bench_at_once("quantize", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
+      "quantize");
+  check_single(bench_at_once("dequantize", "--rows", "5", "--cols", "64", "--reps", "2", "--dtype",
+                             "f16", "--acts", "q8g32", "-o", "json"),
+               "dequantize");
+  check_single(bench_at_once("silu_mul", "--rows", "5", "--cols", "64", "--reps", "2", "--out",
+                             "q8", "-o", "json"),
+               "silu_mul");
+  check_single(bench_at_once("add", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
+               "add");
+  check_single(bench_at_once("embedding", "--rows", "5", "--cols", "64", "--n", "90", "--weights",
+                             "q4_1", "--reps", "2", "-o", "json"),
                "embedding");
-  check_single(bench("softmax", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("softmax", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
                "softmax");
-  check_single(bench("softmax", "--rows", "5", "--cols", "64", "--dtype", "q8", "--out", "u8",
-                     "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("softmax", "--rows", "5", "--cols", "64", "--dtype", "q8", "--out",
+                             "u8", "--reps", "2", "-o", "json"),
                "softmax");
-  check_single(bench("integer_norm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
-               "integer_norm");
-  check_single(bench("integer_norm", "--rows", "3", "--cols", "70", "--dtype", "i32", "--out", "u8",
-                     "--norm", "rms", "--exponents", "--reps", "2", "-o", "json"),
-               "integer_norm");
+  check_single(
+      bench_at_once("integer_norm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
+      "integer_norm");
+  check_single(
+      bench_at_once("integer_norm", "--rows", "3", "--cols", "70", "--dtype", "i32", "--out", "u8",
+                    "--norm", "rms", "--exponents", "--reps", "2", "-o", "json"),
+      "integer_norm");
 }
 
 Test(bench, products_and_attention) {
-  check_single(bench("gemm", "--m", "3", "--n", "40", "--k", "64", "--weights", "w4g32z", "--acts",
-                     "q8g32", "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("gemm", "--m", "3", "--n", "40", "--k", "64", "--weights", "w4g32z",
+                             "--acts", "q8g32", "--reps", "2", "-o", "json"),
                "gemm");
-  check_single(bench("gemm", "--m", "3", "--n", "40", "--k", "64", "--weights", "f16", "--acts",
-                     "f32", "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("gemm", "--m", "3", "--n", "40", "--k", "64", "--weights", "f16",
+                             "--acts", "f32", "--reps", "2", "-o", "json"),
                "gemm");
-  check_single(bench("rope", "--rows", "5", "--heads", "4", "--kv-heads", "2", "--head-dim", "32",
-                     "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("rope", "--rows", "5", "--heads", "4", "--kv-heads", "2", "--head-dim",
+                             "32", "--reps", "2", "-o", "json"),
                "rope");
-  check_single(bench("attention", "--batch", "2", "--heads", "4", "--kv-heads", "2", "--head-dim",
-                     "32", "--queries", "3", "--keys", "37", "--reps", "2", "-o", "json"),
-               "attention");
+  check_single(
+      bench_at_once("attention", "--batch", "2", "--heads", "4", "--kv-heads", "2", "--head-dim",
+                    "32", "--queries", "3", "--keys", "37", "--reps", "2", "-o", "json"),
+      "attention");
 }
 
 /* int8 is made by a second launch, and both are named. */
 Test(bench, types_of_a_product) {
-  check_single(bench("gemm", "--m", "5", "--n", "40", "--k", "64", "--weights", "q4_1", "--out",
-                     "f16", "--reps", "2", "-o", "json"),
+  check_single(bench_at_once("gemm", "--m", "5", "--n", "40", "--k", "64", "--weights", "q4_1",
+                             "--out", "f16", "--reps", "2", "-o", "json"),
                "gemm");
-  cJSON *json = expect_json(bench("gemm", "--m", "5", "--n", "40", "--k", "64", "--weights",
-                                  "w4g32", "--out", "f32,q8", "--reps", "2", "-o", "json"));
+  cJSON *json = expect_json(bench_at_once("gemm", "--m", "5", "--n", "40", "--k", "64", "--weights",
+                                          "w4g32", "--out", "f32,q8", "--reps", "2", "-o", "json"));
   const cJSON *floats = cJSON_GetArrayItem(item(json, "benchmarks"), 0);
   const cJSON *codes = cJSON_GetArrayItem(item(json, "benchmarks"), 1);
   check_record(floats, "gemm", "warm");
@@ -174,8 +184,9 @@ Test(bench, types_of_a_product) {
 
 /* Ours and the peer's, with the ratio of their times in ours. */
 Test(bench, peer) {
-  command_result r = bench("gemm", "--m", "1,5", "--n", "40", "--k", "64", "--weights", "f32",
-                           "--acts", "f32", "--peer", "clblast", "--reps", "2", "-o", "json");
+  command_result r =
+      bench_at_once("gemm", "--m", "1,5", "--n", "40", "--k", "64", "--weights", "f32", "--acts",
+                    "f32", "--peer", "clblast", "--reps", "2", "-o", "json");
   if (r.code == 1 && strstr(r.err, "CLBlast") != NULL) {
     expect_refusal(r, 1, "cannot be measured");
     cr_skip_test("there is no CLBlast");
@@ -204,9 +215,9 @@ Test(bench, peer) {
 
 /* The norms' own kernels one by one: all of their launches named, their own bytes counted. */
 Test(bench, unfused) {
-  cJSON *json = expect_json(bench("rmsnorm", "--rows", "5", "--cols", "70", "--dtype", "f32,f16",
-                                  "--residual", "--out", "q8,f32", "--peer", "unfused", "--reps",
-                                  "2", "-o", "json"));
+  cJSON *json = expect_json(bench_at_once("rmsnorm", "--rows", "5", "--cols", "70", "--dtype",
+                                          "f32,f16", "--residual", "--out", "q8,f32", "--peer",
+                                          "unfused", "--reps", "2", "-o", "json"));
   const cJSON *list = item(json, "benchmarks");
   cr_assert_eq(cJSON_GetArraySize(list), 8);
   for (int i = 0; i < 8; i += 2) {
@@ -227,8 +238,8 @@ Test(bench, unfused) {
                  5.0 * 70 * size * (codes ? 3.0 : 1.0));
   }
   cJSON_Delete(json);
-  json = expect_json(bench("layernorm", "--rows", "5", "--cols", "70", "--out", "q8g32", "--peer",
-                           "unfused", "--cold", "--reps", "1", "-o", "json"));
+  json = expect_json(bench_at_once("layernorm", "--rows", "5", "--cols", "70", "--out", "q8g32",
+                                   "--peer", "unfused", "--cold", "--reps", "1", "-o", "json"));
   const cJSON *theirs = cJSON_GetArrayItem(item(json, "benchmarks"), 1);
   cr_assert_eq(strncmp(text(theirs, "variant"), "layernorm_", 10), 0);
   cr_assert_eq(number(theirs, "max_error"), 0.0);
@@ -240,8 +251,9 @@ Test(bench, unfused) {
 /* Four combinations; the last word changes fastest; --cold is said in each record. */
 Test(bench, sweeps_in_the_order_given) {
   static const double expected[][2] = {{2, 64}, {2, 32}, {1, 64}, {1, 32}};
-  cJSON *json = expect_json(bench("gemm", "--k", "64,32", "--m", "2,1", "--n", "16", "--weights",
-                                  "q8_0", "--cold", "--reps", "1", "-o", "json"));
+  cJSON *json =
+      expect_json(bench_at_once("gemm", "--k", "64,32", "--m", "2,1", "--n", "16", "--weights",
+                                "q8_0", "--cold", "--reps", "1", "-o", "json"));
   const cJSON *list = item(json, "benchmarks");
   cr_assert_eq(cJSON_GetArraySize(list), 4);
   for (int i = 0; i < 4; ++i) {
@@ -268,8 +280,8 @@ static int count_of(const char *text, const char *part) {
 /* What is not offered is left out of a sweep with the reason; a single case, or a sweep of such
  * cases alone, fails. */
 Test(bench, a_sweep_goes_on) {
-  command_result r = bench("gemm", "--n", "16", "--k", "64", "--weights", "q8_k,w4g32,bf16",
-                           "--acts", "f16,q8", "--reps", "1", "-o", "json");
+  command_result r = bench_at_once("gemm", "--n", "16", "--k", "64", "--weights", "q8_k,w4g32,bf16",
+                                   "--acts", "f16,q8", "--reps", "1", "-o", "json");
   cr_assert_eq(count_of(r.err, " is left out: "), 2, "%s", r.err);
   cr_assert_not_null(
       strstr(r.err,
@@ -283,7 +295,7 @@ Test(bench, a_sweep_goes_on) {
   expect_refusal(
       bench("gemm", "--n", "16", "--k", "64", "--weights", "q8_k,w4g7", "-o", "json"), 1,
       "clq: none of the 2 combinations is offered; take one that 'clq bench --help' names");
-  json = expect_json(bench("plan", "--nodes", "1000001,9", "--reps", "1", "-o", "json"));
+  json = expect_json(bench_at_once("plan", "--nodes", "1000001,9", "--reps", "1", "-o", "json"));
   cr_assert_eq(cJSON_GetArraySize(item(json, "benchmarks")), 1);
   cJSON_Delete(json);
 }
@@ -306,9 +318,9 @@ Test(bench, the_help_says_what_is_taken) {
   command_result help = bench("--help");
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
     cr_expect_not_null(strstr(help.out, cases[i].help), "'%s': %s", cases[i].help, help.out);
-    cJSON *json =
-        expect_json(bench(cases[i].op, "--rows", "2", "--cols", "64", cases[i].word, cases[i].types,
-                          cases[i].other, cases[i].value, "--reps", "1", "-o", "json"));
+    cJSON *json = expect_json(bench_at_once(cases[i].op, "--rows", "2", "--cols", "64",
+                                            cases[i].word, cases[i].types, cases[i].other,
+                                            cases[i].value, "--reps", "1", "-o", "json"));
     cr_expect_eq(cJSON_GetArraySize(item(json, "benchmarks")), cases[i].count, "%s", cases[i].op);
     cJSON_Delete(json);
   }
@@ -318,8 +330,8 @@ Test(bench, the_help_says_what_is_taken) {
 
 /* Small shapes, where it comes to that. */
 Test(bench, a_device_time_above_the_wall_is_noted) {
-  command_result r =
-      bench("quantize", "--rows", "1,2,3,4,5,6", "--cols", "64", "--reps", "2", "-o", "json");
+  command_result r = bench_at_once("quantize", "--rows", "1,2,3,4,5,6", "--cols", "64", "--reps",
+                                   "2", "-o", "json");
   char *notes = strdup(r.err);
   cJSON *json = expect_json(r);
   for (int i = 0; i < 6; ++i) {
@@ -334,7 +346,7 @@ Test(bench, a_device_time_above_the_wall_is_noted) {
 }
 
 Test(bench, plan_and_limits) {
-  cJSON *json = expect_json(bench("plan", "--nodes", "7,20", "--reps", "2", "-o", "json"));
+  cJSON *json = expect_json(bench_at_once("plan", "--nodes", "7,20", "--reps", "2", "-o", "json"));
   const cJSON *list = item(json, "benchmarks");
   cr_assert_eq(cJSON_GetArraySize(list), 2);
   for (int i = 0; i < 2; ++i) {
@@ -346,18 +358,18 @@ Test(bench, plan_and_limits) {
     cr_assert(cJSON_IsTrue(item(r, "checked")));
   }
   cJSON_Delete(json);
-  json = expect_json(bench("plan", "--nodes", "50", "--reps", "5", "-o", "json"));
+  json = expect_json(bench_at_once("plan", "--nodes", "50", "--reps", "5", "-o", "json"));
   const cJSON *overhead =
       item(cJSON_GetArrayItem(item(json, "benchmarks"), 0), "overhead_per_node");
   cr_assert(cJSON_IsNull(overhead) || overhead->valuedouble > 0.0);
   cJSON_Delete(json);
-  command_result table = bench("plan", "--nodes", "7", "--reps", "1");
+  command_result table = bench_at_once("plan", "--nodes", "7", "--reps", "1");
   cr_assert_not_null(strstr(table.out, "| graph us | plan us | driver us | overhead us/node |"),
                      "%s", table.out);
   cr_assert_null(strstr(table.out, "_time"), "%s", table.out);
   command_free(&table);
   json = expect_json(bench("limits", "-o", "json"));
-  check_context(json);
+  check_context(json, true);
   cr_assert_geq(cJSON_GetArraySize(item(json, "benchmarks")), 4);
   cJSON_Delete(json);
 }
@@ -381,13 +393,15 @@ static int commas(const char *at, size_t length) {
 Test(bench, tables) {
   command_result r = bench("add", "--rows", "1,2,3", "--cols", "8", "--reps", "1", "-o", "csv");
   cr_assert_eq(r.code, 0, "%s", r.err);
+  cr_assert_not_null(strstr(r.err, "\nlimits: read "), "%s", r.err);
   cr_assert_eq(lines(r.out), 4, "%s", r.out);
   const size_t header = strcspn(r.out, "\n");
   const char *second = r.out + header + 1;
   cr_assert_eq(commas(r.out, header), commas(second, strcspn(second, "\n")));
   command_free(&r);
-  r = bench("add", "--rows", "1,2,3", "--cols", "8", "--reps", "1");
+  r = bench_at_once("add", "--rows", "1,2,3", "--cols", "8", "--reps", "1");
   cr_assert_eq(r.code, 0, "%s", r.err);
+  cr_assert_null(strstr(r.err, "limits: "), "%s", r.err);
   cr_assert_eq(lines(r.out), 5, "%s", r.out);
   cr_assert_eq(r.out[0], '|');
   command_free(&r);
@@ -410,6 +424,7 @@ Test(bench, misuse) {
   expect_refusal(bench("add", "--peer", "clblast"), 2, "clblast for gemm");
   expect_refusal(bench("gemm", "--reps", "0"), 2, "--reps");
   expect_refusal(bench("limits", "--cold"), 2, "limits takes no --cold");
+  expect_refusal(bench("limits", "--no-limits"), 2, "limits takes no --no-limits");
 }
 
 /* In JSON nothing is printed but whole objects. */
@@ -456,8 +471,9 @@ Test(bench, refusals_are_in_the_words_of_the_options) {
   static const char *const internal[] = {"dtype of", "quant.",  "weights_pack", "head_dim",
                                          "k_cache",  "of x is", "plan: ",       "graph: "};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-    const char *argv[MOST_WORDS] = {CLQ_TEST_CLI, "bench", "--reps", "1", "-o", "json"};
-    memcpy(argv + 6, cases[i].words, sizeof cases[i].words);
+    const char *argv[MOST_WORDS] = {CLQ_TEST_CLI, "bench", "--reps",     "1",
+                                    "-o",         "json",  "--no-limits"};
+    memcpy(argv + 7, cases[i].words, sizeof cases[i].words);
     command_result r = run(argv);
     for (size_t t = 0; t < 6 && cases[i].told[t] != NULL; ++t) {
       cr_assert_not_null(strstr(r.err, cases[i].told[t]), "'%s' is not in: %s", cases[i].told[t],

@@ -148,8 +148,9 @@ Test(cli_cache, a_cache_folder_that_takes_no_more_is_told_once) {
 Test(cli_cache, what_the_bench_compiles_is_kept_or_told) {
   scratch s = scratch_new("x");
   (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.folder);
-  const char *const argv[] = {"/usr/bin/env", s.variable, CLQ_TEST_CLI, "bench", "silu_mul",
-                              "--rows",       "1",        "--cols",     "32",    NULL};
+  const char *const argv[] = {"/usr/bin/env", s.variable,    CLQ_TEST_CLI, "bench",
+                              "silu_mul",     "--rows",      "1",          "--cols",
+                              "32",           "--no-limits", NULL};
   command_result first = command_run(argv, "CLQ_VERBOSE=cache", NULL);
   cr_assert_eq(first.code, 0, "%s", first.err);
   int saved = 0;

@@ -88,7 +88,8 @@ Test(cli_tune, writes_the_table_that_commands_then_go_by) {
   expect_table_of_devices(s.variable, "", "is not used: it is cut off");
   char named[sizeof table + 16];
   (void)snprintf(named, sizeof named, "CLQ_TUNING=%s", find_table(s.folder));
-  command_result result = clq(named, "bench", "add", "--rows", "1", "--cols", "64", "--reps", "1");
+  command_result result =
+      clq(named, "bench", "add", "--rows", "1", "--cols", "64", "--reps", "1", "--no-limits");
   cr_assert_eq(result.code, 0, "%s", result.err);
   cr_assert_not_null(strstr(result.err, "clq: warning: CLQ_TUNING: the table "), "%s", result.err);
   cr_assert_not_null(strstr(result.err, "is not used: it is cut off; built-in values serve"));
@@ -104,8 +105,8 @@ Test(cli_tune, a_file_of_ones_own_serves_where_it_is_named) {
   (void)snprintf(s.variable, sizeof s.variable, "CLQ_TUNING=%s", s.file);
   expect_table_of_devices(s.variable, s.file, "");
   expect_table_of_devices("CLQ_TUNING=off", "", "turned off");
-  cJSON *json = expect_json(clq(s.variable, "bench", "gemm", "--m", "20", "--n", "48", "--k", "64",
-                                "--reps", "1", "-o", "json"));
+  cJSON *json = expect_json(clq(s.variable, "bench", "--no-limits", "gemm", "--m", "20", "--n",
+                                "48", "--k", "64", "--reps", "1", "-o", "json"));
   cr_assert_str_eq(json_string(item(json, "context"), "tuning"), s.file);
   cJSON_Delete(json);
   scratch_free(&s);

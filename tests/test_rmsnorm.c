@@ -11,9 +11,7 @@ static const int64_t widths[] = {1,  2,   15,  16,  17,  31,  32,   33,   63,   
                                  65, 100, 128, 129, 576, 769, 1000, 1024, 1025, 2051};
 enum { WIDTHS = sizeof widths / sizeof widths[0] };
 
-/* Other ways to exchange values are in the sweeps. */
-enum { TWO_FORMS = 2 };
-#define RUN(cases) norm_case_run(TWO_FORMS, &base, (cases), sizeof(cases) / sizeof((cases)[0]))
+#define RUN(cases) norm_case_spread(&base, (cases), sizeof(cases) / sizeof((cases)[0]))
 
 /* What a case of the tables does not say. */
 static const norm_case base = {.rows = 3, .cols = 300};
@@ -42,12 +40,33 @@ Test(rmsnorm, casts_types_and_codes) {
        .out = CLQ_I8,
        .per = CLQ_PER_TOKEN,
        .sum = true},
-      {.x = CLQ_F16, .cast = CLQ_CAST_LLAMA},
+      {.cols = 100,
+       .x = CLQ_F16,
+       .cast = CLQ_CAST_LLAMA,
+       .out = CLQ_I8,
+       .per = CLQ_PER_GROUP,
+       .group = 24,
+       .sum = true,
+       .rstd = true},
       {.x = CLQ_BF16, .gamma = CLQ_F32, .cast = CLQ_CAST_GEMMA, .out = CLQ_BF16},
       {.cols = 1100, .x = CLQ_F16, .residual = CLQ_F32, .gamma = CLQ_F16, .out = CLQ_F32},
       {.cols = 1100, .residual = CLQ_F16, .gamma = CLQ_F32, .out = CLQ_F16, .pad = 3, .lead = 1},
-      {.residual = CLQ_F32, .alpha = 0.5f, .bias = CLQ_F16, .x_scale = 0.0625f, .rstd = true},
-      {.x = CLQ_I8, .x_per = CLQ_PER_CHANNEL, .exponent = true, .gamma = CLQ_F32},
+      {.residual = CLQ_F32,
+       .alpha = 0.5f,
+       .bias = CLQ_F16,
+       .x_scale = 0.0625f,
+       .out = CLQ_I8,
+       .per = CLQ_PER_CHANNEL,
+       .sum = true,
+       .rstd = true},
+      {.x = CLQ_I8,
+       .x_per = CLQ_PER_CHANNEL,
+       .exponent = true,
+       .gamma = CLQ_F32,
+       .out = CLQ_U8,
+       .per = CLQ_PER_TOKEN,
+       .zero = true,
+       .rstd = true},
       {.x = CLQ_I32,
        .x_per = CLQ_PER_TENSOR,
        .column_scale = true,
@@ -58,22 +77,21 @@ Test(rmsnorm, casts_types_and_codes) {
        .sum = true},
       {.out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true},
       {.cols = 2051, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 1024},
-      {.cols = 100, .x = CLQ_F16, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 24, .sum = true},
-      {.out = CLQ_U8, .per = CLQ_PER_TOKEN, .zero = true},
-      {.out = CLQ_I8, .per = CLQ_PER_CHANNEL, .sum = true},
   };
   RUN(cases);
 }
 
 /* Many rows, too: on CPUs a work-item then takes several. */
 Test(rmsnorm, in_place) {
-  static const norm_case cases[] = {
-      {.cols = 129, .in_place = true},
-      {.rows = 301, .cols = 129, .in_place = true},
-      {.cols = 1100, .in_place = true},
-      {.rows = 2, .cols = 17001, .in_place = true},
-  };
-  RUN(cases);
+  static const int64_t shapes[][2] = {{3, 129}, {301, 129}, {3, 1100}, {2, 17001}};
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; ++i) {
+      norm_case_check(
+          &f.device,
+          &(norm_case){
+              .rows = shapes[i][0], .cols = shapes[i][1], .gamma = CLQ_F32, .in_place = true});
+    }
+  }
 }
 
 Test(rmsnorm, wide_rows) {
@@ -88,25 +106,34 @@ Test(rmsnorm, wide_rows) {
   }
 }
 
+/* Programs of the cases above. */
 Test(rmsnorm, tiny_shapes) {
   static const norm_case cases[] = {
       {.rows = 2,
        .cols = 33,
        .x = CLQ_F16,
-       .residual = CLQ_F16,
-       .gamma = CLQ_F32,
-       .out = CLQ_F16,
+       .residual = CLQ_F32,
+       .gamma = CLQ_F16,
+       .out = CLQ_F32,
        .pad = 3,
        .lead = 5},
-      {.rows = 2, .cols = 70, .x = CLQ_F16, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true},
+      {.rows = 2, .cols = 70, .out = CLQ_I8, .per = CLQ_PER_TOKEN, .sum = true},
       {.rows = 2,
        .cols = 100,
        .residual = CLQ_F32,
+       .gamma = CLQ_F32,
        .out = CLQ_I8,
        .per = CLQ_PER_GROUP,
        .group = 32,
        .sum = true},
-      {.rows = 1, .cols = 100, .out = CLQ_I8, .per = CLQ_PER_GROUP, .group = 24, .sum = true},
+      {.rows = 1,
+       .cols = 100,
+       .x = CLQ_F16,
+       .cast = CLQ_CAST_LLAMA,
+       .out = CLQ_I8,
+       .per = CLQ_PER_GROUP,
+       .group = 24,
+       .sum = true},
   };
   RUN(cases);
 }

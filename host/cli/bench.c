@@ -56,7 +56,7 @@ static const shape_word shape_words[] = {
     {"kv", BENCH_WORD, "attention, rope: type of the KV cache, f32, f16"},
     {"nodes", BENCH_NUMBER, "plan: nodes of the graph"},
 };
-enum { WORDS = sizeof shape_words / sizeof shape_words[0], OWN_OPTIONS = 6 };
+enum { WORDS = sizeof shape_words / sizeof shape_words[0], OWN_OPTIONS = 7 };
 
 typedef struct bench_options {
   cli_ints numbers[WORDS];
@@ -66,6 +66,7 @@ typedef struct bench_options {
   const char *device;
   const char *peer;
   bool cold;
+  bool no_limits;
   int64_t repetitions;
   double max_error;
   int format;
@@ -96,6 +97,8 @@ static void declare(bench_options *o, cli_option options[WORDS + OWN_OPTIONS]) {
   }
   const cli_option own[OWN_OPTIONS] = {
       {"cold", 0, CLI_FLAG, NULL, "empty the caches before every call", &o->cold},
+      {"no-limits", 0, CLI_FLAG, NULL,
+       "do not measure first what the machine can do, which takes seconds", &o->no_limits},
       {"reps", 0, CLI_INT, "N", "repetitions, of which the median counts (7)", &o->repetitions,
        .low = 1, .high = 100000},
       {"max-error", 0, CLI_FLOAT, "E",
@@ -137,6 +140,9 @@ static bool is_good(const bench_word *word, const char *value) {
 static int check_words(const bench_op *op, const bench_options *o, const cli_usage *usage) {
   if (o->cold && op->run != NULL) {
     return cli_misuse(usage, "%s takes no --cold", op->name);
+  }
+  if (o->no_limits && op == bench_find("limits")) {
+    return cli_misuse(usage, "limits takes no --no-limits");
   }
   for (int i = 0; i < WORDS; ++i) {
     if (o->given[i] && !takes(op, shape_words[i].name)) {
@@ -214,6 +220,7 @@ static int run(const bench_op *op, const bench_options *o) {
   bench_session session = {.repetitions = o->repetitions,
                            .max_error = o->max_error,
                            .cold = o->cold,
+                           .no_limits = o->no_limits,
                            .peer = o->peer == NULL ? NULL : op->peer};
   session.report = bench_report_new((bench_format)o->format);
   int code = session.report == NULL ? cli_fail_memory() : bench_open(&session, o->device);

@@ -452,14 +452,42 @@ void norm_case_saw(const test_forms *forms, const char *op, const char *form) {
   cr_assert(test_dispatch_saw(op, expected), "%s did not run as %s", op, expected);
 }
 
+static norm_case completed(norm_case c, const norm_case *base) {
+  c.centered = base->centered;
+  c.rows = c.rows == 0 ? base->rows : c.rows;
+  c.cols = c.cols == 0 ? base->cols : c.cols;
+  return c;
+}
+
 void norm_case_run(int forms, const norm_case *base, const norm_case *cases, size_t count) {
   test_forms f = {0};
   for (int form = 0; form < forms && test_forms_next(&f); ++form) {
     for (size_t i = 0; i < count; ++i) {
-      norm_case c = cases[i];
-      c.centered = base->centered;
-      c.rows = c.rows == 0 ? base->rows : c.rows;
-      c.cols = c.cols == 0 ? base->cols : c.cols;
+      const norm_case c = completed(cases[i], base);
+      norm_case_check(&f.device, &c);
+    }
+  }
+  test_forms_end(&f);
+}
+
+static size_t forms_of_the_device(void) {
+  size_t count = 0;
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    ++count;
+  }
+  return count;
+}
+
+void norm_case_spread(const norm_case *base, const norm_case *cases, size_t count) {
+  const size_t forms = forms_of_the_device();
+  if (forms <= 2) {
+    norm_case_run(2, base, cases, count);
+    return;
+  }
+  test_forms f = {0};
+  for (size_t form = 0; form < forms - 1 && test_forms_next(&f); ++form) {
+    for (size_t i = form; i < count; i += forms - 1) {
+      const norm_case c = completed(cases[i], base);
       norm_case_check(&f.device, &c);
     }
   }

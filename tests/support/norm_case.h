@@ -33,6 +33,11 @@ void norm_case_check(const test_device *device, const norm_case *c);
  * of base's operator; rows and cols that a case does not give are base's. */
 void norm_case_run(int forms, const norm_case *base, const norm_case *cases, size_t count);
 
+/* The same in two forms where the device has no more. Where work-items exchange values in several
+ * ways, cases take turns in all forms but the last, which exchanges none: each build takes seconds
+ * there, the cases in all of their combinations are another implementation's. */
+void norm_case_spread(const norm_case *base, const norm_case *cases, size_t count);
+
 /* The case at every width, with a count of rows, a distance between them and an offset of its own,
  * in every form of the device. Widths on both sides of 1024, since the forms for either are
  * asserted to have run. */
