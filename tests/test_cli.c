@@ -84,9 +84,12 @@ Test(cli, what_is_no_model_is_refused) {
   scratch s = scratch_new("model.gguf");
   expect_refusal(clq(NULL, "run", "-m", s.file, "-p", "a"), 1,
                  "model.gguf: no such file; give -m the path of a GGUF file\n");
-  expect_refusal(clq(NULL, "run", "-m", s.folder, "-p", "a"), 1, "is a directory");
-  expect_refusal(clq(NULL, "tokenize", "-m", s.folder, "-p", "a"), 1,
+  expect_refusal(clq(NULL, "run", "-m", s.folder, "-p", "a"), 1,
                  "is a directory, expected a file; give -m the GGUF file in it\n");
+  expect_refusal(
+      clq(NULL, "tokenize", "-m", s.folder, "-p", "a"), 1,
+      ": the folder has neither tokenizer.json nor vocab.txt; give -m a GGUF file, or the "
+      "folder of a model that has one of them\n");
   expect_refusal(clq(NULL, "tokenize", "-m", "/dev/null", "-p", "a"), 1,
                  "; save the model to a file first\n");
   put_file(s.file, "", 0);

@@ -50,6 +50,32 @@ Test(cli_text, text_becomes_ids_and_back) {
   scratch_free(&s);
 }
 
+/* A folder's tokenizer: the words that it decodes to have blanks between them. */
+Test(cli_text, a_folder_has_a_tokenizer_too) {
+  static const char lines[] = "[UNK]\n[CLS]\n[SEP]\na\n##b\n!\n";
+  static const char bpe[] = "{\"model\":{\"type\":\"BPE\"}}";
+  scratch s = scratch_new("vocab.txt");
+  put_file(s.file, lines, sizeof lines - 1);
+  expect_text(clq_reading("AB a!\n\n[SEP] \xC3\xA1", "tokenize", "-m", s.folder, "-"),
+              "3 4 3 5\n\n0 0 0 3\n");
+  expect_text(clq(NULL, "tokenize", "-m", s.folder, "--pieces", "-p", "ab!"),
+              "\"a\" \"##b\" \"!\"\n");
+  expect_text(clq_reading("3 4 3 5\n\n1 3 2", "tokenize", "-m", s.folder, "--decode", "-"),
+              "ab a!\n\n[CLS] a [SEP]\n");
+  expect_refusal(clq(NULL, "tokenize", "-m", s.folder, "--decode", "-p", "6"), 1,
+                 "from 0 to 5; `clq tokenize` without --decode");
+  put_file(s.file, lines, 4);
+  expect_refusal(clq(NULL, "tokenize", "-m", s.folder, "-p", "a"), 1,
+                 "vocab.txt: the cls_token \"[CLS]\" is not in the vocabulary; the file is damaged "
+                 "or of another kind: download it again\n");
+  char path[128];
+  (void)snprintf(path, sizeof path, "%s/tokenizer.json", s.folder);
+  put_file(path, bpe, sizeof bpe - 1);
+  expect_refusal(clq(NULL, "tokenize", "-m", s.folder, "-p", "a"), 1,
+                 "/tokenizer.json: model type is BPE, expected WordPiece; use another model\n");
+  scratch_free(&s);
+}
+
 Test(cli_text, text_without_an_end_is_refused) {
   const char *const endless[] = {CLQ_TEST_CLI, "tokenize",  "-m", test_model(),
                                  "-f",         "/dev/zero", NULL};

@@ -21,6 +21,8 @@ typedef struct tokenize {
   cli_input input;
   clq_tokenizer *tokenizer;
   clq_tokens tokens; /* of the line at hand */
+  int32_t *ids;      /* to be decoded */
+  int64_t id_count;
   clq_text text;
 } tokenize;
 
@@ -74,16 +76,16 @@ static int encode_line(tokenize *t, const char *line, size_t length) {
   return CLI_DONE;
 }
 
-/* The line is NUL-terminated for strtol. */
-static int decode_line(tokenize *t, const char *line, size_t length) {
-  t->text.length = 0;
+/* The ids of a line; it is NUL-terminated for strtol. */
+static int read_ids(tokenize *t, const char *line, size_t length) {
   const char *end = line + length;
+  t->id_count = 0;
   for (const char *at = line;;) {
     while (at < end && isspace((unsigned char)*at)) {
       ++at;
     }
     if (at == end) {
-      break;
+      return CLI_DONE;
     }
     char *stopped = NULL;
     errno = 0;
@@ -95,11 +97,25 @@ static int decode_line(tokenize *t, const char *line, size_t length) {
           "; `clq tokenize` without --decode gives a text's ids",
           (int)strcspn(at, " \t\r\n"), at, clq_tokenizer_size(t->tokenizer) - 1);
     }
-    const int32_t id = (int32_t)value;
-    if (clq_tokenizer_decode(t->tokenizer, &id, 1, 0, &t->text) != CLQ_OK) {
-      return cli_fail_library();
-    }
+    t->ids[t->id_count++] = (int32_t)value;
     at = stopped;
+  }
+}
+
+/* The ids of a line belong together: some tokenizers put blanks between the words that they make.
+ */
+static int decode_line(tokenize *t, const char *line, size_t length) {
+  int32_t *ids = realloc(t->ids, (length / 2 + 1) * sizeof *ids); /* a digit and a blank each */
+  if (ids == NULL) {
+    return cli_fail_memory();
+  }
+  t->ids = ids;
+  t->text.length = 0;
+  if (read_ids(t, line, length) != CLI_DONE) {
+    return CLI_FAILED;
+  }
+  if (clq_tokenizer_decode(t->tokenizer, t->ids, t->id_count, 0, &t->text) != CLQ_OK) {
+    return cli_fail_library();
   }
   (void)fwrite(t->text.data, 1, t->text.length, stdout);
   return CLI_DONE;
@@ -138,7 +154,10 @@ static int tokenize_input(tokenize *t) {
 int cli_tokenize(int argc, char **argv) {
   tokenize t = {0};
   const cli_option options[] = {
-      {"model", 'm', CLI_TEXT, "FILE", "the model whose tokenizer is used, a GGUF file", &t.path},
+      {"model", 'm', CLI_TEXT, "FILE",
+       "the model whose tokenizer is used: a GGUF file, or a folder with tokenizer.json or "
+       "vocab.txt",
+       &t.path},
       CLI_INPUT_TEXT(t.input),
       CLI_INPUT_FILE(t.input),
       {"pieces", 0, CLI_FLAG, NULL, "print what each token stands for, quoted, not the ids",
@@ -165,6 +184,7 @@ int cli_tokenize(int argc, char **argv) {
     cli_catch_signals();
     code = tokenize_input(&t);
   }
+  free(t.ids);
   clq_tokens_free(&t.tokens);
   clq_text_free(&t.text);
   clq_tokenizer_destroy(t.tokenizer);

@@ -9,6 +9,11 @@
 
 #include "runtime/memory.h"
 
+bool clqi_is_folder(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 static clq_status fail_errno(const char *path, int code) {
   switch (code) {
     case ENOENT:

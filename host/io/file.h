@@ -4,6 +4,7 @@
 #ifndef CLQI_IO_FILE_H
 #define CLQI_IO_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
 
@@ -14,6 +15,9 @@ typedef struct clqi_file {
   struct timespec changed; /* when it was written to last, as it was opened */
   int descriptor;
 } clqi_file;
+
+/* What cannot be looked at is no folder. */
+bool clqi_is_folder(const char *path);
 
 /* Opens the regular file at path. CLQ_IO_ERROR with a sentence that begins with
  * the path when it is missing, a directory, unreadable or no regular file;

@@ -107,11 +107,6 @@ static clq_status open_file(clqi_safetensors *set, const char *path) {
   return clqi_safetensors_sort(set);
 }
 
-static bool is_folder(const char *path) {
-  struct stat info;
-  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 /* A folder's model file: model.safetensors, as other readers do, if both are there. */
 static clq_status choose_in_folder(const char *folder, char path[PATH_BYTES]) {
   static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
@@ -142,7 +137,7 @@ clq_status clqi_safetensors_open(const char *path, clqi_safetensors **out) {
   clqi_safetensors *set = NULL;
   char chosen[PATH_BYTES];
   const char *file = path;
-  if (is_folder(path)) {
+  if (clqi_is_folder(path)) {
     CLQI_TRY(choose_in_folder(path, chosen));
     file = chosen;
   }

@@ -5,6 +5,7 @@
 
 #include "io/tokenizer_private.h"
 #include "io/utf8.h"
+#include "io/wordpiece.h"
 #include "runtime/array.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"
@@ -79,38 +80,6 @@ static clq_status encode_plain(encoder *e, const char *text, size_t length) {
 
 /* --- Special tokens. --------------------------------------------------------- */
 
-/* First special in [low, high), all of which agree in their first `depth` bytes,
- * whose byte at `depth` is at least `byte`. One that ends there counts as less. */
-static size_t lower_bound(const clqi_tokenizer *t, size_t low, size_t high, size_t depth,
-                          unsigned byte) {
-  while (low < high) {
-    const size_t middle = low + (high - low) / 2;
-    const clqi_text text = clqi_token_bytes(t, (int32_t)t->specials[middle]);
-    if (text.length <= depth || (uint8_t)text.data[depth] < byte) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
-/* The longest special token that text begins with, or -1. */
-static int32_t match_special(const clqi_tokenizer *t, const char *text, size_t length) {
-  int32_t found = -1;
-  size_t low = 0;
-  size_t high = t->special_count;
-  for (size_t depth = 0; depth < length && low < high; ++depth) {
-    const unsigned byte = (uint8_t)text[depth];
-    low = lower_bound(t, low, high, depth, byte);
-    high = lower_bound(t, low, high, depth, byte + 1);
-    if (low < high && clqi_token_bytes(t, (int32_t)t->specials[low]).length == depth + 1) {
-      found = (int32_t)t->specials[low];
-    }
-  }
-  return found;
-}
-
 /* Encodes [*plain, at) and the token that stands at `at`, moves *plain behind it. */
 static clq_status encode_special(encoder *e, const char *text, size_t *plain, size_t at,
                                  int32_t id) {
@@ -127,18 +96,30 @@ static clq_status encode_parts(encoder *e, const char *text, size_t length,
   for (size_t part = 0; part < part_count; ++part) {
     const size_t end = begin + parts[part].length;
     for (size_t at = begin; parts[part].special && at < end;) {
-      const int32_t id =
-          e->t->special_starts[(uint8_t)text[at]] ? match_special(e->t, text + at, end - at) : -1;
-      if (id < 0) {
+      const clqi_text_entry *special =
+          clqi_text_index_longest(&e->t->specials, (clqi_text){text + at, end - at});
+      if (special == NULL) {
         ++at;
         continue;
       }
-      CLQI_TRY(encode_special(e, text, &plain, at, id));
+      CLQI_TRY(encode_special(e, text, &plain, at, special->id));
       at = plain;
     }
     begin = end;
   }
   return encode_plain(e, text + plain, length - plain);
+}
+
+static clq_status encode_wordpiece(const clqi_tokenizer *t, const char *text, size_t length,
+                                   const clqi_text_part *parts, size_t part_count, unsigned flags,
+                                   clq_tokens *tokens) {
+  if (part_count > 1) {
+    return clqi_fail(CLQ_UNSUPPORTED, "tokenizer: WordPiece takes a text of one part, not of %zu",
+                     part_count);
+  }
+  const bool special = part_count == 1 && parts[0].special;
+  const unsigned rest = flags & ~(unsigned)CLQ_ENCODE_SPECIAL;
+  return clqi_wordpiece_encode(t, text, length, rest | (special ? CLQ_ENCODE_SPECIAL : 0u), tokens);
 }
 
 clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *t, const char *text, size_t length,
@@ -158,6 +139,10 @@ clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *t, const char *text
   const int64_t count_before = tokens->count;
   encoder e = {.t = t, .tokens = tokens};
   clq_status status = CLQ_OK;
+  if (t->wordpiece != NULL) {
+    status = encode_wordpiece(t, text, length, parts, part_count, flags, tokens);
+    goto cleanup;
+  }
   CLQI_TRY_CLEAN(clqi_pretokenizer_scan_create(t->pre, &e.scan));
   if ((flags & CLQ_ENCODE_BOS) != 0 && t->add_bos) {
     CLQI_TRY_CLEAN(clqi_tokens_append(tokens, t->bos));
@@ -180,6 +165,29 @@ clq_status clqi_tokenizer_encode(const clqi_tokenizer *t, const char *text, size
   return clqi_tokenizer_encode_parts(t, text, length, &whole, 1, flags, tokens);
 }
 
+clq_status clqi_tokenizer_encode_pair(const clqi_tokenizer *t, clqi_text text,
+                                      const clqi_text *pair, int64_t most, unsigned flags,
+                                      clq_tokens *tokens, clq_tokens *types) {
+  CLQI_REQUIRE(t != NULL && tokens != NULL, "tokenizer: an argument is NULL");
+  const size_t longer = pair == NULL || pair->length < text.length ? text.length : pair->length;
+  CLQI_REQUIRE(longer <= MAX_TEXT_BYTES, "tokenizer: text has %zu bytes, at most %zu at once",
+               longer, MAX_TEXT_BYTES);
+  if (t->wordpiece == NULL) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "tokenizer: it has no template for encoders, expected one with WordPiece");
+  }
+  const int64_t tokens_before = tokens->count;
+  const int64_t types_before = types == NULL ? 0 : types->count;
+  const clq_status status = clqi_wordpiece_encode_pair(t, text, pair, most, flags, tokens, types);
+  if (status != CLQ_OK) {
+    tokens->count = tokens_before;
+    if (types != NULL) {
+      types->count = types_before;
+    }
+  }
+  return status;
+}
+
 /* --- What is known of a token. ----------------------------------------------- */
 
 size_t clqi_tokenizer_size(const clqi_tokenizer *t) { return (size_t)t->count; }
@@ -190,8 +198,8 @@ int32_t clqi_tokenizer_pad(const clqi_tokenizer *t) { return t->pad; }
 bool clqi_tokenizer_adds_bos(const clqi_tokenizer *t) { return t->add_bos; }
 
 int32_t clqi_tokenizer_special(const clqi_tokenizer *t, clqi_text text) {
-  const int32_t id = match_special(t, text.data, text.length);
-  return id >= 0 && clqi_token_bytes(t, id).length == text.length ? id : -1;
+  const clqi_text_entry *special = clqi_text_index_find(&t->specials, text);
+  return special == NULL ? -1 : special->id;
 }
 
 static bool in_range(const clqi_tokenizer *t, int32_t id) { return id >= 0 && id < t->count; }

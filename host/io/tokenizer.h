@@ -1,6 +1,7 @@
-/* Byte-level BPE: text to token ids and back.
+/* Text to token ids and back: one handle, with byte-level BPE behind it or WordPiece
+ * (wordpiece.h, which says how that one goes about it).
  *
- * Text is cut into pieces by the model's regular expression, each piece's bytes
+ * Byte-level BPE: text is cut into pieces by the model's regular expression, each piece's bytes
  * become one token each, and neighbours merge by rank. Nothing is normalized.
  * Bytes that are not well-formed UTF-8 become U+FFFD first (utf8.h has the
  * rule). A byte for which the vocabulary has no token is dropped, as the
@@ -75,6 +76,16 @@ CLQ_NODISCARD clq_status clqi_tokenizer_encode_parts(const clqi_tokenizer *token
                                                      const clqi_text_part *parts, size_t part_count,
                                                      unsigned flags, clq_tokens *tokens);
 
+/* What an encoder model takes: the ids of text, and of *pair if it is not NULL, in the file's
+ * template, at most `most` of them: the longer text is cut off at its end first. types, which may
+ * be NULL, gets the template's number of each id's text. flags: CLQ_ENCODE_SPECIAL. CLQ_UNSUPPORTED
+ * without a template; CLQ_INVALID_ARGUMENT if `most` is less than the template has without texts.
+ * On failure nothing is appended. */
+CLQ_NODISCARD clq_status clqi_tokenizer_encode_pair(const clqi_tokenizer *tokenizer, clqi_text text,
+                                                    const clqi_text *pair, int64_t most,
+                                                    unsigned flags, clq_tokens *tokens,
+                                                    clq_tokens *types);
+
 size_t clqi_tokenizer_size(const clqi_tokenizer *tokenizer);
 /* -1 where the vocabulary has none. */
 int32_t clqi_tokenizer_bos(const clqi_tokenizer *tokenizer);
@@ -97,9 +108,9 @@ bool clqi_tokenizer_is_end(const clqi_tokenizer *tokenizer, int32_t id);
 CLQ_NODISCARD clq_status clqi_tokenizer_piece(const clqi_tokenizer *tokenizer, int32_t id,
                                               clqi_text *piece);
 
-/* Appends the tokens' exact bytes. Control tokens give their text, or nothing
- * with skip_control. An id out of range is CLQ_INVALID_ARGUMENT and appends
- * nothing. */
+/* Appends the tokens' exact bytes; of WordPiece, words with blanks between them. Control tokens
+ * give their text, or nothing with skip_control. An id out of range is CLQ_INVALID_ARGUMENT and
+ * appends nothing. */
 CLQ_NODISCARD clq_status clqi_tokenizer_decode(const clqi_tokenizer *tokenizer, const int32_t *ids,
                                                int64_t count, bool skip_control, clqi_bytes *out);
 

@@ -6,9 +6,9 @@
 
 #include "io/tokenizer_private.h"
 #include "io/utf8.h"
+#include "io/wordpiece.h"
 #include "runtime/checked.h"
 #include "runtime/memory.h"
-#include "runtime/sort_order.h"
 #include "runtime/status.h"
 
 /* The ways in which the known families end a turn or a text. */
@@ -283,15 +283,6 @@ static clq_status add_merges(clqi_tokenizer *t, const clqi_tokenizer_desc *desc,
   return status;
 }
 
-/* By their bytes, a text before those that it begins. */
-static int compare_specials(const void *context, uint32_t a, uint32_t b) {
-  const clqi_tokenizer *t = context;
-  const clqi_text x = clqi_token_bytes(t, (int32_t)a);
-  const clqi_text y = clqi_token_bytes(t, (int32_t)b);
-  const int order = memcmp(x.data, y.data, x.length < y.length ? x.length : y.length);
-  return order != 0 ? order : (x.length > y.length) - (x.length < y.length);
-}
-
 static bool is_special(const clqi_tokenizer *t, int32_t id) {
   const clqi_token_type type = clqi_token_type_of(t, id);
   return type == CLQI_TOKEN_CONTROL || type == CLQI_TOKEN_USER_DEFINED;
@@ -299,21 +290,18 @@ static bool is_special(const clqi_tokenizer *t, int32_t id) {
 
 static clq_status add_specials(clqi_tokenizer *t) {
   size_t count = 0;
-  for (int32_t id = 0; id < t->count; ++id) {
-    count += is_special(t, id) ? 1 : 0;
-  }
-  t->specials = clqi_calloc(count, sizeof *t->specials);
-  if (t->specials == NULL && count > 0) {
+  clqi_text_entry *entries = clqi_calloc((size_t)t->count, sizeof *entries);
+  if (entries == NULL) {
     return out_of_memory("special tokens");
   }
   for (int32_t id = 0; id < t->count; ++id) {
     if (is_special(t, id)) {
-      t->specials[t->special_count++] = (uint32_t)id;
-      t->special_starts[(uint8_t)clqi_token_bytes(t, id).data[0]] = true;
+      entries[count++] = (clqi_text_entry){clqi_token_bytes(t, id), id};
     }
   }
-  clqi_sort_order(t->specials, count, compare_specials, t);
-  return CLQ_OK;
+  const clq_status status = clqi_text_index_create(entries, count, "special tokens", &t->specials);
+  clqi_free(entries);
+  return status;
 }
 
 static void mark_ends(clqi_tokenizer *t) {
@@ -403,7 +391,8 @@ void clqi_tokenizer_destroy(clqi_tokenizer *t) {
   clqi_pretokenizer_destroy(t->pre);
   clqi_bpe_rules_destroy(&t->rules);
   clqi_free(t->whole);
-  clqi_free(t->specials);
+  clqi_text_index_destroy(&t->specials);
+  clqi_wordpiece_destroy(t->wordpiece);
   clqi_free(t->types);
   clqi_free(t->offsets);
   clqi_free(t->bytes);

@@ -3,6 +3,7 @@
 
 #include "io/tokenizer_private.h"
 #include "io/utf8.h"
+#include "io/wordpiece.h"
 #include "runtime/status.h"
 
 clq_status clqi_tokenizer_decode(const clqi_tokenizer *t, const int32_t *ids, int64_t count,
@@ -10,8 +11,9 @@ clq_status clqi_tokenizer_decode(const clqi_tokenizer *t, const int32_t *ids, in
   CLQI_REQUIRE(t != NULL && out != NULL && count >= 0 && (ids != NULL || count == 0),
                "tokenizer: an argument is NULL");
   const size_t length_before = out->length;
-  clq_status status = CLQ_OK;
-  for (int64_t i = 0; i < count && status == CLQ_OK; ++i) {
+  clq_status status =
+      t->wordpiece == NULL ? CLQ_OK : clqi_wordpiece_decode(t, ids, count, skip_control, out);
+  for (int64_t i = 0; t->wordpiece == NULL && i < count && status == CLQ_OK; ++i) {
     clqi_text piece = {0};
     status = clqi_tokenizer_piece(t, ids[i], &piece);
     if (status == CLQ_OK && !(skip_control && clqi_tokenizer_is_control(t, ids[i]))) {
@@ -38,6 +40,10 @@ static size_t undecided_tail(const char *data, size_t length) {
 clq_status clqi_text_stream_push(clq_text_stream *stream, const clqi_tokenizer *t, int32_t id,
                                  bool skip_control, clqi_bytes *out) {
   clqi_text piece = {0};
+  if (t->wordpiece != NULL) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "tokenizer: WordPiece gives no stream of text, its ids are decoded together");
+  }
   CLQI_TRY(clqi_tokenizer_piece(t, id, &piece));
   if (skip_control && clqi_tokenizer_is_control(t, id)) {
     return CLQ_OK;

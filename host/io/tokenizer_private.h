@@ -4,18 +4,19 @@
 
 #include "io/bpe.h"
 #include "io/pretokenizer.h"
+#include "io/text_index.h"
 #include "io/tokenizer.h"
 
 struct clqi_tokenizer {
   int32_t count;
   uint32_t *offsets;     /* count + 1, into bytes */
   char *bytes;           /* every token's decoded bytes */
-  uint8_t *types;        /* clqi_token_type, or-ed with CLQI_TOKEN_ENDS */
+  uint8_t *types;        /* clqi_token_type, or-ed with CLQI_TOKEN_ENDS and the like */
   int32_t byte_ids[256]; /* the token of a single byte, or -1 */
 
-  uint32_t *specials; /* control and user-defined ids, by their bytes */
-  size_t special_count;
-  bool special_starts[256]; /* by a token's first byte */
+  clqi_text_index specials; /* control and user-defined tokens */
+
+  struct clqi_wordpiece *wordpiece; /* NULL: byte-level BPE, whose parts follow */
 
   clqi_bpe_rules rules;
   clqi_pretokenizer *pre;
@@ -28,7 +29,7 @@ struct clqi_tokenizer {
   bool add_bos;
 };
 
-enum { CLQI_TOKEN_TYPE_MASK = 0x7F, CLQI_TOKEN_ENDS = 0x80 };
+enum { CLQI_TOKEN_TYPE_MASK = 0x0F, CLQI_TOKEN_ENDS = 0x80 };
 
 static inline clqi_text clqi_token_bytes(const clqi_tokenizer *t, int32_t id) {
   const uint32_t begin = t->offsets[id];

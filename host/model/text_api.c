@@ -1,6 +1,8 @@
 /* The public calls for text and ids, over io/tokenizer.h and chat.h. */
 #include <clquant/model.h>
 
+#include "io/file.h"
+#include "io/folder_tokenizer.h"
 #include "io/gguf_tokenizer.h"
 #include "model/chat.h"
 #include "model/tokenizer.h"
@@ -46,10 +48,27 @@ cleanup:
   return status;
 }
 
+static clq_status open_folder(const char *folder, clq_tokenizer **out) {
+  clq_tokenizer *tokenizer = clqi_calloc(1, sizeof *tokenizer);
+  if (tokenizer == NULL) {
+    return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "%s: out of memory for the tokenizer", folder);
+  }
+  const clq_status status = clqi_folder_tokenizer(folder, &tokenizer->vocabulary);
+  if (status != CLQ_OK) {
+    clq_tokenizer_destroy(tokenizer);
+    return status;
+  }
+  *out = tokenizer;
+  return CLQ_OK;
+}
+
 clq_status clq_tokenizer_open(const char *path, clq_tokenizer **tokenizer) {
   CLQI_REQUIRE(tokenizer != NULL, "tokenizer: the result pointer is NULL");
   *tokenizer = NULL;
   CLQI_REQUIRE(path != NULL, "tokenizer: path is NULL");
+  if (clqi_is_folder(path)) {
+    return open_folder(path, tokenizer);
+  }
   clqi_gguf *file = NULL;
   CLQI_TRY(clqi_gguf_open(path, &file));
   const clq_status status = clqi_gguf_advise(clqi_tokenizer_from_gguf(file, tokenizer));
@@ -72,6 +91,22 @@ clq_status clq_tokenizer_encode(const clq_tokenizer *tokenizer, const char *text
   CLQI_REQUIRE((flags & ~(unsigned)(CLQ_ENCODE_SPECIAL | CLQ_ENCODE_BOS)) == 0,
                "tokenizer: unknown flags %#x", flags);
   return clqi_tokenizer_encode(tokenizer->vocabulary, text, length, flags, tokens);
+}
+
+clq_status clq_tokenizer_encode_pair(const clq_tokenizer *tokenizer, const char *text,
+                                     size_t length, const char *pair, size_t pair_length,
+                                     int64_t most, unsigned flags, clq_tokens *tokens,
+                                     clq_tokens *types) {
+  CLQI_REQUIRE(tokenizer != NULL && tokens != NULL, "tokenizer: an argument of encode is NULL");
+  CLQI_REQUIRE(text != NULL || length == 0, "tokenizer: text is NULL, its length is %zu", length);
+  CLQI_REQUIRE(pair != NULL || pair_length == 0, "tokenizer: pair is NULL, its length is %zu",
+               pair_length);
+  CLQI_REQUIRE(tokens != types, "tokenizer: tokens and types are one list");
+  CLQI_REQUIRE((flags & ~(unsigned)CLQ_ENCODE_SPECIAL) == 0, "tokenizer: unknown flags %#x", flags);
+  const clqi_text first = {text == NULL ? "" : text, length};
+  const clqi_text second = {pair, pair_length};
+  return clqi_tokenizer_encode_pair(tokenizer->vocabulary, first, pair == NULL ? NULL : &second,
+                                    most, flags, tokens, types);
 }
 
 clq_status clq_tokenizer_encode_chat(const clq_tokenizer *tokenizer, const char *system,

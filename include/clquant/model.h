@@ -38,7 +38,9 @@ typedef struct clq_text {
 } clq_text;
 CLQ_API void clq_text_free(clq_text *text);
 
-/** The tokenizer in a GGUF file; needs no device. CLQ_IO_ERROR, CLQ_BAD_FILE, CLQ_UNSUPPORTED. */
+/** The tokenizer in a GGUF file (byte-level BPE), or in a folder with tokenizer.json or vocab.txt
+ * as BERT's kind has them (WordPiece); needs no device. CLQ_IO_ERROR, CLQ_BAD_FILE,
+ *  CLQ_UNSUPPORTED. */
 CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_open(const char *path, clq_tokenizer **tokenizer);
 CLQ_API void clq_tokenizer_destroy(clq_tokenizer *tokenizer);
 
@@ -51,13 +53,26 @@ typedef enum clq_encode_flags {
 CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_encode(const clq_tokenizer *tokenizer,
                                                       const char *text, size_t length,
                                                       unsigned flags, clq_tokens *tokens);
+/** Appends what an encoder model takes: the ids of @p text, and of @p pair (NULL: one text),
+ * between the tokens that the file's template has around them ([CLS] text [SEP] pair [SEP]). There
+ * are at most @p most ids: of texts that are too long the longer one loses its end first. @p types,
+ * which may be NULL, gets as many token types: 0 for the first text, 1 for the other, as the
+ * template says. @p flags: CLQ_ENCODE_SPECIAL. No padding: an encoder attends to all that is
+ * appended. CLQ_UNSUPPORTED for a tokenizer without such a template; CLQ_INVALID_ARGUMENT if @p
+ * most is less than the template has without texts. After an error nothing has been appended. */
+CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_encode_pair(const clq_tokenizer *tokenizer,
+                                                           const char *text, size_t length,
+                                                           const char *pair, size_t pair_length,
+                                                           int64_t most, unsigned flags,
+                                                           clq_tokens *tokens, clq_tokens *types);
 /** Appends the ids of a conversation's opening: @p system (NULL: the template's own) and
  *  @p user, in the file's chat template, ready for the answer. The user's text is text: special
  *  tokens in it have no effect. CLQ_UNSUPPORTED for a template of an unknown family. */
 CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_encode_chat(const clq_tokenizer *tokenizer,
                                                            const char *system, const char *user,
                                                            size_t user_length, clq_tokens *tokens);
-/** Appends the bytes of the ids; @p skip_special leaves control tokens out. */
+/** Appends the bytes of the ids; @p skip_special leaves control tokens out. What WordPiece's ids
+ * are decoded to are words with blanks between them: the ids of one text belong into one call. */
 CLQ_API CLQ_NODISCARD clq_status clq_tokenizer_decode(const clq_tokenizer *tokenizer,
                                                       const int32_t *ids, int64_t count,
                                                       int32_t skip_special, clq_text *text);
@@ -70,7 +85,8 @@ typedef struct clq_text_stream {
   char held[4];
   size_t held_count;
 } clq_text_stream;
-/** Appends what is complete after @p id. Control tokens give nothing. */
+/** Appends what is complete after @p id. Control tokens give nothing. CLQ_UNSUPPORTED for
+ * WordPiece, whose ids do not tell where a text begins. */
 CLQ_API CLQ_NODISCARD clq_status clq_text_stream_push(clq_text_stream *stream,
                                                       const clq_tokenizer *tokenizer, int32_t id,
                                                       clq_text *text);
