@@ -21,7 +21,7 @@ typedef struct tokenize {
   cli_input input;
   clq_tokenizer *tokenizer;
   clq_tokens tokens; /* of the line at hand */
-  int32_t *ids;      /* to be decoded */
+  int32_t *ids;      /* to be decoded; room for those of all lines */
   int64_t id_count;
   clq_text text;
 } tokenize;
@@ -102,14 +102,8 @@ static int read_ids(tokenize *t, const char *line, size_t length) {
   }
 }
 
-/* The ids of a line belong together: some tokenizers put blanks between the words that they make.
- */
+/* The ids of a line belong together: WordPiece puts blanks between the words that they make. */
 static int decode_line(tokenize *t, const char *line, size_t length) {
-  int32_t *ids = realloc(t->ids, (length / 2 + 1) * sizeof *ids); /* a digit and a blank each */
-  if (ids == NULL) {
-    return cli_fail_memory();
-  }
-  t->ids = ids;
   t->text.length = 0;
   if (read_ids(t, line, length) != CLI_DONE) {
     return CLI_FAILED;
@@ -144,9 +138,14 @@ static int tokenize_input(tokenize *t) {
     return cli_fail_library();
   }
   int code = cli_input_read(&t->input, &text, &length);
+  if (code == CLI_DONE && t->decode) {
+    t->ids = malloc((length / 2 + 1) * sizeof *t->ids); /* a digit and a blank each */
+    code = t->ids != NULL ? CLI_DONE : cli_fail_memory();
+  }
   if (code == CLI_DONE) {
     code = convert(t, text, length);
   }
+  free(t->ids);
   free(text);
   return code;
 }
@@ -184,7 +183,6 @@ int cli_tokenize(int argc, char **argv) {
     cli_catch_signals();
     code = tokenize_input(&t);
   }
-  free(t.ids);
   clq_tokens_free(&t.tokens);
   clq_text_free(&t.text);
   clq_tokenizer_destroy(t.tokenizer);
