@@ -62,9 +62,8 @@ static double packed_bits(clq_format format) {
     case CLQ_FORMAT_Q2_K:
     case CLQ_FORMAT_Q4_K: return 6.0;
     case CLQ_FORMAT_Q5_K: return 7.0;
-    case CLQ_FORMAT_MXFP4: return 6.0;
     case CLQ_FORMAT_Q6_K: return 8.0;
-    case CLQ_FORMAT_IQ4_NL: return 8.5;
+    case CLQ_FORMAT_MXFP4: return 4.5;
     default: {
       const clqi_ref_block block = clqi_ref_block_of(format);
       return 8.0 * (double)block.bytes / (double)block.elements;

@@ -14,9 +14,9 @@
  * K is taken in chunks, so that the rows of x, laid side by side, stay in the
  * first cache while all column tiles pass, and the column tiles' weights in the
  * second while all row tiles pass. Partial sums wait in an `out` of f32 meanwhile.
- * Codes whose bits lie in two rows, or four to a byte, cost more to take out than nibbles: of these a
- * column tile's chunk is decoded once for CLQ_ROW_TILES tiles of x, which then wait in the second cache
- * (CLQ_PANEL). */
+ * Codes whose bits lie in two rows, or four to a byte, cost more to take out than nibbles, as do those of
+ * a table but for one look-up of 64 codes: of these a column tile's chunk is decoded once for
+ * CLQ_ROW_TILES tiles of x, which then wait in the second cache (CLQ_PANEL). */
 #include "lib/gemm_args.h"
 #include "lib/q8.h"
 
@@ -26,7 +26,7 @@
 #ifndef CLQ_ROW_TILES
 #define CLQ_ROW_TILES (CLQ_CHUNK > 4096 ? 1 : 8) /* most tiles of rows that weights are decoded for */
 #endif
-#define CLQ_PANEL (CLQ_W_BITS < 8 && CLQ_W_BITS != 4)
+#define CLQ_PANEL (CLQ_W_TABLE ? !CLQ_DOT_VNNI : CLQ_W_BITS < 8 && CLQ_W_BITS != 4)
 #define X_TILES (CLQ_PANEL ? CLQ_ROW_TILES : 1)
 
 /* One row tile of one chunk: four codes of each row side by side, and what each
@@ -113,7 +113,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
       CLQ_ONCE for (int k = block; k < block_end; k += 8) {
         CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
           const int at = g * span + k;
-          const clq_columns v = CLQ_PANEL ? clq_waiting_weights(panel + at / 4 + s)
+          const clq_columns v = CLQ_PANEL ? clq_waiting_weights(panel + at / 4, s)
                                           : clq_step_weights(w, k0 + at, s);
           CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
             part[r] = clq_step(part[r], v, a + s * CLQ_TILE_ROWS + r);
@@ -273,7 +273,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         const int start = k0 & ~31;
         CLQ_ONCE for (int k = start; k < k1; k += 32) {
           CLQ_UNROLL for (int i = 0; i < 8; i++) {
-            panel[(k - start) / 4 + i] = as_int16(clq_codes16(words + CLQ_W_BLOCK(k), i / 2 * 8, i % 2));
+            clq_keep_weights(clq_four_weights(words + CLQ_W_BLOCK(k), i / 2 * 8, i % 2),
+                             &panel[(k - start) / 4 + i]);
           }
         }
 #endif

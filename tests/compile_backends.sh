@@ -153,6 +153,12 @@ gemm_q8_mma|sm_90|-DCLQ_W_BITS=5 -DCLQ_W_MIN=1 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DC
 gemm_q8_split|sm_90|-DCLQ_W_BITS=3 -DCLQ_W_ZERO=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync|
 gemm_f32_lane|sm_90|-DCLQ_W_BITS=5 -DCLQ_W_MIN=1 -DCLQ_ROWS=4|fma.rn.f32|
 embedding|sm_90|-DCLQ_W_BITS=3 -DCLQ_W_MIN=1 -DCLQ_W_SCALE=3|fma.rn.f32 atom.|
+gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_TABLE=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|prmt.b32 dp4a.s32.s32|
+gemm_q8_mma|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_TABLE=2 -DCLQ_W_SCALE=3 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1 -DCLQ_HAS_NVIDIA_MMA=1|prmt.b32 mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32|
+gemm_q8_lane|gfx1100|-DCLQ_W_BITS=4 -DCLQ_W_TABLE=1 -DCLQ_X_WORDS=1 -DCLQ_ROWS=4 -DCLQ_HAS_AMD_DOT=1|v_perm_b32 v_dot4_i32_iu8|
+gemm_f32_lane|spirv|-DCLQ_W_BITS=4 -DCLQ_W_TABLE=2 -DCLQ_W_SCALE=3 -DCLQ_ROWS=4|OpBitwise ExtInst|
+gemm_q8_row|x86|-DCLQ_W_BITS=4 -DCLQ_W_TABLE=1 -DCLQ_ON_CPU=1 -DCLQ_HAS_X86_AVX2=1 -DCLQ_HAS_X86_VNNI=1|vpshufb vpdpbusd|
+gemm_q8_row|x86|-DCLQ_W_BITS=4 -DCLQ_W_TABLE=2 -DCLQ_W_SCALE=3 -DCLQ_ON_CPU=1 -DCLQ_HAS_X86_AVX2=1|vpshufb vpmaddubsw|
 gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_OUT=5 -DCLQ_ACTIVATION=2 -DCLQ_GATE=3 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync atom.|
 gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync st.shared|
 gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 bar.sync|

@@ -366,6 +366,29 @@ Test(gemm, plain_lanes) {
   sweep_forms(&plain_lanes, few_forms, FEWER);
 }
 
+/* Codes that choose values of a table: the ways to look them up that test_model_formats does not
+ * meet. */
+Test(gemm, tables) {
+  static const struct {
+    const back_end *back_end;
+    clq_format format;
+    activation x;
+    int64_t m;
+  } cases[] = {
+      {&avx2, CLQ_FORMAT_IQ4_NL, X_GROUPED, 1},    {&avx2, CLQ_FORMAT_IQ4_NL, X_TOKEN, 9},
+      {&avx2, CLQ_FORMAT_MXFP4, X_GROUPED, 9},     {&vectors, CLQ_FORMAT_MXFP4, X_TOKEN, 1},
+      {&float_tiles, CLQ_FORMAT_IQ4_NL, X_F32, 9}, {&lanes, CLQ_FORMAT_IQ4_NL, X_GROUPED, 9},
+  };
+  test_random random = {31};
+  for (size_t i = 0; i < COUNT(cases); ++i) {
+    test_device d = test_device_open(cases[i].back_end->disable);
+    const form f = {.format = cases[i].format, .x = cases[i].x};
+    const product p = of_form(&f, cases[i].m, 33, 96);
+    check(&d, &p, &random);
+    test_device_close(&d);
+  }
+}
+
 /* The kernel of tensor cores where there are none: in the plain form of lib/mma.h, which it takes
  * without inline PTX. */
 Test(gemm, plain_matrices) {

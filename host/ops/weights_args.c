@@ -4,8 +4,9 @@
 
 void clqi_weights_options(const clq_weights *w, char options[CLQI_WEIGHTS_OPTIONS_BYTES]) {
   (void)snprintf(options, CLQI_WEIGHTS_OPTIONS_BYTES,
-                 "-DCLQ_W_BITS=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d -DCLQ_W_SCALE=%d%s%s",
-                 (int)w->bits, w->has_zero, w->has_min, (int)w->scale_dtype,
+                 "-DCLQ_W_BITS=%d -DCLQ_W_TABLE=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d "
+                 "-DCLQ_W_SCALE=%d%s%s",
+                 (int)w->bits, (int)w->values, w->has_zero, w->has_min, (int)w->scale_dtype,
                  w->format == CLQ_FORMAT_BF16 ? " -DCLQ_W_BF16=1" : "",
                  w->has_order ? " -DCLQ_W_ORDER=1" : "");
 }

@@ -5,28 +5,36 @@
 #include "quant/words.h"
 #include "runtime/checked.h"
 
-/* name, block, bytes, group, packed bits, f32 scales, minima, plain bits */
+/* name, block, bytes, group, packed bits, packed scales, minima, plain bits, values */
 static const clqi_format_info table[] = {
-    [CLQ_FORMAT_F32] = {"f32", 1, 4, 0, 32, false, false, 0},
-    [CLQ_FORMAT_F16] = {"f16", 1, 2, 0, 16, false, false, 0},
-    [CLQ_FORMAT_BF16] = {"bf16", 1, 2, 0, 16, false, false, 0},
-    [CLQ_FORMAT_W2] = {"w2", 4, 1, 0, 2, true, false, 2},
-    [CLQ_FORMAT_W3] = {"w3", 8, 3, 0, 3, true, false, 3},
-    [CLQ_FORMAT_W4] = {"w4", 2, 1, 0, 4, true, false, 4},
-    [CLQ_FORMAT_W8] = {"w8", 1, 1, 0, 8, true, false, 8},
-    [CLQ_FORMAT_Q4_0] = {"q4_0", 32, 18, 32, 4, false, false, 0},
-    [CLQ_FORMAT_Q4_1] = {"q4_1", 32, 20, 32, 4, false, true, 0},
-    [CLQ_FORMAT_Q5_0] = {"q5_0", 32, 22, 32, 5, false, false, 0},
-    [CLQ_FORMAT_Q5_1] = {"q5_1", 32, 24, 32, 5, false, true, 0},
-    [CLQ_FORMAT_Q8_0] = {"q8_0", 32, 34, 32, 8, false, false, 0},
-    [CLQ_FORMAT_Q2_K] = {"q2_k", 256, 84, 16, 2, true, true, 0},
-    [CLQ_FORMAT_Q3_K] = {"q3_k", 256, 110, 16, 3, true, false, 0},
-    [CLQ_FORMAT_Q4_K] = {"q4_k", 256, 144, 32, 4, true, true, 0},
-    [CLQ_FORMAT_Q5_K] = {"q5_k", 256, 176, 32, 5, true, true, 0},
-    [CLQ_FORMAT_Q6_K] = {"q6_k", 256, 210, 16, 6, true, false, 0},
-    [CLQ_FORMAT_IQ4_NL] = {"iq4_nl", 32, 18, 32, 8, false, false, 0},
-    [CLQ_FORMAT_MXFP4] = {"mxfp4", 32, 17, 32, 5, true, false, 0},
+    [CLQ_FORMAT_F32] = {"f32", 1, 4, 0, 32, 0, false, 0, 0},
+    [CLQ_FORMAT_F16] = {"f16", 1, 2, 0, 16, 0, false, 0, 0},
+    [CLQ_FORMAT_BF16] = {"bf16", 1, 2, 0, 16, 0, false, 0, 0},
+    [CLQ_FORMAT_W2] = {"w2", 4, 1, 0, 2, CLQ_F32, false, 2, 0},
+    [CLQ_FORMAT_W3] = {"w3", 8, 3, 0, 3, CLQ_F32, false, 3, 0},
+    [CLQ_FORMAT_W4] = {"w4", 2, 1, 0, 4, CLQ_F32, false, 4, 0},
+    [CLQ_FORMAT_W8] = {"w8", 1, 1, 0, 8, CLQ_F32, false, 8, 0},
+    [CLQ_FORMAT_Q4_0] = {"q4_0", 32, 18, 32, 4, CLQ_F16, false, 0, 0},
+    [CLQ_FORMAT_Q4_1] = {"q4_1", 32, 20, 32, 4, CLQ_F16, true, 0, 0},
+    [CLQ_FORMAT_Q5_0] = {"q5_0", 32, 22, 32, 5, CLQ_F16, false, 0, 0},
+    [CLQ_FORMAT_Q5_1] = {"q5_1", 32, 24, 32, 5, CLQ_F16, true, 0, 0},
+    [CLQ_FORMAT_Q8_0] = {"q8_0", 32, 34, 32, 8, CLQ_F16, false, 0, 0},
+    [CLQ_FORMAT_Q2_K] = {"q2_k", 256, 84, 16, 2, CLQ_F32, true, 0, 0},
+    [CLQ_FORMAT_Q3_K] = {"q3_k", 256, 110, 16, 3, CLQ_F32, false, 0, 0},
+    [CLQ_FORMAT_Q4_K] = {"q4_k", 256, 144, 32, 4, CLQ_F32, true, 0, 0},
+    [CLQ_FORMAT_Q5_K] = {"q5_k", 256, 176, 32, 5, CLQ_F32, true, 0, 0},
+    [CLQ_FORMAT_Q6_K] = {"q6_k", 256, 210, 16, 6, CLQ_F32, false, 0, 0},
+    [CLQ_FORMAT_IQ4_NL] = {"iq4_nl", 32, 18, 32, 4, CLQ_F16, false, 0, 1},
+    [CLQ_FORMAT_MXFP4] = {"mxfp4", 32, 17, 32, 4, CLQ_BF16, false, 0, 2},
 };
+
+/* By number: IQ4_NL's; those of e2m1, doubled. */
+static const int8_t values[][16] = {
+    [1] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
+    [2] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},
+};
+
+const int8_t *clqi_format_values(int32_t number) { return number == 0 ? NULL : values[number]; }
 
 const clqi_format_info *clqi_format_find(clq_format format) {
   const size_t i = (size_t)format;
@@ -77,21 +85,6 @@ static void add_fifth_bits(const uint8_t *bits, uint8_t *codes) {
   }
 }
 
-/* Nibbles as split_nibbles has them, 16 bytes, each the number of a value. */
-static void look_up(const uint8_t values[16], const uint8_t *bytes, uint8_t *codes) {
-  for (int i = 0; i < 16; i += 8) {
-    uint64_t low = 0;
-    uint64_t high = 0;
-    CLQI_UNROLLED
-    for (int j = 0; j < 8; ++j) {
-      low |= (uint64_t)values[bytes[i + j] & 15] << (8 * j);
-      high |= (uint64_t)values[bytes[i + j] >> 4] << (8 * j);
-    }
-    clqi_store64(codes + i, low);
-    clqi_store64(codes + i + 16, high);
-  }
-}
-
 static void read_q4(const uint8_t *bytes, bool has_min, clqi_block *b) {
   b->scales[0] = clqi_load_f16(bytes);
   b->mins[0] = has_min ? clqi_load_f16(bytes + 2) : 0.0f;
@@ -112,20 +105,17 @@ static void read_q8_0(const uint8_t *bytes, clqi_block *b) {
 }
 
 static void read_iq4_nl(const uint8_t *bytes, clqi_block *b) {
-  /* -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 */
-  static const uint8_t values[16] = {129, 152, 173, 191, 207, 221, 234, 246,
-                                     1,   13,  25,  38,  53,  69,  89,  113};
   b->scales[0] = clqi_load_f16(bytes);
-  look_up(values, bytes + 2, b->codes);
+  split_nibbles(bytes + 2, 16, b->codes);
 }
 
-/* The values of e2m1 are doubled, 2^(e - 127) is halved for it: below e = 2 that is subnormal. */
+/* Below e = 2 it is subnormal. */
+uint16_t clqi_mxfp4_scale(uint8_t e) { return (uint16_t)(e < 2 ? 0x20U << e : (e - 1U) << 7); }
+
 static void read_mxfp4(const uint8_t *bytes, clqi_block *b) {
-  static const uint8_t values[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
-  const uint32_t e = bytes[0];
-  const uint32_t bits = e < 2 ? 0x00200000U << e : (e - 1) << 23;
-  memcpy(&b->scales[0], &bits, sizeof bits);
-  look_up(values, bytes + 1, b->codes);
+  const uint16_t scale = clqi_mxfp4_scale(bytes[0]);
+  b->scales[0] = clqi_load_bf16(&scale);
+  split_nibbles(bytes + 1, 16, b->codes);
 }
 
 /* 64 bytes of four codes of 2 bits: byte 32 h + l holds elements 128 h + 32 s + l, s ascending. */
@@ -246,8 +236,11 @@ static void decode_blocks(clq_format format, const uint8_t *row, int64_t cols, f
     clqi_block_read(format, row, &b);
     for (int32_t j = 0; j < info->block; ++j) {
       const int32_t g = j / info->group;
-      const float code = (float)(info->bits == 8 ? (int8_t)b.codes[j] : b.codes[j] - middle);
-      *out++ = info->has_min ? fmaf(code, b.scales[g], b.mins[g]) : code * b.scales[g];
+      const int code = b.codes[j];
+      const float value = (float)(info->values != 0 ? values[info->values][code]
+                                  : info->bits == 8 ? (int8_t)code
+                                                    : code - middle);
+      *out++ = info->has_min ? fmaf(value, b.scales[g], b.mins[g]) : value * b.scales[g];
     }
   }
 }

@@ -13,16 +13,23 @@ typedef struct clqi_format_info {
   const char *name;
   int32_t block; /* elements that lie together in block_bytes bytes of a row */
   int32_t block_bytes;
-  int32_t group;     /* elements that share a scale; 0: none (floats), or scales stand beside */
-  int32_t bits;      /* of a packed code: 2 to 6 or 8; 16, 32: floats */
-  bool scale_is_f32; /* packed scales and minima; else f16, the first halves of a block; of plain
-                        codes the description says it */
-  bool has_min;      /* a weight is code * scale + minimum; of plain codes the parts say it */
-  int32_t plain;     /* bits of a plain code in files, 2, 3, 4 or 8; 0: other formats */
+  int32_t group;   /* elements that share a scale; 0: none (floats), or scales stand beside */
+  int32_t bits;    /* of a packed code: 2 to 6 or 8; 16, 32: floats */
+  clq_dtype scale; /* of packed scales and minima, 0 for floats; f16: the first halves of a block;
+                      of plain codes the description may say another */
+  bool has_min;    /* a weight is code * scale + minimum; of plain codes the parts say it */
+  int32_t plain;   /* bits of a plain code in files, 2, 3, 4 or 8; 0: other formats */
+  int32_t values;  /* of clqi_format_values, by codes of 4 bits; 0: codes are the values */
 } clqi_format_info;
 
 /* NULL for what is no format. */
 const clqi_format_info *clqi_format_find(clq_format format);
+
+/* The 16 values of this number (as CLQ_W_TABLE of kernels_cl/lib/lookup.h); NULL of 0. */
+const int8_t *clqi_format_values(int32_t number);
+
+/* Bits of the bfloat16 2^(e - 127) / 2: the values of MXFP4's codes are doubled. */
+uint16_t clqi_mxfp4_scale(uint8_t e);
 
 /* W2, W3, W4, W8: scales, and maybe zero points or minima, stand beside the codes. */
 bool clqi_format_is_plain(clq_format format);
@@ -41,9 +48,9 @@ enum { CLQI_MAX_BLOCK = 256, CLQI_MAX_BLOCK_GROUPS = 16 };
 
 /* One block of a GGUF format, its codes as the packed form has them: those of 8 bits are signed,
  * others begin at 0. Weight k is (codes[k] - middle) * scales[k / group] (+ mins[k / group] if the
- * format has minima, whose middle is 0). Scales and minima are exact: the product of a half and an
- * integer of 8 bits or less. So is the product with a code, at most 24 bits: a weight is rounded
- * once, by the addition, whether that is an fma or not. */
+ * format has minima, whose middle is 0), or values[codes[k]] * scales[k / group]. Scales and minima
+ * are exact: the product of a half and an integer of 8 bits or less. So is the product with a code,
+ * at most 24 bits: a weight is rounded once, by the addition, whether that is an fma or not. */
 typedef struct clqi_block {
   uint8_t codes[CLQI_MAX_BLOCK];
   float scales[CLQI_MAX_BLOCK_GROUPS];

@@ -134,9 +134,20 @@ static void pack_nothing(const clq_weights *w, const clqi_format_info *info, blo
   }
 }
 
+/* Where the nibbles of a block are, if they are what is packed: element j low, j + 16 high. */
+static const uint8_t *nibbles_of(const clq_weights *w, const uint8_t *block) {
+  switch (w->format) {
+    case CLQ_FORMAT_Q4_1: return block + 4;
+    case CLQ_FORMAT_Q4_0:
+    case CLQ_FORMAT_IQ4_NL: return block + 2;
+    case CLQ_FORMAT_MXFP4: return block + 1;
+    default: return NULL;
+  }
+}
+
 static void pack_block(const clq_weights *w, const clqi_format_info *info, const uint8_t *block,
                        block_place to) {
-  const bool is_packed = w->format == CLQ_FORMAT_Q4_0 || w->format == CLQ_FORMAT_Q4_1;
+  const uint8_t *nibbles = nibbles_of(w, block);
   clqi_block b;
   if (w->scale_dtype == CLQ_F16) { /* in the file they are halves already, one group a block */
     memcpy(to.scale, block, 2);
@@ -144,8 +155,12 @@ static void pack_block(const clq_weights *w, const clqi_format_info *info, const
       memcpy(to.min, block + 2, 2);
     }
   }
-  if (is_packed) {
-    pack_nibble_block(block + (w->has_min ? 4 : 2), to.codes);
+  if (w->format == CLQ_FORMAT_MXFP4) {
+    const uint16_t scale = clqi_mxfp4_scale(block[0]);
+    memcpy(to.scale, &scale, sizeof scale);
+  }
+  if (nibbles != NULL) {
+    pack_nibble_block(nibbles, to.codes);
     return;
   }
   if (w->format == CLQ_FORMAT_Q8_0) {
@@ -396,6 +411,9 @@ static float unpack_code(const clq_weights *w, const uint8_t *base, size_t row, 
   const int code = stored_code(w, base + tile * (size_t)w->padded_cols * (size_t)w->bits * 2, n, k);
   if (w->has_min) {
     return fmaf((float)code, scale, plane_value(w, base + w->min_offset, plane));
+  }
+  if (w->values != 0) {
+    return (float)clqi_format_values(w->values)[code] * scale;
   }
   const int zero = w->has_zero ? base[w->zero_offset + plane] : clqi_weights_middle(w);
   return (float)(code - zero) * scale;

@@ -168,9 +168,8 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
   w->bits = info->bits;
   w->cols = desc->cols;
   w->padded_cols = desc->cols;
-  w->scale_dtype = desc->scale_dtype != 0 ? desc->scale_dtype
-                   : info->scale_is_f32   ? CLQ_F32
-                                          : CLQ_F16;
+  w->values = info->values;
+  w->scale_dtype = desc->scale_dtype != 0 ? desc->scale_dtype : info->scale;
   w->has_min = info->has_min || desc->parts[0].mins != NULL;
   for (int32_t i = 0; i < desc->part_count; ++i) {
     w->has_zero = w->has_zero || desc->parts[i].zeros != NULL;

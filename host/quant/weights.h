@@ -8,7 +8,8 @@
  *       low bits (2 of 2 and 3 bits, 4 of 4 to 6, 8 of 8), then rows of the other 1 or 2. A row
  *       of words for low bits holds 32 / low elements, byte j of a word those that are j modulo
  *       4, ascending from its least significant bits on; likewise the rows of high bits. Codes
- *       are unsigned, but bytes with neither zero points nor minima.
+ *       are unsigned, but bytes with neither zero points nor minima. Of formats with a table of
+ *       16 values (clqi_format_values), codes choose one.
  *   f32, f16, bf16  values [N/16][K][16]
  *
  * Kp is K padded up to 32; the padding's codes are zero bits (kernels meet them with x = 0).
@@ -17,8 +18,8 @@
  *   min    as scale; with minima
  *   zero   u8; plain codes with zero points
  * W[n, k] = code * scale + min with minima; (code - zero) * scale with zero points; else (code -
- * 2^(bits - 1)) * scale, and code * scale for signed bytes. All in one buffer; planes start at
- * multiples of 128 bytes.
+ * 2^(bits - 1)) * scale, and code * scale for signed bytes; values[code] * scale. All in one
+ * buffer; planes start at multiples of 128 bytes.
  *
  * What a format becomes (the table of quant/formats.c), and the bits that a weight then takes:
  *
@@ -33,8 +34,8 @@
  *   Q4_K                  n                   32  f32 d*sc  f32 -dmin*m  6    (4.5)
  *   Q5_K                  5 bits: n           32  f32 d*sc  f32 -dmin*m  7    (5.5)
  *   Q6_K                  6 bits: n           16  f32 d*sc  -            8    (6.5625)
- *   IQ4_NL                8 bits, value of n  32  f16 d     -            8.5  (4.5)
- *   MXFP4                 5 bits: 2 e2m1 + 16 32  f32 / 2   -            6    (4.25)
+ *   IQ4_NL                n, of 16 values     32  f16 d     -            4.5  (4.5)
+ *   MXFP4                 n, of 2 e2m1        32  bf16 / 2  -            4.5  (4.25)
  *   W2, W3, W4, W8        n                  any  any       any          2, 3, 4, 8 and the planes
  *   f32, f16, bf16        values               -  -         -           32, 16
  *
@@ -68,6 +69,7 @@ struct clq_weights {
   clq_format format;
   int32_t bits;          /* of one code: 2 to 6, 8, 16 or 32 */
   clq_dtype scale_dtype; /* and of minima: f32, f16, bf16; meaningless for floats */
+  int32_t values;        /* clqi_format_values; 0: none */
   bool has_min;
   bool has_zero;
   int64_t rows;          /* N */

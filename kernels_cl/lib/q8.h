@@ -25,15 +25,15 @@ static inline int clq_sum_group(int group) { return CLQ_SUM_GROUP ? CLQ_SUM_GROU
 
 /* How the products are taken:
  *   CLQ_DOT_VNNI   vpdpbusd on four codes
- *   CLQ_Q8_PAIRS   AVX2, weights of 6 bits or less: pairs are added in int16 for CLQ_Q8_BLOCK_K
+ *   CLQ_Q8_PAIRS   AVX2, codes of 6 bits or less: pairs are added in int16 for CLQ_Q8_BLOCK_K
  *                  elements (8 * 2 * 15 * 128 = 30720, 4 * 2 * 31 * 128, 2 * 2 * 63 * 128), then
  *                  widened
- *   CLQ_Q8_WIDE    AVX2, 8-bit weights: both sides widened to int16, where no pair can
+ *   CLQ_Q8_WIDE    AVX2, 8-bit codes: both sides widened to int16, where no pair can
  *                  saturate; even and odd codes of x lie apart
  *   else           the compiler's vectors */
-#define CLQ_Q8_PAIRS (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_BITS < 8)
-#define CLQ_Q8_WIDE (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_BITS == 8)
-#define CLQ_Q8_BLOCK_K (CLQ_Q8_PAIRS && CLQ_W_BITS > 4 ? (CLQ_W_BITS == 5 ? 16 : 8) : 32)
+#define CLQ_Q8_PAIRS (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_CODE_BITS < 8)
+#define CLQ_Q8_WIDE (CLQ_DOT_AVX2 && !CLQ_DOT_VNNI && CLQ_W_CODE_BITS == 8)
+#define CLQ_Q8_BLOCK_K (CLQ_Q8_PAIRS && CLQ_W_CODE_BITS > 4 ? (CLQ_W_CODE_BITS == 5 ? 16 : 8) : 32)
 
 /* Where weights enter the product unsigned they are off by CLQ_Q8_OFFSET;
  * CLQ_Q8_OFFSET * sum(x) is taken off before the products are added. */
@@ -59,33 +59,53 @@ typedef struct clq_columns {
 typedef int16 clq_columns;
 #endif
 
-/* The weights of step s of the eight elements from k on, in the words w of a tile. */
-static inline clq_columns clq_step_weights(__global const uint *w, int k, int s) {
-#if CLQ_Q8_PAIRS
-  return (clq_columns){as_int8(clq_codes8(w, k, s)), as_int8(clq_codes8(w + 8, k, s))};
-#elif CLQ_Q8_WIDE
-  const short16 lo = as_short16(vload8(s / 2 * 2, w + (long)k * 4)), hi = as_short16(vload8(s / 2 * 2 + 1, w + (long)k * 4));
-#if CLQ_W_SIGNED
-  const short16 eight = 8;
-  return s % 2 ? (clq_columns){as_int8(lo >> eight), as_int8(hi >> eight)}
-               : (clq_columns){as_int8((lo << eight) >> eight), as_int8((hi << eight) >> eight)};
+/* The codes k + 4 i .. k + 4 i + 3 of a tile with the words w, a byte each as products take them. */
+static inline clq_columns clq_four_weights(__global const uint *w, int k, int i) {
+#if CLQ_Q8_HALVES
+  return (clq_columns){as_int8(clq_codes8(w, k, i)), as_int8(clq_codes8(w + 8, k, i))};
 #else
-  const int8 mask = 0x00ff00ff;
-  const uint8 a = as_uint8(lo), b = as_uint8(hi);
-  return s % 2 ? (clq_columns){as_int8(a >> 8) & mask, as_int8(b >> 8) & mask}
-               : (clq_columns){as_int8(a) & mask, as_int8(b) & mask};
-#endif
-#else
-  return as_int16(clq_codes16(w, k, s) ^ (CLQ_W_SIGNED ? 0x80808080u : 0u));
+  return as_int16(clq_codes16(w, k, i) ^ (CLQ_W_SIGNED ? 0x80808080u : 0u));
 #endif
 }
 
-/* The same from where decoded weights wait. */
-static inline clq_columns clq_waiting_weights(const int16 *step) {
-#if CLQ_Q8_HALVES
-  return (clq_columns){((const int8 *)step)[0], ((const int8 *)step)[1]};
+/* Those of step s, whose four `four` are. */
+static inline clq_columns clq_step_of(clq_columns four, int s) {
+#if CLQ_Q8_WIDE && CLQ_W_SIGNED
+  const short16 lo = as_short16(four.lo), hi = as_short16(four.hi), eight = 8;
+  return s % 2 ? (clq_columns){as_int8(lo >> eight), as_int8(hi >> eight)}
+               : (clq_columns){as_int8((lo << eight) >> eight), as_int8((hi << eight) >> eight)};
+#elif CLQ_Q8_WIDE
+  const int8 mask = 0x00ff00ff;
+  const uint8 lo = as_uint8(four.lo), hi = as_uint8(four.hi);
+  return s % 2 ? (clq_columns){as_int8(lo >> 8) & mask, as_int8(hi >> 8) & mask}
+               : (clq_columns){as_int8(lo) & mask, as_int8(hi) & mask};
 #else
-  return *step;
+  return four;
+#endif
+}
+#define CLQ_Q8_FOUR_OF(s) (CLQ_Q8_WIDE ? (s) / 2 : (s))
+
+/* The weights of step s of the eight elements from k on, in the words w of a tile. */
+static inline clq_columns clq_step_weights(__global const uint *w, int k, int s) {
+  return clq_step_of(clq_four_weights(w, k, CLQ_Q8_FOUR_OF(s)), s);
+}
+
+/* The same from where clq_four_weights of the eight wait. */
+static inline clq_columns clq_waiting_weights(const int16 *eight, int s) {
+  const int16 *four = eight + CLQ_Q8_FOUR_OF(s);
+#if CLQ_Q8_HALVES
+  return clq_step_of((clq_columns){((const int8 *)four)[0], ((const int8 *)four)[1]}, s);
+#else
+  return *four;
+#endif
+}
+
+/* Lets them wait. */
+static inline void clq_keep_weights(clq_columns four, int16 *at) {
+#if CLQ_Q8_HALVES
+  *at = (int16)(four.lo, four.hi);
+#else
+  *at = four;
 #endif
 }
 

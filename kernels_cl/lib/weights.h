@@ -4,6 +4,7 @@
 #define CLQ_LIB_WEIGHTS_H
 
 #include "lib/half.h"
+#include "lib/lookup.h"
 #include "lib/types.h"
 
 #pragma OPENCL FP_CONTRACT OFF
@@ -24,12 +25,15 @@
 #define CLQ_W_SCALE CLQ_F16 /* the type of scales and minima; CLQ_F32, CLQ_BF16 */
 #endif
 
+/* Bits of a code once it is taken out: with a table (lib/lookup.h) those of its values. */
+#define CLQ_W_CODE_BITS (CLQ_W_TABLE == 1 ? 8 : CLQ_W_TABLE == 2 ? 5 : CLQ_W_BITS)
+
 /* Codes are unsigned, but for bytes that have neither zero point nor minimum. */
-#define CLQ_W_SIGNED (CLQ_W_BITS == 8 && !CLQ_W_ZERO && !CLQ_W_MIN)
+#define CLQ_W_SIGNED (CLQ_W_CODE_BITS == 8 && !CLQ_W_ZERO && !CLQ_W_MIN)
 
 /* What is taken off a code when no zero point is stored. */
-#if CLQ_W_BITS < 8 && !CLQ_W_MIN && !CLQ_W_ZERO
-#define CLQ_W_OFFSET (1 << (CLQ_W_BITS - 1))
+#if CLQ_W_CODE_BITS < 8 && !CLQ_W_MIN && !CLQ_W_ZERO
+#define CLQ_W_OFFSET (1 << (CLQ_W_CODE_BITS - 1))
 #else
 #define CLQ_W_OFFSET 0
 #endif
@@ -83,14 +87,14 @@ typedef uint clq_stored;
 #define CLQ_W_MASK(bits) (0x01010101u * ((1u << (bits)) - 1u))
 
 /* Elements k + 4 s .. k + 4 s + 3 as bytes, for each word that LOAD takes from a row of the tile w; k
- * a multiple of 8, s 0 or 1. */
-#define CLQ_W_DEFINE_CODES(NAME, TYPE, LOAD)                                                       \
+ * a multiple of 8, s 0 or 1. LOOK_UP: in the table, if there is one. */
+#define CLQ_W_DEFINE_CODES(NAME, TYPE, LOAD, LOOK_UP)                                              \
   static inline TYPE NAME(__global const uint *w, int k, int s) {                                  \
     if (CLQ_W_BITS == 8) {                                                                         \
       return LOAD(w + (long)k * 4 + 16 * s);                                                       \
     }                                                                                              \
     if (CLQ_W_BITS == 4) {                                                                         \
-      return (LOAD(w + (long)k * 2) >> (4 * s)) & CLQ_W_MASK(4);                                   \
+      return LOOK_UP((LOAD(w + (long)k * 2) >> (4 * s)) & CLQ_W_MASK(4));                          \
     }                                                                                              \
     __global const uint *block = w + CLQ_W_BLOCK(k);                                               \
     const TYPE low = LOAD(block + CLQ_W_ROW(k, CLQ_W_LOW)) >> CLQ_W_SHIFT(k, CLQ_W_LOW);           \
@@ -106,14 +110,15 @@ typedef uint clq_stored;
 #define CLQ_W_LOAD8(p) vload8(0, p)
 #define CLQ_W_LOAD16(p) vload16(0, p)
 /* Of one column, of eight, of all 16. */
-CLQ_W_DEFINE_CODES(clq_codes, uint, CLQ_W_LOAD1)
-CLQ_W_DEFINE_CODES(clq_codes8, uint8, CLQ_W_LOAD8)
-CLQ_W_DEFINE_CODES(clq_codes16, uint16, CLQ_W_LOAD16)
+CLQ_W_DEFINE_CODES(clq_codes, uint, CLQ_W_LOAD1, clq_look_up)
+CLQ_W_DEFINE_CODES(clq_codes8, uint8, CLQ_W_LOAD8, clq_look_up8)
+CLQ_W_DEFINE_CODES(clq_codes16, uint16, CLQ_W_LOAD16, clq_look_up16)
 #endif
 
-/* Elements of K in one 32-bit word as the float forms take it: of nibbles the word as it is stored,
- * of others what clq_codes gives. clq_word(w, k), clq_word16(w, k): that at element k. */
-#if CLQ_W_BITS == 4
+/* Elements of K in one 32-bit word as the float forms take it: of nibbles without a table the word as
+ * it is stored, of others what clq_codes gives. clq_word(w, k), clq_word16(w, k): that at element
+ * k. */
+#if CLQ_W_BITS == 4 && !CLQ_W_TABLE
 #define CLQ_W_PER_WORD 8
 #define clq_word(w, k) (w)[(long)(k) * 2]
 #define clq_word16(w, k) vload16(0, (w) + (long)(k) * 2)
@@ -128,7 +133,7 @@ CLQ_W_DEFINE_CODES(clq_codes16, uint16, CLQ_W_LOAD16)
 #endif
 
 /* Code j of a word or a vector of words, as the float type F over the int type I. */
-#if CLQ_W_BITS == 4
+#if CLQ_W_BITS == 4 && !CLQ_W_TABLE
 #define CLQ_W_CODE(F, I, word, j) \
   convert_##F(as_##I(((word) >> (8 * ((j)&3) + 4 * ((j) >> 2))) & 15u))
 #elif CLQ_W_SIGNED
@@ -141,7 +146,7 @@ CLQ_W_DEFINE_CODES(clq_codes16, uint16, CLQ_W_LOAD16)
  * zero point. */
 #if CLQ_W_ZERO
 #define CLQ_W_VALUE(code, scale, shift) (((code) - (shift)) * (scale))
-#elif CLQ_W_BITS < 8 || CLQ_W_MIN
+#elif CLQ_W_CODE_BITS < 8 || CLQ_W_MIN
 #define CLQ_W_VALUE(code, scale, shift) fma(code, scale, shift)
 #else
 #define CLQ_W_VALUE(code, scale, shift) ((code) * (scale))
