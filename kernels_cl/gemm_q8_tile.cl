@@ -43,11 +43,14 @@ typedef struct x_tile {
 #endif
 } x_tile;
 
-/* Planes of x, as they are packed one after the other. */
-#define PLANE_SCALE (CLQ_X_GROUPED ? 1 : -1)
-#define PLANE_SUM (CLQ_Q8_NEED_SUM && CLQ_X_SUM ? 1 + !!CLQ_X_GROUPED : -1)
-#define PLANE_ZERO (CLQ_X_ZERO ? 1 + !!CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM) : -1)
-#define LAST_PLANE (!!CLQ_X_GROUPED + (CLQ_Q8_NEED_SUM && CLQ_X_SUM) + CLQ_X_ZERO)
+/* Planes of x, in the order in which they are packed, and whether this program packs one. */
+enum { CODES, SCALES, SUMS, ZEROS, PLANES };
+static inline bool is_packed(int plane) {
+  return plane == CODES    ? !CLQ_W_ORDER
+         : plane == SCALES ? CLQ_X_GROUPED
+         : plane == SUMS   ? CLQ_Q8_NEED_SUM && CLQ_X_SUM
+                           : CLQ_X_ZERO;
+}
 
 /* Which of a tile's scales is that of group g of the chunk from group g0 on, which of its zero
  * points. */
@@ -204,28 +207,31 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
 #endif
         /* Codes, scales, sums and zero points, in a loop so that they share the code that packs
          * them. */
-        CLQ_ONCE for (int plane = CLQ_W_ORDER; plane <= LAST_PLANE; plane++) {
-          const bool of_rows = plane == PLANE_ZERO && !CLQ_X_GROUPED;
+        CLQ_ONCE for (int plane = 0; plane < PLANES; plane++) {
+          if (!is_packed(plane)) {
+            continue;
+          }
+          const bool of_rows = CLQ_X_GROUPED ? false : plane == ZEROS;
           const int gx = of_rows ? 0 : g0 / CLQ_X_RATIO;
           const int scales = of_rows ? 1 : scale_at(g0, g1 - g0 - 1) + 1;
-          const int words = plane == 0 ? (k1 - k0) / 4 : scales;
-          const int bytes = plane == 0 ? there : 4 * words;
-          const long stride = plane == 0 ? x_stride : of_rows ? 4 : 4L * clq_x_groups(groups);
-          __global const char *from = plane == 0             ? x + k0
-                                      : plane == PLANE_SCALE ? (__global const char *)(xs + gx)
-                                      : plane == PLANE_SUM   ? (__global const char *)(x_sum + gx)
-                                                             : (__global const char *)(x_zero + gx);
+          const int words = plane == CODES ? (k1 - k0) / 4 : scales;
+          const int bytes = plane == CODES ? there : 4 * words;
+          const long stride = plane == CODES ? x_stride : of_rows ? 4 : 4L * clq_x_groups(groups);
+          __global const char *from = plane == CODES    ? x + k0
+                                      : plane == SCALES ? (__global const char *)(xs + gx)
+                                      : plane == SUMS   ? (__global const char *)(x_sum + gx)
+                                                        : (__global const char *)(x_zero + gx);
 #if CLQ_X_AFFINE
           int8 *zeros = xi->zero;
 #else
           int8 *zeros = xi->fix;
 #endif
-          int8 *to = plane == 0             ? xi->code
-                     : plane == PLANE_SCALE ? (int8 *)xi->scale
-                     : plane == PLANE_SUM   ? xi->fix
-                                            : zeros;
+          int8 *to = plane == CODES    ? xi->code
+                     : plane == SCALES ? (int8 *)xi->scale
+                     : plane == SUMS   ? xi->fix
+                                       : zeros;
           clq_pack_rows(from + mi * stride, stride, rows - 1 - mi, words, bytes,
-                        plane == 0 ? CLQ_X_FLIP : 0u, to);
+                        plane == CODES ? CLQ_X_FLIP : 0u, to);
         }
 #if CLQ_X_AFFINE
         CLQ_ONCE for (int i = 0; i <= zero_at(g0, g1 - g0 - 1); i++) {

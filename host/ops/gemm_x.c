@@ -90,9 +90,9 @@ void clqi_gemm_x_options(const clq_gemm_args *args, char options[CLQI_GEMM_X_OPT
     return;
   }
   (void)snprintf(options, CLQI_GEMM_X_OPTIONS_BYTES,
-                 "-DCLQ_X_GROUPED=%d -DCLQ_X_RATIO=%d -DCLQ_X_SUM=%d%s%s",
-                 is_grouped(x) ? (int)x->quant.group : 0, (int)clqi_gemm_sums_of(args).x_ratio,
-                 sums_serve(args), x->dtype == CLQ_U8 ? " -DCLQ_X=5" : "", zero);
+                 "-DCLQ_X_GROUPED=%d -DCLQ_X_RATIO=%d -DCLQ_X_SUM=%d%s%s", is_grouped(x),
+                 (int)clqi_gemm_sums_of(args).x_ratio, sums_serve(args),
+                 x->dtype == CLQ_U8 ? " -DCLQ_X=5" : "", zero);
 }
 
 int32_t clqi_gemm_x_group(const clq_gemm_args *args) {

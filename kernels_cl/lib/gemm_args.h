@@ -14,7 +14,7 @@
 #include "lib/weights.h"
 
 #ifndef CLQ_X_GROUPED
-#define CLQ_X_GROUPED 32 /* elements that share an x scale; 0: a row */
+#define CLQ_X_GROUPED 1 /* 1: groups of elements share an x scale; 0: a row */
 #endif
 #ifndef CLQ_X_RATIO
 #define CLQ_X_RATIO 1 /* groups that an x scale serves: more than 1 where groups of the weights are
