@@ -135,7 +135,8 @@ struct bench_case {
   bool measuring; /* what fails from here on is no refusal of the case */
   bool left_out;
   bench_record record;
-  double bound; /* largest max_error that is right */
+  double bound;    /* largest max_error that is right */
+  bool other_bits; /* than the reference's: what the operator promises is within a bound */
   double peer_ns, peer_min_ns;
   clq_plan *peer_plan; /* of a peer that is calls of the library; NULL: it is none */
   double peer_device_ns;

@@ -167,6 +167,13 @@ gemm_q8_split|gfx1100|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_AMD
 gemm_q8_split|sm_90|-DCLQ_W_BITS=4 -DCLQ_OUT=2 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_NVIDIA_PTX=1|dp4a.u32.s32 cvt.rn.f16.f32|
 gemm_q8_split|gfx906|-DCLQ_W_BITS=8 -DCLQ_X_WORDS=1 -DCLQ_HAS_AMD_DOT=1|v_dot4_i32_i8 s_barrier|
 gemm_q8_split|spirv|-DCLQ_W_BITS=4 -DCLQ_X_SUM=1 -DCLQ_X_WORDS=1 -DCLQ_HAS_KHR_INT_DOT=1 -cl-std=CL3.0|OpSUDot OpControlBarrier|
+gemm_f32_weights|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_ZERO=1 -DCLQ_W_ORDER=1|st.global|
+gemm_f32_weights|gfx1100|-DCLQ_W_BITS=6 -DCLQ_W_SCALE=1|v_fma|
+gemm_f32_weights|spirv|-DCLQ_W_BITS=16|OpStore|
+gemm_f32_x|sm_90|-DCLQ_X=2|cvt.f32.f16|
+gemm_f32_x|spirv|-DCLQ_X=4 -DCLQ_X_ZERO=1|OpStore|
+gemm_f32_end|sm_90|-DCLQ_OUT=2 -DCLQ_BIAS=1 -DCLQ_ACTIVATION=2 -DCLQ_RESIDUAL=1|cvt.rn.f16.f32|
+gemm_f32_end|gfx1100|-DCLQ_OUT=4 -DCLQ_GATE=2 -DCLQ_ACTIVATION=4|global_atomic_add|
 gemm_sum|sm_90||st.global|
 '
 

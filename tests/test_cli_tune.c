@@ -112,6 +112,37 @@ Test(cli_tune, a_file_of_ones_own_serves_where_it_is_named) {
   scratch_free(&s);
 }
 
+/* Only who asks for CLBlast has it tried, and then it is held to the bound. */
+Test(cli_tune, clblast_is_tried_where_it_is_asked_for) {
+  scratch s = scratch_new("table");
+  for (int asked = 0; asked < 2; ++asked) {
+    command_result r =
+        clq(NULL, "tune", "--m", "40", "--n", "48", "--k", "64", "--acts", "f32", "--budget", "0.3",
+            "--out", s.file, "-o", "json", asked ? "--clblast" : "--budget=0.2");
+    if (asked && r.code == 1 && strstr(r.err, "there is no CLBlast to try") != NULL) {
+      command_free(&r);
+      scratch_free(&s);
+      cr_skip_test("there is no CLBlast");
+    }
+    cJSON *json = expect_json(r);
+    const cJSON *set = cJSON_GetArrayItem(item(json, "sets"), 0);
+    cr_assert_eq(json_number(set, "wrong"), 0);
+    const cJSON *value = NULL;
+    bool there = false;
+    bool used = false;
+    cJSON_ArrayForEach(value, item(set, "values")) {
+      if (strcmp(json_string(value, "name"), "gemm_f32_many.clblast_rows") == 0) {
+        there = true;
+        used = json_number(value, "value") > 0;
+      }
+    }
+    cr_assert_eq(there, asked == 1);
+    cr_assert_eq(cJSON_IsTrue(item(set, "other_bits")) != 0, used);
+    cJSON_Delete(json);
+  }
+  scratch_free(&s);
+}
+
 Test(cli_tune, refuses_in_a_sentence) {
   expect_refusal(clq("CLQ_CACHE_DIR=off", "tune"), 1,
                  "there is nowhere to keep the table: turned off; set CLQ_CACHE_DIR");

@@ -27,6 +27,7 @@ typedef struct tune_options {
   double budget;
   const char *out;
   const char *device;
+  bool clblast;
   int format;
 } tune_options;
 
@@ -123,6 +124,9 @@ static void say_set(const tuner_set *set) {
                    (int)v->allowed[set->best.at[i]], (int)v->standard);
     }
   }
+  if (tuner_changed_bits(set)) {
+    (void)printf("  results may have other bits with these, within the bound of gemm\n");
+  }
   for (size_t i = 0; i < set->case_count; ++i) {
     const tuner_case *c = set->cases[i];
     char name[BENCH_NAME_BYTES];
@@ -142,6 +146,7 @@ static void add_set(cli_json *json, const tuner_set *set) {
   cli_json_number(json, "failed", (double)set->failed);
   cli_json_number(json, "wrong", (double)set->wrong);
   cli_json_number(json, "ratio", set->ratio);
+  cli_json_bool(json, "other_bits", tuner_changed_bits(set));
   cli_json_open_list(json, "values");
   for (int i = 0; i < set->count; ++i) {
     cli_json_open(json, NULL);
@@ -209,11 +214,27 @@ static int check_place(const clq_context *context, const char *out) {
   return CLI_DONE;
 }
 
+/* Whether there is a value that CLBlast is tried by. */
+static int check_clblast(const clq_context *context) {
+  clq_tuning_value value;
+  for (int32_t i = 0; clq_tuning_get(context, i, &value) == CLQ_OK; ++i) {
+    if (value.changes_bits != 0 && value.used != 0) {
+      return CLI_DONE;
+    }
+  }
+  return cli_fail(
+      "there is no CLBlast to try; take a library that was built with its headers "
+      "(Debian: libclblast-dev), and install libclblast1");
+}
+
 static int open_session(tuning *t, const tune_options *o) {
   if (cli_open_context(o->device, &t->session.context) != CLI_DONE) {
     return CLI_FAILED;
   }
-  const int code = check_place(t->session.context, o->out);
+  int code = check_place(t->session.context, o->out);
+  if (code == CLI_DONE && o->clblast) {
+    code = check_clblast(t->session.context);
+  }
   if (code == CLI_DONE &&
       clq_stream_create(t->session.context, NULL, &t->session.stream) != CLQ_OK) {
     return cli_fail_library();
@@ -234,7 +255,7 @@ static int search(tuning *t, const tune_options *o) {
   int code = CLI_DONE;
   for (int i = 0; i < SETS && code == CLI_DONE && !cli_interrupted(); ++i) {
     tuner_set *set = &t->sets[i];
-    if (set->case_count > 0 && tuner_open(set, t->session.context)) {
+    if (set->case_count > 0 && tuner_open(set, t->session.context, o->clblast)) {
       code = tuner_search(set, &t->session, o->budget / wanted);
       if (code == CLI_DONE && !cli_interrupted() && o->format == 0) {
         say_set(set);
@@ -360,6 +381,11 @@ int cli_tune(int argc, char **argv) {
       {"acts", 0, CLI_WORDS, "TYPE,...", "types of x (q8g32,f32)", &o.acts},
       {"budget", 0, CLI_FLOAT, "SECONDS", "how long to search, set-up not included (60)", &o.budget,
        .low = 0.1, .high = 1e6},
+      {"clblast", 0, CLI_FLAG, NULL,
+       "try CLBlast too, for x of floats and more than 16 rows: results then have other bits, "
+       "within\n"
+       "the bound of gemm",
+       &o.clblast},
       {"out", 0, CLI_TEXT, "FILE", "write the table there, for CLQ_TUNING", &o.out},
       {"device", 0, CLI_TEXT, "DEVICE", "index or part of a name, as `clq devices` shows it",
        &o.device},
@@ -371,8 +397,8 @@ int cli_tune(int argc, char **argv) {
                            "and keeps them as its table, which all commands and programs then go "
                            "by. Each candidate must\n"
                            "give the bits of the built-in values, which are checked against the "
-                           "reference. SIGINT leaves "
-                           "the\ntable as it was.",
+                           "reference; only with --clblast\nmay some keep to gemm's bound instead. "
+                           "SIGINT leaves the table as it was.",
                            CLI_OPTIONS(options)};
   int code = CLI_DONE;
   cli_words words = {0};

@@ -67,7 +67,7 @@ bool clqi_out_holds_sums(const clq_gemm_args *args) {
   return out->dtype == CLQ_F32 && !residual_there;
 }
 
-static bool is_plain(const clq_gemm_args *args) {
+bool clqi_epilogue_is_plain(const clq_gemm_args *args) {
   return !clqi_present(&args->bias) && args->activation == CLQ_ACTIVATION_NONE &&
          !clqi_present(&args->gate) && !clqi_present(&args->residual) &&
          !clqi_present(&args->x_outliers) && !clqi_is_codes(&args->out);
@@ -94,7 +94,7 @@ void clqi_epilogue_options(const clq_gemm_args *args, char options[CLQI_EPILOGUE
 }
 
 void clqi_arg_epilogue(clqi_launch *launch, const clq_gemm_args *args) {
-  if (is_plain(args)) {
+  if (clqi_epilogue_is_plain(args)) {
     return;
   }
   clqi_arg_tensor(launch, &args->bias);

@@ -12,6 +12,9 @@ clq_status clqi_check_epilogue(const clq_gemm_args *args, int64_t rows, int64_t 
  * would round that, and not if the residual lies there. Buffers are known. */
 bool clqi_out_holds_sums(const clq_gemm_args *args);
 
+/* Nothing follows the product but rounding to a float `out`. */
+bool clqi_epilogue_is_plain(const clq_gemm_args *args);
+
 /* "-DCLQ_OUT=n ..." as lib/epilogue.h reads it; nothing of what is absent. */
 enum { CLQI_EPILOGUE_OPTIONS_BYTES = 128 };
 void clqi_epilogue_options(const clq_gemm_args *args, char options[CLQI_EPILOGUE_OPTIONS_BYTES]);

@@ -2,6 +2,7 @@
 
 #include "ops/emit.h"
 #include "ops/epilogue.h"
+#include "ops/gemm_clblast.h"
 #include "ops/gemm_tiling.h"
 #include "ops/gemm_variants.h"
 #include "ops/gemm_x.h"
@@ -184,6 +185,9 @@ static clq_status launch_integer(clqi_emitter *emitter, const clq_gemm_args *a) 
 static clq_status launch_float(clqi_emitter *emitter, const clq_gemm_args *a) {
   const clq_weights *w = a->weights;
   const clqi_gemm_form f = clqi_gemm_choose_float(emitter->context, a);
+  if (clqi_gemm_is_clblast(f.variant)) {
+    return clqi_gemm_launch_clblast(emitter, a, f.variant);
+  }
   const int64_t group = w->groups <= 1 ? w->padded_cols : w->group;
   char weights[CLQI_WEIGHTS_OPTIONS_BYTES];
   clqi_weights_options(w, weights);

@@ -21,7 +21,8 @@ clqi_gemm_parameters clqi_gemm_parameters_of(const clq_context *context,
                                                             context, gemm_f32_few, row_form_rows)};
   }
   if (!clqi_gemm_is_integer(args)) {
-    return (clqi_gemm_parameters){COMMON(gemm_f32_many)};
+    return (clqi_gemm_parameters){COMMON(gemm_f32_many), .clblast_rows = CLQI_TUNED_VALUE(
+                                                             context, gemm_f32_many, clblast_rows)};
   }
   if (few) {
     return (clqi_gemm_parameters){

@@ -21,6 +21,7 @@ typedef struct clqi_gemm_parameters {
   int32_t split_groups;
   int32_t split_rows;
   int32_t mma_rows;
+  int32_t clblast_rows;
 } clqi_gemm_parameters;
 
 /* x of codes, or of floats; few rows, or many. */

@@ -3,10 +3,12 @@
 #include <stdio.h>
 
 #include "ops/epilogue.h"
+#include "ops/gemm_clblast.h"
 #include "ops/gemm_parameters.h"
 #include "ops/gemm_x.h"
 #include "quant/weights.h"
 #include "runtime/checked.h"
+#include "runtime/clblast.h"
 
 enum {
   MOST_CHUNK = 16384, /* of K in one chunk, when out cannot hold partial sums */
@@ -73,6 +75,19 @@ static const char *few_rows_as_floats(const clq_context *context, const void *ar
                                                               : "K of 262144 or less";
 }
 
+/* A table of the device has to ask for it: its bits are not those of the others. */
+static const char *clblast_is_asked_for(const clq_context *context, const void *args) {
+  const clq_gemm_args *a = args;
+  const int32_t least = clqi_gemm_parameters_of(context, a).clblast_rows;
+  if (least == 0) {
+    return "a tuned clblast_rows";
+  }
+  if (a->x.shape[0] < least) {
+    return wanted("at least", least, "rows");
+  }
+  return a->x.shape[1] <= CLQI_CLBLAST_MOST_DEPTH ? clqi_clblast_missing() : "K of 524288 or less";
+}
+
 /* tile: rows of a work-item's tile (0: lane_rows of the tuned values, an option of the kernel), and
  * rows computed at once, which rows_at_once overrides where it is not 0. With neither x86 trait the
  * compiler's own vectors serve. */
@@ -110,6 +125,7 @@ static const clqi_variant integer_variants[] = {
 };
 
 static const clqi_variant float_variants[] = {
+    {"gemm_f32_clblast", CLQI_KERNEL_gemm_f32_weights, NULL, 0, clblast_is_asked_for, {0}},
     {"gemm_f32_row",
      CLQI_KERNEL_gemm_f32_tile,
      "-DCLQ_ROWS=1",
@@ -125,6 +141,9 @@ static clqi_gemm_form choose(const clq_context *context, const clq_gemm_args *ar
                              const clqi_variant *table, size_t count) {
   clqi_gemm_form form = {.variant = clqi_first_fit(context, "gemm", table, count, args),
                          .parameters = clqi_gemm_parameters_of(context, args)};
+  if (clqi_gemm_is_clblast(form.variant)) {
+    return form; /* what its tiles are only CLBlast knows */
+  }
   const bool tile = form.variant->kernel == CLQI_KERNEL_gemm_q8_tile;
   const int32_t *size = form.variant->tile;
   form.rows = size[0] != 0 ? size[0] : form.parameters.lane_rows;

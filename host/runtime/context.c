@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/clblast.h"
 #include "runtime/device.h"
 #include "runtime/launch.h"
 #include "runtime/memory.h"
@@ -26,6 +27,7 @@ static const struct {
 #define CLQ_KERNEL(kernel, file) {#kernel, #file},
 #include "kernels.def"
 #undef CLQ_KERNEL
+    [CLQI_KERNEL_SGEMM] = {"CLBlastSgemm", ""},
 };
 
 const char *clqi_trait_name(clqi_trait trait) { return traits[trait].name; }
@@ -173,6 +175,9 @@ void clq_context_destroy(clq_context *context) {
     return;
   }
   clqi_program_cache_destroy(context->programs);
+  if (atomic_load(&context->used_clblast)) {
+    clqi_clblast_clear();
+  }
   if (context->cl != NULL) {
     (void)clReleaseContext(context->cl);
   }

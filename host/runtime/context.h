@@ -29,7 +29,8 @@ typedef enum clqi_kernel_id {
 #define CLQ_KERNEL(kernel, file) CLQI_KERNEL_##kernel,
 #include "kernels.def"
 #undef CLQ_KERNEL
-  CLQI_KERNEL_COUNT
+  CLQI_KERNEL_COUNT,
+  CLQI_KERNEL_SGEMM = CLQI_KERNEL_COUNT /* none of ours: CLBlast's (runtime/clblast.h) */
 } clqi_kernel_id;
 
 const char *clqi_kernel_name(clqi_kernel_id id);
@@ -46,6 +47,7 @@ struct clq_context {
   bool rounded_division_option;        /* -cl-fp32-correctly-rounded-divide-sqrt is taken */
   atomic_bool lost;                    /* sticky: see clqi_context_usable */
   atomic_uint_least64_t claimed_bytes; /* see clqi_memory_claim */
+  atomic_bool used_clblast;            /* which then holds programs of it */
   clqi_host_pages pages;               /* of buffers, where the device is a CPU */
   clqi_program_cache *programs;
   clqi_tuning tuning;

@@ -83,3 +83,12 @@ clq_status clqi_launch_end(clqi_launch *launch, cl_uint dims, const size_t *glob
   launch->ops = ops;
   return launch->emitter->take(launch->emitter, launch);
 }
+
+clq_status clqi_launch_sgemm(clqi_emitter *emitter, const clqi_sgemm *product) {
+  clqi_launch launch = {.emitter = emitter, .id = CLQI_KERNEL_SGEMM, .sgemm = *product};
+  const double m = (double)product->rows;
+  const double n = (double)product->cols;
+  const double k = (double)product->depth;
+  return clqi_launch_end(&launch, 2, (size_t[]){(size_t)product->cols, (size_t)product->rows}, NULL,
+                         (double)sizeof(cl_float) * (m * k + k * n + m * n), 2.0 * m * n * k);
+}

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/clblast.h"
 #include "runtime/context.h"
 
 typedef struct clqi_launch clqi_launch;
@@ -20,6 +21,9 @@ struct clqi_emitter {
   cl_mem error_word; /* i32 [CLQI_ERROR_WORDS]: what kernels found in their data */
   /* A kernel that this emitter may set arguments on; owned by the emitter. */
   clq_status (*kernel)(clqi_emitter *self, clqi_kernel_id id, const char *options, cl_kernel *out);
+  /* Device memory of at least so many bytes for what launches of one operator hand on to each
+   * other: the next operator may be given the same. Owned by the emitter. */
+  clq_status (*scratch)(clqi_emitter *self, uint64_t bytes, cl_mem *out);
   /* Takes a finished launch: enqueues or records it. */
   clq_status (*take)(clqi_emitter *self, const clqi_launch *launch);
 };
@@ -31,7 +35,8 @@ enum { CLQI_NO_DEVICE_ERROR = 0, CLQI_ERROR_WORDS = 2 };
 struct clqi_launch {
   clqi_emitter *emitter;
   clqi_kernel_id id;
-  cl_kernel kernel;
+  cl_kernel kernel; /* NULL: a product of CLBlast's, which is `sgemm` */
+  clqi_sgemm sgemm;
   cl_uint next_arg;
   bool uses_error_word; /* the kernel was given the emitter's */
   clq_status status;
@@ -63,5 +68,8 @@ void clqi_arg_error_word(clqi_launch *launch); /* one argument: __global int * *
 /* global in work-items (a multiple of local); local NULL: one work-item a group. */
 clq_status clqi_launch_end(clqi_launch *launch, cl_uint dims, const size_t *global,
                            const size_t *local, double bytes, double ops);
+
+/* A product of CLBlast's, begun and ended. Its range is counted as an element a work-item. */
+clq_status clqi_launch_sgemm(clqi_emitter *emitter, const clqi_sgemm *product);
 
 #endif

@@ -24,6 +24,8 @@ typedef struct watched_word {
 struct clq_stream {
   clqi_emitter emitter; /* first, so that an emitter of a stream is the stream */
   cl_command_queue queue;
+  cl_mem scratch; /* NULL until it is asked for */
+  uint64_t scratch_bytes;
   kernel_slot *kernels;  /* most recently used first */
   watched_word *watched; /* read by the next finish */
   int64_t watched_count;
@@ -87,6 +89,20 @@ static clq_status stream_kernel(clqi_emitter *self, clqi_kernel_id id, const cha
   return CLQ_OK;
 }
 
+/* Commands that read or write the one before keep it until they are over. */
+static clq_status stream_scratch(clqi_emitter *self, uint64_t bytes, cl_mem *out) {
+  clq_stream *stream = (clq_stream *)self;
+  if (bytes > stream->scratch_bytes) {
+    clqi_buffer_release(stream->scratch);
+    stream->scratch = NULL;
+    stream->scratch_bytes = 0;
+    CLQI_TRY(clqi_buffer_create(self->context, bytes, &stream->scratch));
+    stream->scratch_bytes = bytes;
+  }
+  *out = stream->scratch;
+  return CLQ_OK;
+}
+
 /* clFinish says nothing of a command that failed. Its event does, and mostly those behind it in the
  * queue: drivers let them share its fate, unless it had failed before they came. So the event of
  * the last command, looked at here when the next one comes, tells of all. */
@@ -136,6 +152,11 @@ static void log_launch(const clqi_launch *l) {
   if (!clqi_log_wanted(CLQ_LOG_EXEC)) {
     return;
   }
+  if (l->kernel == NULL) {
+    clqi_log(CLQ_LOG_EXEC, "CLBlastSgemm: %lld x %lld from %lld", (long long)l->sgemm.rows,
+             (long long)l->sgemm.cols, (long long)l->sgemm.depth);
+    return;
+  }
   size_t global[3] = {1, 1, 1};
   size_t local[3] = {1, 1, 1};
   for (cl_uint d = 0; d < l->dims; ++d) {
@@ -146,9 +167,16 @@ static void log_launch(const clqi_launch *l) {
            clqi_kernel_name(l->id), global[0], global[1], global[2], local[0], local[1], local[2]);
 }
 
-clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl_event *event) {
-  CLQI_TRY(usable(stream));
-  log_launch(launch);
+static clq_status enqueue_sgemm(clq_stream *stream, const clqi_launch *launch) {
+  cl_event event = NULL;
+  atomic_store(&stream->emitter.context->used_clblast, true);
+  CLQI_TRY(
+      stream_cl(stream, clqi_clblast_sgemm(&launch->sgemm, stream->queue, &event), "CLBlastSgemm"));
+  *next_event(stream) = event;
+  return CLQ_OK;
+}
+
+static clq_status enqueue_kernel(clq_stream *stream, const clqi_launch *launch) {
   const cl_int code =
       clEnqueueNDRangeKernel(stream->queue, launch->kernel, launch->dims, NULL, launch->global,
                              launch->local, 0, NULL, next_event(stream));
@@ -156,6 +184,13 @@ clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl
     const clq_status status = stream_cl(stream, code, "clEnqueueNDRangeKernel");
     return clqi_fail_prefix(status, "kernel %s", clqi_kernel_name(launch->id));
   }
+  return CLQ_OK;
+}
+
+clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl_event *event) {
+  CLQI_TRY(usable(stream));
+  log_launch(launch);
+  CLQI_TRY(launch->kernel == NULL ? enqueue_sgemm(stream, launch) : enqueue_kernel(stream, launch));
   return event == NULL ? CLQ_OK : share_event(stream, event);
 }
 
@@ -196,7 +231,8 @@ clq_status clq_stream_create(clq_context *context, cl_command_queue queue, clq_s
   if (s == NULL) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "stream: out of memory");
   }
-  s->emitter = (clqi_emitter){.context = context, .kernel = stream_kernel, .take = stream_take};
+  s->emitter = (clqi_emitter){
+      .context = context, .kernel = stream_kernel, .scratch = stream_scratch, .take = stream_take};
   clq_status status = CLQ_OK;
   CLQI_TRY_CLEAN(clqi_error_word_create(context, &s->emitter.error_word));
   if (queue != NULL) {
@@ -233,6 +269,7 @@ void clq_stream_destroy(clq_stream *stream) {
     slot = next;
   }
   unwatch(stream);
+  clqi_buffer_release(stream->scratch);
   clqi_buffer_release(stream->emitter.error_word);
   clqi_free(stream->watched);
   clqi_free(stream);

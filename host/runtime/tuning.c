@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "runtime/clblast.h"
 #include "runtime/context.h"
 #include "runtime/program_cache.h"
 #include "runtime/replace_file.h"
@@ -20,7 +21,7 @@
 /* A table of all values takes less than half of this. */
 enum { TEXT_BYTES = 8192, MOST_ALLOWED = 8, TUNED = CLQI_TUNED_COUNT };
 
-typedef enum place { ON_CPU, ON_LANES, ON_ANY } place;
+typedef enum place { ON_CPU, ON_LANES, ON_ANY, ON_CLBLAST } place;
 
 static const struct parameter {
   const char *name;
@@ -290,19 +291,28 @@ void clqi_tuning_load(clq_context *context, const char *chosen) {
 
 /* --- public --- */
 
+static bool is_used(const clq_context *context, place where) {
+  switch (where) {
+    case ON_CPU: return clqi_has(context, CLQI_TRAIT_CPU);
+    case ON_LANES: return !clqi_has(context, CLQI_TRAIT_CPU);
+    case ON_CLBLAST: return clqi_clblast_missing() == NULL;
+    default: return true;
+  }
+}
+
 clq_status clq_tuning_get(const clq_context *context, int32_t index, clq_tuning_value *value) {
   CLQI_REQUIRE(context != NULL && value != NULL, "tuning_get: context or value is NULL");
   CLQI_REQUIRE(index >= 0 && index < TUNED, "tuning_get: index is %d, expected 0 to %d", (int)index,
                TUNED - 1);
   const struct parameter *p = &parameters[index];
-  const bool cpu = clqi_has(context, CLQI_TRAIT_CPU);
   *value = (clq_tuning_value){.name = p->name,
                               .value = context->tuning.value[index],
                               .standard = p->standard,
                               .allowed = p->allowed,
                               .allowed_count = p->allowed_count,
                               .small_count = p->small,
-                              .used = p->where == ON_ANY || (p->where == ON_CPU) == cpu};
+                              .used = is_used(context, p->where),
+                              .changes_bits = p->where == ON_CLBLAST};
   return CLQ_OK;
 }
 

@@ -119,24 +119,53 @@ static void drop_unfinished(clq_plan *plan, int32_t node) {
   }
 }
 
-/* The kernel belongs to the plan from here on, whether or not the launch is finished. */
-static clq_status recorder_kernel(clqi_emitter *self, clqi_kernel_id id, const char *options,
-                                  cl_kernel *out) {
-  const recorder *r = (recorder *)self;
+/* A command whose launch is to follow. The kernel, NULL for one that is none of ours, belongs to
+ * the plan from here on, whether or not that launch is finished. */
+static clq_status append_command(const recorder *r, clqi_kernel_id id, const char *options,
+                                 cl_kernel *kernel) {
   clq_plan *plan = r->plan;
   drop_unfinished(plan, r->node);
   CLQI_TRY(clqi_array_reserve(&plan->commands, plan->command_count, 1, &plan->command_capacity,
                               sizeof *plan->commands));
   clqi_command command = {.op = r->op, .node = r->node};
-  CLQI_TRY(intern_variant(plan, id, options == NULL ? "" : options, &command.variant));
-  CLQI_TRY(clqi_kernel_create(self->context, id, options, &command.launch.kernel));
+  CLQI_TRY(intern_variant(plan, id, options, &command.variant));
+  if (id != CLQI_KERNEL_SGEMM) {
+    CLQI_TRY(clqi_kernel_create(plan->context, id, options, &command.launch.kernel));
+  }
   plan->commands[plan->command_count++] = command;
-  *out = command.launch.kernel;
+  *kernel = command.launch.kernel;
+  return CLQ_OK;
+}
+
+static clq_status recorder_kernel(clqi_emitter *self, clqi_kernel_id id, const char *options,
+                                  cl_kernel *out) {
+  return append_command((recorder *)self, id, options == NULL ? "" : options, out);
+}
+
+/* Nodes run one after the other, so that they may share it. */
+static clq_status recorder_scratch(clqi_emitter *self, uint64_t bytes, cl_mem *out) {
+  clq_plan *plan = ((recorder *)self)->plan;
+  for (int32_t i = 0; i < plan->scratch_count; i++) {
+    if (plan->scratch[i].bytes >= bytes) {
+      *out = plan->scratch[i].mem;
+      return CLQ_OK;
+    }
+  }
+  CLQI_TRY(clqi_array_reserve(&plan->scratch, plan->scratch_count, 1, &plan->scratch_capacity,
+                              sizeof *plan->scratch));
+  clqi_scratch new = {.bytes = bytes};
+  CLQI_TRY(clqi_buffer_create(self->context, bytes, &new.mem));
+  plan->scratch[plan->scratch_count++] = new;
+  *out = new.mem;
   return CLQ_OK;
 }
 
 static clq_status recorder_take(clqi_emitter *self, const clqi_launch *launch) {
   clq_plan *plan = ((recorder *)self)->plan;
+  if (launch->id == CLQI_KERNEL_SGEMM) {
+    cl_kernel none;
+    CLQI_TRY(append_command((recorder *)self, launch->id, "", &none));
+  }
   clqi_command *last = &plan->commands[plan->command_count - 1];
   CLQI_REQUIRE(last->launch.kernel == launch->kernel,
                "a launch must end before the next one begins");
@@ -157,6 +186,7 @@ static clq_status record_node(const clq_graph *graph, int32_t node, const uint64
   recorder r = {.emitter = {.context = plan->context,
                             .error_word = plan->error_word,
                             .kernel = recorder_kernel,
+                            .scratch = recorder_scratch,
                             .take = recorder_take},
                 .plan = plan,
                 .op = op->name,
@@ -236,8 +266,12 @@ void clq_plan_destroy(clq_plan *plan) {
   for (int32_t i = 0; i < plan->variant_count; i++) {
     clqi_free(plan->variants[i].options);
   }
+  for (int32_t i = 0; i < plan->scratch_count; i++) {
+    clqi_buffer_release(plan->scratch[i].mem);
+  }
   clqi_buffer_release(plan->arena);
   clqi_buffer_release(plan->error_word);
+  clqi_free(plan->scratch);
   clqi_free(plan->commands);
   clqi_free(plan->variants);
   clqi_free(plan);

@@ -13,17 +13,26 @@ typedef struct clqi_plan_variant {
 } clqi_plan_variant;
 
 typedef struct clqi_command {
-  clqi_launch launch; /* the kernel belongs to the command: nobody else sets its arguments */
+  clqi_launch launch; /* the kernel, if there is one, belongs to the command: nobody else sets its
+                         arguments */
   const char *op;     /* operator of the node */
   int32_t node;
   int32_t variant;
 } clqi_command;
+
+typedef struct clqi_scratch {
+  cl_mem mem;
+  uint64_t bytes;
+} clqi_scratch;
 
 struct clq_plan {
   clq_context *context;
   cl_mem arena;      /* NULL if no edge takes a byte */
   cl_mem error_word; /* what this plan's kernels found in their data */
   bool error_word_used;
+  clqi_scratch *scratch; /* what nodes asked for; commands name it, so none goes before the plan */
+  int32_t scratch_count;
+  int64_t scratch_capacity;
   clqi_command *commands;
   int32_t command_count;
   int64_t command_capacity;

@@ -188,6 +188,15 @@ typedef enum clq_activation {
  *  the other, when a row has several of each; several groups of x whose size is no multiple of 8; a
  *  sum over more than 32768 elements; x per group with weights that bring an order of columns.
  *
+ *  All of these are the same bits for a row whatever the number of rows, and on every device. One
+ *  thing gives them up, and only where a tuned table asks for it (gemm_f32_many.clblast_rows of
+ *  tuning.h, 0 unless somebody tunes for it): from so many rows of x on, more than 16, products
+ *  with x as floats are CLBlast's, which adds in an order of its own. Before what follows it an
+ *  element is then within
+ *      K * 2^-23 * sum over k of |x[m, k] * W[n, k]|
+ *  of the exact sum, where none of its terms and sums is subnormal or overflows; a row's bits
+ *  may depend on the number of rows. Its stream, or plan, then keeps up to 64 MiB for floats.
+ *
  *  Where weights have an order, K ascends by their positions. Weights with outlier columns ask for
  *  `x_outliers` [M, count], f32, f16 or bf16, the elements of x there; x itself has zeros there.
  *  Before all else then, j ascending,

@@ -4,9 +4,11 @@
  *
  *  They have built-in values. A tuned table, which `clq tune` measures and writes, overrides them;
  *  clq_context_create() reads the one of its device from the cache folder, or the file that
- *  clq_context_desc.tuning or CLQ_TUNING names. No value changes a bit of a result: each is
- *  validated, and every combination of the allowed ones is right. Plans keep the values that they
- *  were made with.
+ *  clq_context_desc.tuning or CLQ_TUNING names. Each value is validated, every combination of the
+ *  allowed ones is right, and none changes a bit of a result, but for those that say so
+ *  (changes_bits): with them a result keeps the bound that its operator states (clq_gemm_args).
+ *  Those are 0, and the bits everywhere the same, unless a table says otherwise, which `clq tune`
+ *  writes when it is asked to. Plans keep the values that they were made with.
  *
  *      clq_tuning_value v;
  *      for (int32_t i = 0; clq_tuning_get(ctx, i, &v) == CLQ_OK; ++i)
@@ -31,8 +33,9 @@ typedef struct clq_tuning_value {
   int32_t standard; /**< without a table */
   const int32_t *allowed;
   int32_t allowed_count;
-  int32_t small_count; /**< of the allowed, from the first on: worth trying in every combination */
-  int32_t used;        /**< nonzero: the forms of the context's device read it */
+  int32_t small_count;  /**< of the allowed, from the first on: worth trying in every combination */
+  int32_t used;         /**< nonzero: the forms of the context's device read it */
+  int32_t changes_bits; /**< nonzero: results may have other bits unless it is 0 */
 } clq_tuning_value;
 
 /** The @p index-th value, from 0 on. CLQ_INVALID_ARGUMENT past the last. */

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/clblast.h"
+
 typedef enum object_kind { CONTEXT, QUEUE, BUFFER, PROGRAM, KERNEL, EVENT, KINDS } object_kind;
 
 enum { TEXT_BYTES = 256 };
@@ -403,4 +405,13 @@ cl_int __wrap_clGetProgramInfo(cl_program program, cl_program_info info, size_t 
     return CL_SUCCESS;
   }
   return __real_clGetProgramInfo(program, info, bytes, value, returned);
+}
+
+/* --- what is no call of OpenCL's, but enqueues --- */
+
+WRAP(clqi_clblast_sgemm);
+cl_int __wrap_clqi_clblast_sgemm(const clqi_sgemm *product, cl_command_queue queue,
+                                 cl_event *event) {
+  FAIL_IF_WANTED(OPENCL_CLBLAST);
+  return enqueued(__real_clqi_clblast_sgemm(product, queue, event), event);
 }

@@ -32,6 +32,7 @@ typedef enum opencl_call {
   OPENCL_COMMAND, /* an event asked for the state of its command: a failed one after it was taken */
   OPENCL_PROGRAM_INFO,
   OPENCL_DEVICE_INFO,
+  OPENCL_CLBLAST, /* the library's call of it; what it does of its own accord is not seen */
   OPENCL_CALLS
 } opencl_call;
 
