@@ -373,7 +373,7 @@ Test(gemm_clblast, weights) {
       {CLQ_FORMAT_F32, 0, false, false},  {CLQ_FORMAT_BF16, 0, false, false},
       {CLQ_FORMAT_Q4_1, 0, false, false}, {CLQ_FORMAT_Q2_K, 0, false, false},
       {CLQ_FORMAT_W3, 24, true, false},   {CLQ_FORMAT_W4, 40, true, true},
-      {CLQ_FORMAT_W8, 0, false, true},
+      {CLQ_FORMAT_W8, 0, false, true},    {CLQ_FORMAT_IQ4_NL, 0, false, false},
   };
   test_device d = open_with(17);
   for (size_t i = 0; i < COUNT(forms); ++i) {
