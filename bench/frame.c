@@ -416,7 +416,7 @@ void bench_emit(bench_case *c) {
   X(rope)                      \
   X(attention)                 \
   X(softmax)                   \
-  X(silu_mul)                  \
+  X(activate)                  \
   X(embedding)                 \
   X(add)                       \
   X(integer_norm)              \

@@ -52,7 +52,7 @@ TABLES = [
     ("softmax", f"softmax {ROWS}", "rows", "copy", None),
     ("softmax of int8 by a table, u8 out", f"softmax {ROWS} --dtype q8 --out u8", "rows", "copy",
      None),
-    ("silu_mul", f"silu_mul {ROWS} --out f32,q8", "rows out", "copy", None),
+    ("activate: SwiGLU", f"activate {ROWS} --gated --out f32,q8", "rows out", "copy", None),
     ("embedding", "embedding --rows 1,512 --cols 4096 --n 8192 --weights q8_0,q4_0", "rows weights",
      "copy", None),
     ("add", f"add {ROWS}", "rows", "copy", None),

@@ -144,7 +144,9 @@ Test(arguments, sentences_say_what_is_expected) {
   odd.dtype = (clq_dtype)77;
   refuses(softmax, bad, "dtype of x is 77, expected one of f32, i8", odd, out);
   odd.dtype = (clq_dtype)0;
-  refuses(silu_mul, bad, "dtype of gate is 0, expected one of f32", odd, x, out);
+  refuses(activate, bad, "dtype of x is 0, expected one of f32, f16, bf16", .x = odd, .out = out);
+  refuses(activate, bad, "activation is 9, expected one of clq_activation (0 to 4)", .x = x,
+          .activation = (clq_activation)9, .out = out);
   odd = x;
   odd.shape[0] = -ROWS;
   refuses(quantize, bad, "dimension 0 of x is -4, expected 0 or more", odd, codes);

@@ -126,9 +126,12 @@ Test(bench, row_operators) {
   check_single(bench_at_once("dequantize", "--rows", "5", "--cols", "64", "--reps", "2", "--dtype",
                              "f16", "--acts", "q8g32", "-o", "json"),
                "dequantize");
-  check_single(bench_at_once("silu_mul", "--rows", "5", "--cols", "64", "--reps", "2", "--out",
+  check_single(bench_at_once("activate", "--rows", "5", "--cols", "64", "--reps", "2", "--out",
                              "q8", "-o", "json"),
-               "silu_mul");
+               "activate");
+  check_single(bench_at_once("activate", "--rows", "5", "--cols", "64", "--reps", "2",
+                             "--activation", "gelu", "--gated", "--dtype", "f16", "-o", "json"),
+               "activate");
   check_single(bench_at_once("add", "--rows", "5", "--cols", "64", "--reps", "2", "-o", "json"),
                "add");
   check_single(bench_at_once("embedding", "--rows", "5", "--cols", "64", "--n", "90", "--weights",
@@ -306,14 +309,14 @@ Test(bench, the_help_says_what_is_taken) {
     const char *help, *op, *word, *types, *other, *value;
     int count;
   } cases[] = {
-      {"norms, silu_mul: f32, f16, bf16, q8, q8g32", "silu_mul", "--out", "f32,f16,bf16,q8,q8g32",
+      {"norms, activate: f32, f16, bf16, q8, q8g32", "activate", "--out", "f32,f16,bf16,q8,q8g32",
        "--dtype", "f32", 5},
-      {"silu_mul: f32, f16, bf16", "rmsnorm", "--out", "f32,f16,bf16,q8,q8g32", "--dtype", "bf16",
+      {"activate: f32, f16, bf16", "rmsnorm", "--out", "f32,f16,bf16,q8,q8g32", "--dtype", "bf16",
        5},
       {"quantize: q8, q8g32", "quantize", "--out", "q8,q8g32", "--dtype", "f32", 2},
       {"dequantize: q8, q8g32", "dequantize", "--acts", "q8,q8g32", "--dtype", "f32", 2},
       {"add: f32, f16;", "add", "--dtype", "f32,f16", "--rows", "2", 2},
-      {"silu_mul, embedding: f32", "embedding", "--dtype", "f32", "--n", "9", 1},
+      {"embedding: f32", "embedding", "--dtype", "f32", "--n", "9", 1},
   };
   command_result help = bench("--help");
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {

@@ -169,8 +169,9 @@ static clq_tensor record_inner(clq_graph *g, const model *m, int i, clq_tensor x
   const clq_tensor z = floats ? edge(g, m->rows, inner_cols(m, i)) : codes(g, m, inner_cols(m, i));
   if (is_gated(i)) {
     const clq_tensor up = gemm(g, m, x, &s->up);
-    test_ok(
-        clq_graph_add(g, CLQ_OP_SILU_MUL, &(clq_silu_mul_args){.gate = in, .up = up, .out = z}));
+    test_ok(clq_graph_add(
+        g, CLQ_OP_ACTIVATE,
+        &(clq_activate_args){.x = in, .activation = CLQ_ACTIVATION_SILU, .up = up, .out = z}));
   } else {
     test_ok(clq_graph_add(g, CLQ_OP_QUANTIZE, &(clq_quantize_args){.x = in, .out = z}));
   }
@@ -457,7 +458,7 @@ static void sublayer_bits(const model *m, int i, const float *x, float *out) {
   gemm_bits(m, &s->in, x, z);
   if (is_gated(i)) {
     gemm_bits(m, &s->up, x, up);
-    clqi_ref_silu_mul(z, up, m->rows * cols, z);
+    clqi_ref_activate(z, CLQ_ACTIVATION_SILU, up, m->rows * cols, z);
   }
   if (m->kind == CLQ_BLOCK_SUB_LN) {
     norm_bits(m, z, NULL, NULL, cols, &s->inner_gamma, &s->inner_beta, up);

@@ -149,7 +149,7 @@ Test(cli_cache, what_the_bench_compiles_is_kept_or_told) {
   scratch s = scratch_new("x");
   (void)snprintf(s.variable, sizeof s.variable, "CLQ_CACHE_DIR=%s", s.folder);
   const char *const argv[] = {"/usr/bin/env", s.variable,    CLQ_TEST_CLI, "bench",
-                              "silu_mul",     "--rows",      "1",          "--cols",
+                              "activate",     "--rows",      "1",          "--cols",
                               "32",           "--no-limits", NULL};
   command_result first = command_run(argv, "CLQ_VERBOSE=cache", NULL);
   cr_assert_eq(first.code, 0, "%s", first.err);

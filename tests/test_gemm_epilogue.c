@@ -464,12 +464,13 @@ static void pieces_free(pieces *x) {
   test_device_close(&x->d);
 }
 
-Test(gemm_epilogue, silu_and_gate_are_silu_mul) {
+Test(gemm_epilogue, silu_and_gate_are_activate) {
   for (int64_t m = 1; m <= 11; m += 10) {
     pieces x = pieces_new(CLQ_F32, (shape){m, 45, 224});
-    test_ok(clq_silu_mul(
-        x.d.stream,
-        &(clq_silu_mul_args){tensor_of(&x.product), tensor_of(&x.other), tensor_of(&x.unfused)}));
+    test_ok(clq_activate(x.d.stream, &(clq_activate_args){.x = tensor_of(&x.product),
+                                                          .activation = CLQ_ACTIVATION_SILU,
+                                                          .up = tensor_of(&x.other),
+                                                          .out = tensor_of(&x.unfused)}));
     test_ok(clq_gemm(x.d.stream, &(clq_gemm_args){.x = x_of(&x.p),
                                                   .weights = x.p.packed,
                                                   .out = tensor_of(&x.fused),

@@ -169,10 +169,11 @@ Test(graph, edges_are_written_once_or_in_pieces_or_in_place) {
           "graph: node 1: rmsnorm: out overlaps x");
   e = edge(&f, CLQ_F32, ROWS, COLS);
   test_ok(norm(&f, x, e));
-  refuses(
-      &f,
-      clq_graph_add(f.graph, CLQ_OP_SILU_MUL, &(clq_silu_mul_args){.gate = e, .up = e, .out = e}),
-      CLQ_INVALID_ARGUMENT, "graph: node 1: silu_mul: out overlaps gate");
+  refuses(&f,
+          clq_graph_add(
+              f.graph, CLQ_OP_ACTIVATE,
+              &(clq_activate_args){.x = half_of(e, 0), .up = half_of(e, 0), .out = half_of(e, 1)}),
+          CLQ_INVALID_ARGUMENT, "graph: node 1: activate: out overlaps x");
   refuses(&f,
           clq_graph_add(
               f.graph, CLQ_OP_RMSNORM,

@@ -116,8 +116,9 @@ Test(overlap, operators_refuse_it) {
   between.offset = sizeof(float) * COLS;
   test_fails(clq_add(d.stream, &(clq_add_args){.a = low, .b = high, .out = between}),
              CLQ_INVALID_ARGUMENT, "add: out overlaps a");
-  test_fails(clq_silu_mul(d.stream, &(clq_silu_mul_args){.gate = high, .up = low, .out = low}),
-             CLQ_INVALID_ARGUMENT, "silu_mul: out overlaps up");
+  test_ok(clq_activate(d.stream, &(clq_activate_args){.x = high, .up = low, .out = low}));
+  test_fails(clq_activate(d.stream, &(clq_activate_args){.x = high, .up = low, .out = between}),
+             CLQ_INVALID_ARGUMENT, "activate: out overlaps x");
   test_fails(clq_rmsnorm(d.stream, &(clq_rmsnorm_args){.x = low, .residual = low, .out = high}),
              CLQ_INVALID_ARGUMENT, "rmsnorm: residual overlaps x");
 

@@ -108,10 +108,11 @@ static clq_status add(sink s, clq_tensor a, clq_tensor b, clq_tensor out) {
   const clq_add_args args = {.a = a, .b = b, .out = out};
   return s.graph != NULL ? clq_graph_add(s.graph, CLQ_OP_ADD, &args) : clq_add(s.stream, &args);
 }
-static clq_status silu_mul(sink s, clq_tensor gate, clq_tensor up, clq_tensor out) {
-  const clq_silu_mul_args args = {.gate = gate, .up = up, .out = out};
-  return s.graph != NULL ? clq_graph_add(s.graph, CLQ_OP_SILU_MUL, &args)
-                         : clq_silu_mul(s.stream, &args);
+static clq_status swiglu(sink s, clq_tensor gate, clq_tensor up, clq_tensor out) {
+  const clq_activate_args args = {
+      .x = gate, .activation = CLQ_ACTIVATION_SILU, .up = up, .out = out};
+  return s.graph != NULL ? clq_graph_add(s.graph, CLQ_OP_ACTIVATE, &args)
+                         : clq_activate(s.stream, &args);
 }
 
 /* An edge whose shape is inferred, or the i-th temporary with the shape written out. */
@@ -162,7 +163,7 @@ static void emit_chain(sink s, const chain *c) {
   test_ok(norm(s, (clq_rmsnorm_args){.x = x, .residual = residual, .gamma = gamma, .out = e1}));
   test_ok(norm(s, (clq_rmsnorm_args){.x = e1, .gamma = gamma, .out = e2}));
   test_ok(norm(s, (clq_rmsnorm_args){.x = e2, .out = e2}));
-  test_ok(silu_mul(s, half_of(c, e2, 0), half_of(c, e2, cols / 2), e3));
+  test_ok(swiglu(s, half_of(c, e2, 0), half_of(c, e2, cols / 2), e3));
   test_ok(norm(s, (clq_rmsnorm_args){.x = e3, .residual = half_of(c, e1, cols / 2), .out = e4}));
   test_ok(norm(s, (clq_rmsnorm_args){.x = e4, .out = out}));
 

@@ -37,14 +37,16 @@ static const shape_word shape_words[] = {
     {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding"},
     {"cols", BENCH_NUMBER, "elements of a row"},
     {"dtype", BENCH_WORD,
-     "of the floats: f32, f16, bf16; add: f32, f16; silu_mul, embedding: f32\nof the input of "
+     "of the floats: f32, f16, bf16; add: f32, f16; embedding: f32\nof the input of "
      "softmax: f32, q8; of integer_norm: i8, u8, i32"},
     {"out", BENCH_WORD,
-     "norms, silu_mul: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
+     "norms, activate: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
      "q8; "
      "softmax: f32, or u8 of q8; integer_norm: i8, u8"},
     {"norm", BENCH_WORD, "integer_norm: layer, rms"},
     {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
+    {"activation", BENCH_WORD, "activate: relu, gelu, gelu_tanh, silu"},
+    {"gated", BENCH_FLAG, "activate: times a second input (SwiGLU, GeGLU)"},
     {"residual", BENCH_FLAG, "norms: add a residual first and write the sum back"},
     {"lut", BENCH_WORD, "softmax of q8: type of the table of exponentials, f32"},
     {"batch", BENCH_NUMBER, "attention: sequences, each with its own cache"},
@@ -309,7 +311,7 @@ int cli_bench(int argc, char **argv) {
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
       "one record for every combination of the lists. OP: layernorm rmsnorm quantize dequantize "
       "gemm rope\n"
-      "attention softmax silu_mul embedding add integer_norm; plan (planning and scheduling); "
+      "attention softmax activate embedding add integer_norm; plan (planning and scheduling); "
       "limits\n"
       "(what the machine itself can do). A combination that is not offered is left out of a sweep, "
       "with the\n"

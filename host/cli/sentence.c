@@ -63,7 +63,6 @@ static const struct {
      "$3, as w4g128"},
     {"weights_pack: group is *, expected *",
      "--weights: a group of $1 is not offered, expected $2; take w4g32, for one"},
-    {"silu_mul: dtype of gate is *, offered: *", "silu_mul: --dtype $1 is not offered; take $2"},
     {"embedding: dtype of out is *, offered: *", "embedding: --dtype $1 is not offered; take $2"},
     {"add: dtype of a is *, offered: *", "add: --dtype $1 is not offered; take $2"},
     {"quantize: dtype of out is *, offered: *",

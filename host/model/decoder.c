@@ -178,8 +178,9 @@ static clq_status feed_forward(const recorder *r, int64_t index, clq_tensor x, c
   const clq_tensor gated = edge_acts(r, x.shape[0], info->feed_forward);
   CLQI_TRY(linear(r, &layer->gate_up, x, gate_up));
   CLQI_TRY(clq_graph_add(
-      r->graph, CLQ_OP_SILU_MUL,
-      &(clq_silu_mul_args){.gate = columns(gate_up, 0, info->feed_forward),
+      r->graph, CLQ_OP_ACTIVATE,
+      &(clq_activate_args){.x = columns(gate_up, 0, info->feed_forward),
+                           .activation = CLQ_ACTIVATION_SILU,
                            .up = columns(gate_up, info->feed_forward, info->feed_forward),
                            .out = gated}));
   *out = edge_f32(r, x.shape[0], info->width);

@@ -8,7 +8,7 @@ extern const clqi_op clqi_op_attention;
 extern const clqi_op clqi_op_softmax;
 extern const clqi_op clqi_op_quantize;
 extern const clqi_op clqi_op_dequantize;
-extern const clqi_op clqi_op_silu_mul;
+extern const clqi_op clqi_op_activate;
 extern const clqi_op clqi_op_add;
 extern const clqi_op clqi_op_embedding;
 extern const clqi_op clqi_op_integer_norm;
@@ -21,7 +21,7 @@ const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_SOFTMAX] = &clqi_op_softmax,
     [CLQ_OP_QUANTIZE] = &clqi_op_quantize,
     [CLQ_OP_DEQUANTIZE] = &clqi_op_dequantize,
-    [CLQ_OP_SILU_MUL] = &clqi_op_silu_mul,
+    [CLQ_OP_ACTIVATE] = &clqi_op_activate,
     [CLQ_OP_ADD] = &clqi_op_add,
     [CLQ_OP_EMBEDDING] = &clqi_op_embedding,
     [CLQ_OP_LAYERNORM] = &clqi_op_layernorm,

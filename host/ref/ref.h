@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <clquant/ops.h>
 #include <clquant/quantize.h>
 #include <clquant/tensor.h>
 
@@ -30,8 +31,9 @@ int32_t clqi_ref_quantize_asymmetric(const float *x, int64_t n, int32_t lo, int3
 void clqi_ref_dequantize(const int8_t *codes, const float *scales, const int32_t *zeros,
                          int64_t rows, int64_t cols, int64_t row_step, int64_t group, float *out);
 
-/* out = gate * sigmoid(gate) * up, n elements. */
-void clqi_ref_silu_mul(const float *gate, const float *up, int64_t n, float *out);
+/* out = activation(x) * up, n elements; up may be NULL. */
+void clqi_ref_activate(const float *x, clq_activation activation, const float *up, int64_t n,
+                       float *out);
 
 /* out = a + b, n elements. */
 void clqi_ref_add(const float *a, const float *b, int64_t n, float *out);

@@ -42,7 +42,7 @@ typedef enum clq_op {
   CLQ_OP_ROPE = 5,
   CLQ_OP_ATTENTION = 6,
   CLQ_OP_SOFTMAX = 7,
-  CLQ_OP_SILU_MUL = 8,
+  CLQ_OP_ACTIVATE = 8,
   CLQ_OP_EMBEDDING = 9,
   CLQ_OP_ADD = 10,
   CLQ_OP_LAYERNORM = 11,
@@ -167,7 +167,7 @@ typedef enum clq_activation {
   CLQ_ACTIVATION_RELU = 1,      /**< 0 where v < 0, else v */
   CLQ_ACTIVATION_GELU = 2,      /**< (v / 2) * (1 + erf(v / sqrt(2))) */
   CLQ_ACTIVATION_GELU_TANH = 3, /**< (v / 2) * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 v^3))) */
-  CLQ_ACTIVATION_SILU = 4       /**< v / (1 + exp(-v)), as in clq_silu_mul */
+  CLQ_ACTIVATION_SILU = 4       /**< v / (1 + exp(-v)) */
 } clq_activation;
 
 /** out[M, N] = x[M, K] * W[N, K]^T, and what follows it in the same launch. `weights`: any packed
@@ -208,7 +208,7 @@ typedef enum clq_activation {
  *  nearest even; or i8 or u8 per tensor or per channel: scales, and zero points if given, are
  *  inputs, the codes those of clq_quantize on v, bit for bit; quant.sum [M], if wanted, receives
  *  the sum of each row's codes (a small launch before the other zeroes it). With
- *  CLQ_ACTIVATION_SILU and `gate` it is clq_silu_mul of the product and `gate`. `bias` [N], `gate`
+ *  CLQ_ACTIVATION_SILU and `gate` it is clq_activate of the product with `gate` as `up`. `bias` [N], `gate`
  *  and `residual` [M, N] are f32, f16 or bf16, each on its own account; a float `out` may be the
  *  `residual`, element upon element: the same buffer object, offset, dtype and strides. An
  *  activation is within 2^-22 * |v| of the exact one, the same bits on every device; NaN stays NaN,
@@ -304,14 +304,19 @@ typedef struct clq_softmax_args {
 } clq_softmax_args;
 CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
 
-/** out = gate / (1 + exp(-gate)) * up. Inputs f32 [rows, cols]; `out` as that of clq_layernorm.
- * `gate` and `up` may be views of one buffer. */
-typedef struct clq_silu_mul_args {
-  clq_tensor gate;
+/** out = activation(x), or activation(x) * up, each step rounded to f32: what a gated MLP has
+ *  between its products is CLQ_ACTIVATION_SILU (SwiGLU) or _GELU_TANH (GeGLU) with `up`. `x` and
+ *  `up`, optional, are [rows, cols] of f32, f16 or bf16, each of its own, and may be views of one
+ *  buffer; `out` as that of clq_layernorm; a float `out` may be `x` or `up`, element upon element.
+ *  CLQ_ACTIVATION_NONE leaves x as it is. An activation is
+ *  within 2^-22 * |v| of the exact one, the same bits on every device and as in clq_gemm. */
+typedef struct clq_activate_args {
+  clq_tensor x;
+  clq_activation activation;
   clq_tensor up;
   clq_tensor out;
-} clq_silu_mul_args;
-CLQ_API CLQ_NODISCARD clq_status clq_silu_mul(clq_stream *stream, const clq_silu_mul_args *args);
+} clq_activate_args;
+CLQ_API CLQ_NODISCARD clq_status clq_activate(clq_stream *stream, const clq_activate_args *args);
 
 /** Rows of a packed weight matrix: out[r] = dequantized row ids[r]. `ids` i32 [rows];
  *  `out` f32 [rows, K]. An id outside 0 .. N-1 zeroes its row and is reported by the
