@@ -13,25 +13,37 @@ typedef struct state {
 static const bench_word words[] = {
     {"rows", BENCH_NUMBER, "4096", NULL, NULL},
     {"cols", BENCH_NUMBER, "4096", NULL, NULL},
-    {"dtype", BENCH_WORD, "f32", "f32|f16|q8", NULL},
-    {"lut", BENCH_WORD, "f32", "f32|q30|u16|two-level", NULL},
-    {"out", BENCH_WORD, "f32", "f32|f16|u8", NULL},
+    {"dtype", BENCH_WORD, "f32", "f32|f16|bf16|q8", NULL},
+    {"lut", BENCH_WORD, "two-level", "two-level|f32|q30|u16|u16-two-level|ibert|ivit", NULL},
+    {"out", BENCH_WORD, "f32", "f32|f16|bf16|u8", NULL},
 };
+
+/* By the numbers of clq_exp. */
+static clq_exp exp_of(const bench_case *c) {
+  static const char *const names[] = {"two-level",     "f32",   "q30", "u16",
+                                      "u16-two-level", "ibert", "ivit"};
+  int exp = 0;
+  while (!bench_is(c, "lut", names[exp])) {
+    ++exp;
+  }
+  return (clq_exp)exp;
+}
 
 static void prepare(bench_case *c) {
   state *s = c->state;
   const int64_t rows = bench_number(c, "rows");
   const int64_t cols = bench_number(c, "cols");
-  if (!bench_is(c, "lut", "f32")) {
-    bench_fail(c, "softmax: --lut %s is not offered; take f32", bench_choice(c, "lut"));
-    return;
-  }
   s->x = bench_random_floats(c, rows * cols, 1);
   for (int64_t i = 0; s->x != NULL && i < rows * cols; ++i) {
     s->x[i] *= 8.0f;
   }
   s->args.x = bench_input(c, bench_choice(c, "dtype"), rows, cols, s->x);
   s->args.x.quant.sum = NULL; /* nobody reads them */
+  s->args.exp = exp_of(c);
+  if (s->args.exp != CLQ_EXP_TWO_LEVEL && s->args.x.dtype != CLQ_I8) {
+    bench_fail(c, "softmax: --lut %s is not offered with --dtype %s; take --dtype q8",
+               bench_choice(c, "lut"), bench_choice(c, "dtype"));
+  }
   s->args.out = bench_output(c, bench_choice(c, "out"), rows, cols);
   if (s->args.out.dtype == CLQ_U8) {
     const float step = 1.0f / 256.0f;
@@ -48,10 +60,11 @@ static void prepare(bench_case *c) {
 static void reference(bench_case *c, int64_t row, float *out) {
   const state *s = c->state;
   const int64_t cols = s->args.x.shape[1];
+  const clqi_ref_softmax_row whole = {.cols = cols, .visible = cols};
   if (s->codes == NULL) {
-    clqi_ref_softmax_f32(s->x + row * cols, cols, 1.0f, out);
+    clqi_ref_softmax_float(s->x + row * cols, 1.0f, &whole, out);
   } else {
-    clqi_ref_softmax_i8_f32(s->codes + row * cols, cols, s->scales[row], out);
+    clqi_ref_softmax_codes(s->codes + row * cols, CLQ_I8, s->scales[row], s->args.exp, &whole, out);
   }
 }
 
@@ -60,13 +73,13 @@ static void check_u8(bench_case *c) {
   const int64_t rows = s->args.x.shape[0];
   const int64_t cols = s->args.x.shape[1];
   const uint8_t *out = bench_read(c, s->args.out.mem, rows * cols, 1);
-  uint8_t *expected = bench_host(c, cols, 1);
+  float *expected = bench_host(c, cols, sizeof *expected);
   const int64_t samples = bench_sample_count(rows, cols);
   for (int64_t i = 0; i < samples && !bench_over(c); ++i) {
     const int64_t row = bench_sample_row(rows, samples, i);
-    clqi_ref_softmax_i8_u8(s->codes + row * cols, cols, s->scales[row], expected);
+    reference(c, row, expected);
     for (int64_t k = 0; k < cols; ++k) {
-      bench_error(c, out[row * cols + k] / 256.0, expected[k] / 256.0);
+      bench_error(c, out[row * cols + k] / 256.0, clqi_ref_softmax_u8(expected[k]) / 256.0);
     }
   }
 }

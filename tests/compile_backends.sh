@@ -85,12 +85,12 @@ integer_norm|sm_90|-DCLQ_X=6 -DCLQ_OUT=5|bar.sync st.shared mul.wide.s32|
 integer_norm|gfx1100|-DCLQ_X=6|s_barrier ds_store v_mad_i64_i32|
 integer_norm|gfx906|-DCLQ_X=5 -DCLQ_OUT=5|s_barrier ds_write v_mad_i64_i32|
 integer_norm|spirv|-DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpControlBarrier OpGroupNonUniformShuffleXor|
-softmax|sm_90|-DCLQ_X=1|fma.rn.f32 bar.sync st.shared|
-softmax|sm_90|-DCLQ_X=4 -DCLQ_OUT=5|fma.rn.f32 bar.sync|
-softmax|gfx1100|-DCLQ_X=1|s_barrier ds_store v_fma|
-softmax|gfx1100|-DCLQ_X=4 -DCLQ_OUT=5|s_barrier ds_store|
-softmax|spirv|-DCLQ_X=1|OpControlBarrier|
-softmax|spirv|-DCLQ_X=4 -DCLQ_OUT=5|OpControlBarrier|
+softmax_float|sm_90|-DCLQ_X=1|fma.rn.f32 bar.sync st.shared|
+softmax_codes|sm_90|-DCLQ_X=4 -DCLQ_OUT=5|fma.rn.f32 bar.sync|
+softmax_float|gfx1100|-DCLQ_X=2 -DCLQ_MASK=2 -DCLQ_OUT=2|s_barrier ds_store v_fma|
+softmax_codes|gfx1100|-DCLQ_X=4 -DCLQ_OUT=5 -DCLQ_EXP=5|s_barrier ds_store|
+softmax_float|spirv|-DCLQ_X=1 -DCLQ_FINISH=1|OpControlBarrier|
+softmax_codes|spirv|-DCLQ_X=5 -DCLQ_MASK=5 -DCLQ_OUT=2 -DCLQ_FINISH=2 -DCLQ_EXP=4|OpControlBarrier|
 rope|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|fma.rn.f32 cvt.rn.f16.f32|
 rope|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|fma.rn.f32|
 rope|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|v_fma v_cvt_f16_f32|

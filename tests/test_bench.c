@@ -465,9 +465,8 @@ Test(bench, refusals_are_in_the_words_of_the_options) {
        {": attention: --head-dim 17 is not offered; take a multiple of 16 up to 256\n",
         ": attention: --heads 4 is not offered with --kv-heads 3; take a multiple of that\n",
         ": attention: --kv q4 is not offered yet; take f32 or f16\n"}},
-      {{"softmax", "--rows", "2", "--cols", "8", "--dtype", "f16,f32", "--out", "f32,u8"},
-       {": softmax: --dtype f16 is not offered; take f32 or q8\n",
-        ": softmax: --out u8 is not offered with this --dtype; take f32\n"}},
+      {{"softmax", "--rows", "2", "--cols", "8", "--dtype", "f16,q8", "--lut", "two-level,q30"},
+       {": softmax: --lut q30 is not offered with --dtype f16; take --dtype q8\n"}},
       {{"layernorm", "--rows", "2", "--cols", "8", "--out", "f32,u8"},
        {": layernorm: --out u8 is not offered; take q8 or q8g32\n"}},
   };

@@ -38,17 +38,19 @@ static const shape_word shape_words[] = {
     {"cols", BENCH_NUMBER, "elements of a row"},
     {"dtype", BENCH_WORD,
      "of the floats: f32, f16, bf16; add: f32, f16; embedding: f32\nof the input of "
-     "softmax: f32, q8; of integer_norm: i8, u8, i32"},
+     "softmax: f32, f16, bf16, q8; of integer_norm: i8, u8, i32"},
     {"out", BENCH_WORD,
      "norms, activate: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
      "q8; "
-     "softmax: f32, or u8 of q8; integer_norm: i8, u8"},
+     "softmax: f32, f16, bf16, u8; integer_norm: i8, u8"},
     {"norm", BENCH_WORD, "integer_norm: layer, rms"},
     {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
     {"activation", BENCH_WORD, "activate: relu, gelu, gelu_tanh, silu"},
     {"gated", BENCH_FLAG, "activate: times a second input (SwiGLU, GeGLU)"},
     {"residual", BENCH_FLAG, "norms: add a residual first and write the sum back"},
-    {"lut", BENCH_WORD, "softmax of q8: type of the table of exponentials, f32"},
+    {"lut", BENCH_WORD,
+     "softmax of q8: how exponentials are made, two-level (default), f32, q30,\nu16, "
+     "u16-two-level, ibert, ivit"},
     {"batch", BENCH_NUMBER, "attention: sequences, each with its own cache"},
     {"heads", BENCH_NUMBER, "attention, rope: query heads"},
     {"kv-heads", BENCH_NUMBER, "attention, rope: heads of the KV cache"},

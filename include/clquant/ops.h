@@ -25,6 +25,8 @@
 #ifndef CLQUANT_OPS_H
 #define CLQUANT_OPS_H
 
+#include <stdbool.h>
+
 #include <clquant/context.h>
 #include <clquant/quantize.h>
 #include <clquant/tensor.h>
@@ -208,11 +210,11 @@ typedef enum clq_activation {
  *  nearest even; or i8 or u8 per tensor or per channel: scales, and zero points if given, are
  *  inputs, the codes those of clq_quantize on v, bit for bit; quant.sum [M], if wanted, receives
  *  the sum of each row's codes (a small launch before the other zeroes it). With
- *  CLQ_ACTIVATION_SILU and `gate` it is clq_activate of the product with `gate` as `up`. `bias` [N], `gate`
- *  and `residual` [M, N] are f32, f16 or bf16, each on its own account; a float `out` may be the
- *  `residual`, element upon element: the same buffer object, offset, dtype and strides. An
- *  activation is within 2^-22 * |v| of the exact one, the same bits on every device; NaN stays NaN,
- *  and -Inf becomes NaN but for RELU. */
+ *  CLQ_ACTIVATION_SILU and `gate` it is clq_activate of the product with `gate` as `up`. `bias`
+ * [N], `gate` and `residual` [M, N] are f32, f16 or bf16, each on its own account; a float `out`
+ * may be the `residual`, element upon element: the same buffer object, offset, dtype and strides.
+ * An activation is within 2^-22 * |v| of the exact one, the same bits on every device; NaN stays
+ * NaN, and -Inf becomes NaN but for RELU. */
 typedef struct clq_gemm_args {
   clq_tensor x;
   const clq_weights *weights;
@@ -290,17 +292,50 @@ typedef struct clq_attention_args {
 } clq_attention_args;
 CLQ_API CLQ_NODISCARD clq_status clq_attention(clq_stream *stream, const clq_attention_args *args);
 
-/** Row-wise softmax(scale * x). `x` f32 [rows, cols], or i8 with one scale per tensor or
- *  per token: then exp comes from a 256-entry table over max - code, exact for the
- *  dequantized logits. `out` f32 (then it may be an f32 `x`), or u8 of 1/256 steps (x i8
- *  only; `out.quant` may be absent or per tensor, then its scale receives 1/256). A zero point
- *  of x cancels. -inf entries give 0, a row of -inf gives zeros; NaN or +inf, also as x's scale,
- *  makes its row NaN (u8: zeros). Relative error of a float result: at most 4e-6 of it; a u8 is
- *  the nearest step of that result, saturated to 255. `scale` must not be negative with x of i8. */
+/** How softmax of codes makes exp(-D * step), D = max - code, step = x's scale * the caller's. */
+typedef enum clq_exp {
+  CLQ_EXP_TWO_LEVEL = 0,     /**< f32, two tables of 16; the default, and on CPUs the fastest */
+  CLQ_EXP_F32 = 1,           /**< f32[256] */
+  CLQ_EXP_Q30 = 2,           /**< integers of 30 fraction bits, [256] */
+  CLQ_EXP_U16 = 3,           /**< of 16, at most 65535 */
+  CLQ_EXP_U16_TWO_LEVEL = 4, /**< products of two tables of 16 such numbers, >> 16 */
+  CLQ_EXP_IBERT = 5, /**< I-BERT's i-exp (arXiv 2101.01321), ln 2 / step rounded to nearest */
+  CLQ_EXP_IVIT = 6   /**< I-ViT's shift-exp (arXiv 2207.01405) */
+} clq_exp;
+
+/** Row-wise softmax of t = scale * x + mask, x [rows, cols]:
+ *      out = exp(t - max t) / sum of exp(t - max t)
+ *  `log`: its logarithm, t - max t - log(sum). `sum`: the exponentials themselves, 1 the largest,
+ *  and f32 sum[rows] of them (before they are rounded to out's type), for who divides later.
+ *
+ *  What counts. `mask`, optional, [m, cols] with m a divisor of the rows, which take its rows in
+ *  turn: f32, f16 or bf16 is added, u8 hides elements where it is 0. `lengths`, optional, i32 [n],
+ * n a divisor of the rows: each serves rows / n rows that follow each other, of which only the
+ * first lengths[i] elements count (none if negative). `queries`, unless 0: rows are causal matrices
+ * of so many rows; row q of one sees its first cols - queries + q + 1 elements. What does not count
+ * is never read but for masks, and gets 0 (with `log` -inf); so does a row of nothing.
+ *
+ *  `x` f32, f16 or bf16; or i8 or u8 with one scale per tensor or per token (a zero point cancels):
+ *  then `exp` says how exponentials are made, each from 0 .. 255 and exact for the dequantized
+ *  logits but for its own rounding, masks are u8, `log` is not offered and `scale` not negative.
+ *
+ *  `out` f32, f16, bf16 (it may be an `x` of its type); or u8 of 1/256 steps, the nearest,
+ * saturated to 255 (`out.quant` absent, or per tensor: then its scale receives 1/256); or i8 per
+ * tensor, the scale and an optional zero point given.
+ *
+ *  -inf gives 0, a row of -inf zeros; NaN or +inf, also as x's scale, makes its row NaN (u8: 0).
+ *  Relative error of an f32 result against exact arithmetic: at most 4e-6 where exp is of f32 or
+ *  x of floats; docs/softmax.md has the others' errors. */
 typedef struct clq_softmax_args {
   clq_tensor x;
   clq_tensor out;
   float scale; /**< finite; 0: 1 */
+  clq_tensor mask;
+  clq_tensor lengths;
+  int64_t queries;
+  bool log;
+  clq_tensor sum;
+  clq_exp exp;
 } clq_softmax_args;
 CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
 
