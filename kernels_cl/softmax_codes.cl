@@ -6,7 +6,7 @@
  *   CLQ_EXP_F32            exp(-D step)
  *   CLQ_EXP_Q30            rint(2^30 exp(-D step))
  *   CLQ_EXP_U16            min(rint(2^16 exp(-D step)), 65535)
- *   CLQ_EXP_U16_TWO_LEVEL  the same of high and low, high * low / 2^16
+ *   CLQ_EXP_U16_TWO_LEVEL  the same of high and low, rint(high * low / 2^16), halves up
  *   CLQ_EXP_IBERT          i-exp (arXiv 2101.01321), in steps of 2^-16, ln 2 / step to the nearest
  *   CLQ_EXP_IVIT           shift-exp (arXiv 2207.01405), of 15 doublings
  *
@@ -100,9 +100,9 @@ static inline entry entry_of(int d, float step) {
 #elif CLQ_EXP == CLQ_EXP_U16
   return fixed(clq_exp((float)-d * step), 0x1p+16f, 65535.0f);
 #elif CLQ_EXP == CLQ_EXP_U16_TWO_LEVEL
-  return fixed(clq_exp((float)(-16 * (d >> 4)) * step), 0x1p+16f, 65535.0f) *
-             fixed(clq_exp((float)-(d & 15) * step), 0x1p+16f, 65535.0f) >>
-         16;
+  const uint high = fixed(clq_exp((float)(-16 * (d >> 4)) * step), 0x1p+16f, 65535.0f);
+  const uint low = fixed(clq_exp((float)-(d & 15) * step), 0x1p+16f, 65535.0f);
+  return (high * low + 32768u) >> 16;
 #elif CLQ_EXP == CLQ_EXP_IBERT
   return i_exp(d, step);
 #else
@@ -183,7 +183,7 @@ static inline entry16 entries(const row_of *r, int16 d) {
   const entry16 product = AS_ENTRY16(pick(as_float16(r->high), d >> 4)) *
                           AS_ENTRY16(pick(as_float16(r->low), d));
 #if INTEGERS
-  return product >> 16;
+  return (product + 32768u) >> 16;
 #else
   return product;
 #endif

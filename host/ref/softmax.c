@@ -149,8 +149,9 @@ static uint32_t integer_of(int d, float step, clq_exp exp) {
     case CLQ_EXP_Q30: return fixed(clqi_ref_exp((float)-d * step), 0x1p+30f, 0x1p+30f);
     case CLQ_EXP_U16: return fixed(clqi_ref_exp((float)-d * step), 0x1p+16f, 65535.0f);
     case CLQ_EXP_U16_TWO_LEVEL:
-      return fixed(clqi_ref_exp((float)-(d & ~15) * step), 0x1p+16f, 65535.0f) *
-                 fixed(clqi_ref_exp((float)-(d & 15) * step), 0x1p+16f, 65535.0f) >>
+      return (fixed(clqi_ref_exp((float)-(d & ~15) * step), 0x1p+16f, 65535.0f) *
+                  fixed(clqi_ref_exp((float)-(d & 15) * step), 0x1p+16f, 65535.0f) +
+              32768U) >>
              16;
     case CLQ_EXP_IBERT: return i_exp(d, step);
     default: return shift_exp(d, step);

@@ -298,7 +298,7 @@ typedef enum clq_exp {
   CLQ_EXP_F32 = 1,           /**< f32[256] */
   CLQ_EXP_Q30 = 2,           /**< integers of 30 fraction bits, [256] */
   CLQ_EXP_U16 = 3,           /**< of 16, at most 65535 */
-  CLQ_EXP_U16_TWO_LEVEL = 4, /**< products of two tables of 16 such numbers, >> 16 */
+  CLQ_EXP_U16_TWO_LEVEL = 4, /**< products of two tables of 16 such numbers, rounded to such */
   CLQ_EXP_IBERT = 5, /**< I-BERT's i-exp (arXiv 2101.01321), ln 2 / step rounded to nearest */
   CLQ_EXP_IVIT = 6   /**< I-ViT's shift-exp (arXiv 2207.01405) */
 } clq_exp;
