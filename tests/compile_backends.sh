@@ -67,9 +67,9 @@ quantize|sm_75|-DCLQ_X=2 -DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 c
 quantize|gfx1100|-DCLQ_OUT=4|s_barrier|
 quantize|spirv|-DCLQ_OUT=4 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
 quantize|spirv|-DCLQ_OUT=4 -DCLQ_HAS_INTEL_SUBGROUPS=1|OpSubgroupShuffleXorINTEL|
-activate|sm_90|-DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 fma.rn.f32|
-activate|sm_90||fma.rn.f32|
-activate|gfx1100|-DCLQ_OUT=4|s_barrier v_fma|
+activate|sm_90|-DCLQ_OUT=4 -DCLQ_ACTIVATION=2 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 fma.rn.f32|
+activate|sm_90|-DCLQ_ACTIVATION=4 -DCLQ_UP=1|fma.rn.f32|
+activate|gfx1100|-DCLQ_X=2 -DCLQ_OUT=4 -DCLQ_ACTIVATION=3|s_barrier v_fma|
 activate|spirv|-DCLQ_OUT=4 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUniformShuffleXor|
 dequantize|sm_90|-DCLQ_OUT=2|cvt.rn.f16.f32|
 dequantize|gfx1100||v_mul_f32|

@@ -142,7 +142,7 @@ Test(arguments, sentences_say_what_is_expected) {
   /* Of any tensor of any operator. */
   odd = x;
   odd.dtype = (clq_dtype)77;
-  refuses(softmax, bad, "dtype of x is 77, expected one of f32, i8", odd, out);
+  refuses(softmax, bad, "dtype of x is 77, expected one of f32, f16, bf16, i8, u8", odd, out);
   odd.dtype = (clq_dtype)0;
   refuses(activate, bad, "dtype of x is 0, expected one of f32, f16, bf16", .x = odd, .out = out);
   refuses(activate, bad, "activation is 9, expected one of clq_activation (0 to 4)", .x = x,

@@ -25,8 +25,8 @@ static bool exists(const char *folder, const char *prefix, const char *name) {
   return access(path, R_OK) == 0;
 }
 
-/* The operator whose name a file bears, alone or before an '_': gemm of gemm_q8_tile, integer_norm of
- * integer_norm. NULL: none. */
+/* The operator whose name a file bears, alone or before an '_': gemm of gemm_q8_tile, integer_norm
+ * of integer_norm. NULL: none. */
 static const char *operator_of(const char *file) {
   const char *best = NULL;
   for (size_t i = 0; i < clqi_op_count; ++i) {

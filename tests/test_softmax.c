@@ -373,10 +373,10 @@ Test(softmax, reference_agrees_with_double) {
       {{CLQ_F32, CLQ_F32, .log = true}, 6e-6, 6e-6}, /* exp of the logarithm */
       {{CLQ_I8, CLQ_F32, .per_token = true}, 4e-6, 1e-6},
       {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_F32, .per_token = true}, 4e-6, 1e-6},
-      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_Q30, .per_token = true}, 1.0, 1e-6},
-      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_U16, .per_token = true}, 1.0, 1e-3},
-      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_U16_TWO_LEVEL, .per_token = true}, 1.0, 1e-3},
-      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_IBERT, .per_token = true}, 1.0, 1e-1},
+      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_Q30, .per_token = true}, INFINITY, 1e-6},
+      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_U16, .per_token = true}, INFINITY, 1e-3},
+      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_U16_TWO_LEVEL, .per_token = true}, INFINITY, 1e-3},
+      {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_IBERT, .per_token = true}, INFINITY, 1e-1},
       {{CLQ_I8, CLQ_F32, .exp = CLQ_EXP_IVIT, .per_token = true}, INFINITY, 1.5e-1},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
