@@ -32,6 +32,12 @@ static const struct {
      "%s: is a device, pipe or socket, expected a regular file",
      {"F"},
      "F: is a device, pipe or socket, expected a regular file; save the model to a file first"},
+    {"io/folder_tokenizer.c",
+     "%s: the folder has neither tokenizer.json nor vocab.txt",
+     {"F"},
+     "F: the folder has neither tokenizer.json nor vocab.txt; give -m a GGUF file, or the folder "
+     "of "
+     "a model that has one of them"},
     {"io/tokenizer_json.c",
      "%s: %s type is %s, expected %s",
      {"F/tokenizer.json", "model", "BPE", "WordPiece"},
