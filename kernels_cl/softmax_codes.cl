@@ -267,7 +267,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void softmax_codes_rows(
     const long rows_per_item) {
   const long begin = (long)get_global_id(0) * rows_per_item;
   const long end = min(begin + rows_per_item, rows);
-  const clq_affine a = CLQ_OUT_AFFINE;
+  CLQ_OUT_AFFINE(a);
   row_of r;
   for (long row = begin; row < end; row++) {
     const float step = x_scale_base[x_scale_start + (per_token ? row : 0)] * scale;
@@ -307,7 +307,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softma
   const float step = x_scale_base[x_scale_start + (per_token ? row : 0)] * scale;
   const __global clq_x *x = x_base + x_start + row * x_row;
   __global clq_out *out = out_base + out_start + row * out_row;
-  const clq_affine a = CLQ_OUT_AFFINE;
+  CLQ_OUT_AFFINE(a);
   const long n = CLQ_VISIBLE(row);
 #if CLQ_MASK
   const __global clq_mask *mask = CLQ_MASK_OF(row);

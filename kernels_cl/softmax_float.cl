@@ -116,7 +116,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void softmax_float_rows(
     CLQ_SOFTMAX_ARGS, const long rows_per_item) {
   const long begin = (long)get_global_id(0) * rows_per_item;
   const long end = min(begin + rows_per_item, rows);
-  const clq_affine a = CLQ_OUT_AFFINE;
+  CLQ_OUT_AFFINE(a);
   for (long row = begin; row < end; row++) {
     row_of r;
     r.x = x_base + x_start + row * x_row;
@@ -139,7 +139,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void softma
   const __global clq_x *x = x_base + x_start + row * x_row;
   const __global clq_mask *mask = CLQ_MASK_OF(row);
   __global clq_out *out = out_base + out_start + row * out_row;
-  const clq_affine a = CLQ_OUT_AFFINE;
+  CLQ_OUT_AFFINE(a);
   const long n = CLQ_VISIBLE(row);
   const float sign = scale < 0.0f ? -1.0f : 1.0f;
 #if CLQ_MASK == CLQ_U8

@@ -180,14 +180,15 @@ Test(arguments, sentences_say_what_is_expected) {
   refuses(quantize, bad, "quant.sum_offset of out is 6 bytes, expected a multiple of 4", x, odd);
 
   /* Of one operator. */
-  refuses(layernorm, bad, "eps is nan, expected 0 (for 1e-5), a positive number, or a negative one",
-          .x = x, .out = out, .eps = NAN);
+  refuses(layernorm, bad,
+          "eps is nan, expected 0 (for 1e-5), a finite positive number, or a negative one", .x = x,
+          .out = out, .eps = NAN);
   refuses(rmsnorm, bad, "eps is -inf, expected 0 (for 1e-5)", .x = x, .out = out, .eps = -INFINITY);
   refuses(layernorm, bad, "alpha is nan, expected 0 (for 1) or a finite number", .x = x,
           .residual = {f.planes.mem, CLQ_F32, {ROWS, COLS}}, .out = out, .alpha = NAN);
   refuses(layernorm, bad, "alpha is nan, expected 0: there is no residual", .x = x, .out = out,
           .alpha = NAN);
-  refuses(rmsnorm, bad, "x_scale is nan, expected 0 (for 1) or a positive number", .x = x,
+  refuses(rmsnorm, bad, "x_scale is nan, expected 0 (for 1) or a finite positive number", .x = x,
           .out = out, .x_scale = NAN);
   refuses(rmsnorm, bad, "cast is 7, expected 0 or one of clq_norm_cast (1 to 3)", .x = x,
           .out = out, .cast = (clq_norm_cast)7);
@@ -231,6 +232,29 @@ Test(arguments, sentences_say_what_is_expected) {
   norm.x.quant.per = CLQ_PER_TOKEN;
   test_fails(clq_integer_norm(f.d.stream, &norm), CLQ_UNSUPPORTED,
              "quant.per of x is 3, offered: 0 or CLQ_PER_TENSOR (1)");
+  norm.x.dtype = CLQ_I32;
+  norm.x.quant.per = CLQ_PER_TENSOR;
+  test_fails(clq_integer_norm(f.d.stream, &norm), bad,
+             "x of i32 is quantized, expected quant.per 0");
+  fixture_close(&f);
+}
+
+/* Where the device has images at all. */
+Test(arguments, an_image_is_no_buffer) {
+  fixture f = fixture_open();
+  cl_int code = CL_SUCCESS;
+  const cl_image_format format = {CL_R, CL_FLOAT};
+  const cl_image_desc desc = {
+      .image_type = CL_MEM_OBJECT_IMAGE2D, .image_width = COLS, .image_height = ROWS};
+  cl_mem image =
+      clCreateImage(clq_context_cl(f.d.context), CL_MEM_READ_WRITE, &format, &desc, NULL, &code);
+  if (code == CL_SUCCESS) {
+    test_fails(clq_softmax(f.d.stream, &(clq_softmax_args){.x = {image, CLQ_F32, {ROWS, COLS}},
+                                                           .out = {f.out.mem, CLQ_F32}}),
+               CLQ_INVALID_ARGUMENT,
+               "softmax: x: the memory object is an image or a pipe, expected a buffer");
+    (void)clReleaseMemObject(image);
+  }
   fixture_close(&f);
 }
 

@@ -625,10 +625,10 @@ Test(block, refuses) {
     clq_block b = cases[i].block;
     test_fails(clq_block_read(&b, NULL, &x), CLQ_INVALID_ARGUMENT, cases[i].part);
   }
-  test_fails(clq_block_read(NULL, NULL, &x), CLQ_INVALID_ARGUMENT, "block: NULL");
-  test_fails(clq_block_inner(NULL, NULL, h, &x), CLQ_INVALID_ARGUMENT, "block: NULL");
-  test_fails(clq_block_add(NULL, h, NULL), CLQ_INVALID_ARGUMENT, "block: NULL");
-  test_fails(clq_block_finish(NULL, NULL, h), CLQ_INVALID_ARGUMENT, "block: NULL");
+  test_fails(clq_block_read(NULL, NULL, &x), CLQ_INVALID_ARGUMENT, "block: the block is NULL");
+  test_fails(clq_block_inner(NULL, NULL, h, &x), CLQ_INVALID_ARGUMENT, "block: the block is NULL");
+  test_fails(clq_block_add(NULL, h, NULL), CLQ_INVALID_ARGUMENT, "block: the block is NULL");
+  test_fails(clq_block_finish(NULL, NULL, h), CLQ_INVALID_ARGUMENT, "block: the block is NULL");
 
   clq_block b = {.graph = g, .kind = CLQ_BLOCK_POST_LN, .norm = CLQ_NORM_RMS, .stream = h};
   const clq_block_norm with_beta = {.beta = h};

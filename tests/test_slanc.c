@@ -427,6 +427,15 @@ Test(slanc, arguments_out_of_contract) {
   bad = good;
   bad.rounding = (clq_slanc_rounding)2;
   test_fails(clq_slanc_attention(&bad, &s), CLQ_INVALID_ARGUMENT, "rounding is 2, expected one of");
+  /* Sizes are looked at before any element is. */
+  bad = (clq_slanc_attention_args){.gamma = ones,
+                                   .value = ones,
+                                   .out = ones,
+                                   .width = INT64_C(1) << 40,
+                                   .heads = INT64_C(1) << 40,
+                                   .kv_heads = 1,
+                                   .head_dim = 1};
+  test_fails(clq_slanc_attention(&bad, &s), CLQ_INVALID_ARGUMENT, "out has 1099511627776 x");
   const clq_slanc_mlp_args mlp = {.up = ones, .down = ones, .width = 4, .hidden = 4};
   test_ok(clq_slanc_mlp(&mlp, &s));
   clq_slanc_mlp_args wrong = mlp;

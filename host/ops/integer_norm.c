@@ -35,6 +35,9 @@ static clq_status check_x(const clq_integer_norm_args *a) {
   CLQI_REQUIRE(x->quant.zero_offset % sizeof(cl_int) == 0,
                "integer_norm: quant.zero_offset of x is %llu bytes, expected a multiple of 4",
                (unsigned long long)x->quant.zero_offset);
+  CLQI_REQUIRE(x->dtype != CLQ_I32 || x->quant.per == 0,
+               "integer_norm: x of i32 is quantized, expected quant.per 0: zero points are offered "
+               "with i8 and u8");
   const int64_t most = x->dtype == CLQ_I32 ? MOST_COLS_I32 : MOST_COLS;
   if (x->shape[1] > most) {
     return clqi_fail(CLQ_UNSUPPORTED, "integer_norm: x of %s has %lld columns, at most %lld",

@@ -46,12 +46,13 @@ static clq_status prepare_eps(const clq_integer_norm_desc *d, clq_integer_norm_a
     return CLQ_OK;
   }
   const double scale = (double)d->x_scale;
-  CLQI_REQUIRE(isfinite(eps),
-               "integer_norm: eps is %g, expected 0 (for 1e-5), a positive number, or a negative "
-               "one (for 0)",
-               eps);
+  CLQI_REQUIRE(
+      isfinite(eps),
+      "integer_norm: eps is %g, expected 0 (for 1e-5), a finite positive number, or a negative "
+      "one (for 0)",
+      eps);
   CLQI_REQUIRE(isfinite(scale) && scale > 0.0,
-               "integer_norm: x_scale is %g, expected a positive number", scale);
+               "integer_norm: x_scale is %g, expected a finite positive number", scale);
   int exponent = 0;
   const double mantissa = frexp(eps / (scale * scale), &exponent);
   args->eps = nearest(ldexp(mantissa, MULTIPLIER_BITS));
@@ -67,7 +68,7 @@ clq_status clq_integer_norm_prepare(const clq_integer_norm_desc *desc, int32_t *
                (long long)desc->cols);
   const double out_scale = (double)desc->out_scale;
   CLQI_REQUIRE(isfinite(out_scale) && out_scale > 0.0,
-               "integer_norm: out_scale is %g, expected a positive number", out_scale);
+               "integer_norm: out_scale is %g, expected a finite positive number", out_scale);
   CLQI_REQUIRE(bias != NULL || (desc->beta == NULL && desc->out_zero == 0),
                "integer_norm: bias is NULL, expected an array for beta and out_zero");
   CLQI_TRY(check_line("gamma", desc->gamma, desc->cols));

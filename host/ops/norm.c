@@ -80,13 +80,14 @@ clq_status clqi_norm_check(const clqi_norm *n) {
   CLQI_TRY(check_line(n, "exponent", n->exponent, CLQI_DT(CLQ_I8), 1));
   CLQI_TRY(check_line(n, "mean", n->mean, CLQI_DT(CLQ_F32), 0));
   CLQI_TRY(check_line(n, "rstd", n->rstd, CLQI_DT(CLQ_F32), 0));
-  CLQI_REQUIRE(isfinite(n->eps),
-               "%s: eps is %g, expected 0 (for 1e-5), a positive number, or a negative one (for 0)",
-               n->name, (double)n->eps);
+  CLQI_REQUIRE(
+      isfinite(n->eps),
+      "%s: eps is %g, expected 0 (for 1e-5), a finite positive number, or a negative one (for 0)",
+      n->name, (double)n->eps);
   CLQI_REQUIRE(isfinite(n->alpha), "%s: alpha is %g, expected 0 (for 1) or a finite number",
                n->name, (double)n->alpha);
   CLQI_REQUIRE(isfinite(n->x_scale) && n->x_scale >= 0.0f,
-               "%s: x_scale is %g, expected 0 (for 1) or a positive number", n->name,
+               "%s: x_scale is %g, expected 0 (for 1) or a finite positive number", n->name,
                (double)n->x_scale);
   CLQI_REQUIRE(n->cast >= 0 && n->cast <= CLQ_CAST_GEMMA,
                "%s: cast is %d, expected 0 or one of clq_norm_cast (1 to 3)", n->name,

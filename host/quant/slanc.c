@@ -18,14 +18,22 @@ static clq_status check_extent(const char *op, const char *name, int64_t extent)
   return CLQ_OK;
 }
 
-/* A matrix that is there, can be addressed, and holds numbers. */
-static clq_status check_matrix(const char *op, const char *name, const float *data, int64_t rows,
-                               int64_t cols) {
+/* A matrix that is there and can be addressed. */
+static clq_status check_size(const char *op, const char *name, const float *data, int64_t rows,
+                             int64_t cols) {
   int64_t count = 0;
   CLQI_REQUIRE(data != NULL, "%s: %s must not be NULL", op, name);
   CLQI_REQUIRE(clqi_mul_i64(rows, cols, &count) && count <= INT64_MAX / (int64_t)sizeof *data,
                "%s: %s has %lld x %lld elements, which overflows", op, name, (long long)rows,
                (long long)cols);
+  return CLQ_OK;
+}
+
+/* And holds numbers: once the sizes of all are known to be right. */
+static clq_status check_matrix(const char *op, const char *name, const float *data, int64_t rows,
+                               int64_t cols) {
+  CLQI_TRY(check_size(op, name, data, rows, cols));
+  const int64_t count = rows * cols;
   for (int64_t i = 0; i < count; ++i) {
     CLQI_REQUIRE(isfinite(data[i]),
                  "%s: %s is %g at row %lld, column %lld, expected a finite number", op, name,
@@ -78,6 +86,8 @@ static clq_status check_attention(const clq_slanc_attention_args *a) {
   CLQI_REQUIRE(clqi_mul_i64(a->heads, a->head_dim, &q_rows),
                "%s: %lld heads of %lld elements overflow", op, (long long)a->heads,
                (long long)a->head_dim);
+  CLQI_TRY(check_size(op, "value", a->value, a->kv_heads * a->head_dim, a->width));
+  CLQI_TRY(check_size(op, "out", a->out, a->width, q_rows));
   CLQI_TRY(check_gamma(op, a->gamma, a->width));
   CLQI_TRY(check_matrix(op, "value", a->value, a->kv_heads * a->head_dim, a->width));
   return check_matrix(op, "out", a->out, a->width, q_rows);
@@ -146,6 +156,8 @@ static clq_status check_mlp(const clq_slanc_mlp_args *a) {
   CLQI_TRY(check_rounding(op, a->rounding));
   CLQI_TRY(check_extent(op, "width", a->width));
   CLQI_TRY(check_extent(op, "hidden", a->hidden));
+  CLQI_TRY(check_size(op, "up", a->up, a->hidden, a->width));
+  CLQI_TRY(check_size(op, "down", a->down, a->width, a->hidden));
   CLQI_TRY(check_gamma(op, a->gamma, a->width));
   if (a->gate != NULL) {
     CLQI_TRY(check_matrix(op, "gate", a->gate, a->hidden, a->width));

@@ -179,6 +179,11 @@ void clqi_buffer_release(cl_mem buffer) {
 clq_status clqi_buffer_bytes(const clq_context *context, cl_mem buffer, uint64_t *bytes) {
   size_t size = 0;
   cl_context owner = NULL;
+  cl_mem_object_type type = 0;
+  CLQI_TRY(clqi_cl(clGetMemObjectInfo(buffer, CL_MEM_TYPE, sizeof type, &type, NULL),
+                   "clGetMemObjectInfo"));
+  CLQI_REQUIRE(type == CL_MEM_OBJECT_BUFFER,
+               "the memory object is an image or a pipe, expected a buffer");
   CLQI_TRY(clqi_cl(clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL),
                    "clGetMemObjectInfo"));
   CLQI_TRY(clqi_cl(clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof owner, &owner, NULL),

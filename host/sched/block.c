@@ -38,7 +38,7 @@ static clq_status check_acts(const clq_block *b) {
 }
 
 static clq_status check(const clq_block *b) {
-  CLQI_REQUIRE(b != NULL, "block: NULL");
+  CLQI_REQUIRE(b != NULL, "block: the block is NULL, expected one with graph and kind set");
   CLQI_REQUIRE(b->graph != NULL, "block: graph is NULL");
   CLQI_TRY(clqi_graph_status(b->graph));
   CLQI_REQUIRE(b->kind >= CLQ_BLOCK_PRE_LN && b->kind <= CLQ_BLOCK_SUB_LN,

@@ -91,15 +91,19 @@ static inline float clq_log_of(float x) {
   return x < CLQ_INF ? fma(n, 0x1.62e4p-1f, y) : x;
 }
 
-/* What i8 codes are made with. */
-static inline clq_affine clq_out_affine(const __global float *scale, const __global int *zero) {
-  clq_affine a;
-  a.scale = 0.0f;
-  a.mult = CLQ_OUT == CLQ_I8 ? clq_div(1.0f, scale[0]) : 0.0f;
-  a.zero = CLQ_OUT == CLQ_I8 && zero != 0 ? zero[0] : 0;
-  return a;
-}
-#define CLQ_OUT_AFFINE clq_out_affine(CLQ_PLANE(out_scale, 0), CLQ_PLANE(out_zero, 0))
+/* a: what i8 codes are made with. */
+#if CLQ_OUT == CLQ_I8
+#define CLQ_OUT_AFFINE(a)                                                                   \
+  clq_affine a;                                                                             \
+  a.scale = out_scale_base[out_scale_start];                                                \
+  a.mult = clq_div(1.0f, a.scale);                                                          \
+  a.zero = out_zero_base == 0 ? 0 : out_zero_base[out_zero_start]
+#else
+#define CLQ_OUT_AFFINE(a)                                                                   \
+  clq_affine a;                                                                             \
+  a.scale = a.mult = 0.0f;                                                                  \
+  a.zero = 0
+#endif
 
 /* p, of CLQ_U8 times 256 already, as it is stored, for F floats and I ints. A u8 comes from the low
  * bits of p + 1.5 * 2^23; NaN becomes 0. */

@@ -203,6 +203,14 @@ cl_mem __wrap_clCreateSubBuffer(cl_mem whole, cl_mem_flags flags, cl_buffer_crea
   return made;
 }
 
+WRAP(clCreateImage);
+cl_mem __wrap_clCreateImage(cl_context context, cl_mem_flags flags, const cl_image_format *format,
+                            const cl_image_desc *desc, void *host, cl_int *code) {
+  cl_mem made = __real_clCreateImage(context, flags, format, desc, host, code);
+  add(BUFFER, made != NULL);
+  return made;
+}
+
 WRAP(clCreateProgramWithSource);
 cl_program __wrap_clCreateProgramWithSource(cl_context context, cl_uint count, const char **texts,
                                             const size_t *lengths, cl_int *code) {
