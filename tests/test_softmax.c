@@ -330,6 +330,14 @@ Test(softmax, is_the_reference_bit_for_bit) {
   }
 }
 
+Test(softmax, tiny_shapes) {
+  test_device d = test_device_open("cpu");
+  for (int i = 0; i < SETTINGS; i += 3) {
+    check(&d, settings[i], (shape){.rows = 2, .cols = 70, .pad = 1}, "cpu");
+  }
+  test_device_close(&d);
+}
+
 /* --- against exact arithmetic --- */
 
 /* Of the probabilities: the largest error relative to one, and the sum of errors of a row. */
