@@ -190,6 +190,9 @@ double bench_weights_bytes(const clqi_ref_weights *w, double rows) {
   }
   const int64_t row_groups = (w->cols + w->group - 1) / w->group;
   const double groups = rows * (double)row_groups;
-  return elements * (w->format == CLQ_FORMAT_W8 ? 1.0 : 0.5) +
-         groups * (w->zeros != NULL ? 5.0 : 4.0);
+  const double bits = w->format == CLQ_FORMAT_W2   ? 2.0
+                      : w->format == CLQ_FORMAT_W3 ? 3.0
+                      : w->format == CLQ_FORMAT_W4 ? 4.0
+                                                   : 8.0;
+  return elements * bits / 8.0 + groups * (w->zeros != NULL ? 5.0 : 4.0);
 }

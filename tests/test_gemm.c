@@ -423,8 +423,8 @@ static void sweep_halves(const back_end *b, bool floats) {
       {CLQ_FORMAT_F16, X_F32, 0, false},
   };
   static const int64_t shapes[][3] = {/* m, n, k */
-                                      {1, 33, 77},   {3, 17, 520},  {9, 35, 100}, {130, 20, 70},
-                                      {9, 3, 16384}, {2, 3, 16384}, {9, 2, 16416}};
+                                      {1, 33, 77},   {3, 17, 520},  {9, 35, 100},  {130, 20, 70},
+                                      {9, 3, 16384}, {2, 3, 16384}, {9, 2, 16416}, {9, 2, 32800}};
   test_device d = test_device_open(b->disable);
   if (b->needs != NULL && !test_has_trait(d.context, b->needs)) {
     test_device_close(&d);

@@ -409,6 +409,7 @@ Test(gemm_epilogue, long_rows) {
   test_random random = {37};
   check(&d, q8_0, &floats_in_place, (shape){9, 3, 16416}, &random);
   check(&d, q8_0, &codes_with_all, (shape){1, 3, 16416}, &random);
+  check(&d, q8_0, &floats_in_place, (shape){9, 3, 32800}, &random);
   check(&d, w4_floats, &floats_in_place, (shape){9, 2, 16416}, &random);
   test_device_close(&d);
 }

@@ -11,8 +11,11 @@
 #include "runtime/clblast.h"
 
 enum {
-  MOST_CHUNK = 16384, /* of K in one chunk, when out cannot hold partial sums */
-  MOST_ROW = 262144   /* of K in a row that is converted whole: a MiB */
+  /* Of K in one chunk, when out cannot hold partial sums: both sides lie in private memory, floats
+   * four times as wide. */
+  MOST_CODES = 32768,
+  MOST_FLOATS = 16384,
+  MOST_ROW = 262144 /* of K in a row that is converted whole: a MiB */
 };
 
 /* "at most 4 rows", until the thread's next one. */
@@ -53,12 +56,20 @@ static const char *many_groups(const clq_context *context, const void *args) {
 
 /* Between chunks of K, the CPU forms leave their partial sums in out. Where it cannot hold them
  * they take all of K at once. */
+static const char *in_one_chunk(const clq_gemm_args *a, int32_t most, const char *bound) {
+  return clqi_out_holds_sums(a) || a->x.shape[1] <= most ? NULL : bound;
+}
+
 static const char *one_chunk(const clq_context *context, const void *args) {
   (void)context;
-  const clq_gemm_args *a = args;
-  return clqi_out_holds_sums(a) || a->x.shape[1] <= MOST_CHUNK
-             ? NULL
-             : "K of 16384 or less for an out that cannot hold partial sums";
+  return in_one_chunk(args, MOST_CODES,
+                      "K of 32768 or less for an out that cannot hold partial sums");
+}
+
+static const char *one_chunk_of_floats(const clq_context *context, const void *args) {
+  (void)context;
+  return in_one_chunk(args, MOST_FLOATS,
+                      "K of 16384 or less for an out that cannot hold partial sums");
 }
 
 static const char *few_rows_one_chunk(const clq_context *context, const void *args) {
@@ -132,7 +143,12 @@ static const clqi_variant float_variants[] = {
      CLQI_BIT(CPU),
      few_rows_as_floats,
      {1}},
-    {"gemm_f32_tile", CLQI_KERNEL_gemm_f32_tile, "-DCLQ_ROWS=8", CLQI_BIT(CPU), one_chunk, {8}},
+    {"gemm_f32_tile",
+     CLQI_KERNEL_gemm_f32_tile,
+     "-DCLQ_ROWS=8",
+     CLQI_BIT(CPU),
+     one_chunk_of_floats,
+     {8}},
     {"gemm_f32_lane_row", CLQI_KERNEL_gemm_f32_lane, "-DCLQ_ROWS=1", 0, one_row, {1}},
     {"gemm_f32_lane", CLQI_KERNEL_gemm_f32_lane, NULL, 0, NULL, {0}},
 };

@@ -11,6 +11,7 @@
 
 enum {
   PLANE_ALIGNMENT = 128,
+  MOST_COLS = 1 << 30, /* so that no kernel's index of groups overflows an int */
   BAND_BYTES = 8 << 20 /* of rows from a source: enough for a few threads to share */
 };
 
@@ -47,7 +48,8 @@ static clq_status check_planes(const clq_weights_desc *desc) {
   CLQI_REQUIRE(desc->group == 0 || plain, "weights_pack: group is %lld, but %s has its own",
                (long long)desc->group, clq_format_name(desc->format));
   CLQI_REQUIRE(desc->group >= 0 && (desc->group % 8 == 0 || desc->group >= desc->cols),
-               "weights_pack: group is %lld, expected a multiple of 8", (long long)desc->group);
+               "weights_pack: group is %lld, expected a multiple of 8 from 0 on, or K and more",
+               (long long)desc->group);
   CLQI_REQUIRE(desc->scale_dtype == 0 || plain, "weights_pack: scales are %s, but %s has its own",
                clq_dtype_name(desc->scale_dtype), clq_format_name(desc->format));
   CLQI_REQUIRE(desc->scale_dtype == 0 || desc->scale_dtype == CLQ_F32 ||
@@ -118,8 +120,8 @@ static clq_status check_desc(const clq_weights_desc *desc, bool in_memory) {
   size_t row_bytes;
   CLQI_REQUIRE(clqi_format_find(desc->format) != NULL,
                "weights_pack: format is %d, expected one of clq_format", (int)desc->format);
-  CLQI_REQUIRE(desc->cols >= 1, "weights_pack: cols is %lld, expected 1 or more",
-               (long long)desc->cols);
+  CLQI_REQUIRE(desc->cols >= 1 && desc->cols <= MOST_COLS,
+               "weights_pack: cols is %lld, expected 1 to 1073741824", (long long)desc->cols);
   CLQI_REQUIRE(desc->cols % clqi_format_block(desc->format) == 0,
                "weights_pack: cols is %lld, expected a multiple of %lld for %s",
                (long long)desc->cols, (long long)clqi_format_block(desc->format),

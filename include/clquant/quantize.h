@@ -71,7 +71,7 @@ typedef struct clq_progress {
 
 typedef struct clq_weights_desc {
   clq_format format;
-  int64_t cols; /**< K; for blocks a multiple of their 32 or 256 elements */
+  int64_t cols; /**< K, at most 2^30; for blocks a multiple of their 32 or 256 elements */
   int64_t
       group; /**< plain codes: elements per scale, a multiple of 8 or at least K; 0: one a row */
   const clq_weights_part *parts;
