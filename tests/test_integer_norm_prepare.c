@@ -53,7 +53,8 @@ Test(integer_norm_prepare, what_cannot_be_prepared_is_said) {
                 0);
   prepare_fails("beta[1] is nan", 2, good, nan_value, 0.0f, 1.0f, 1.0f, 0);
   prepare_fails("out_scale is 0", 2, good, NULL, 0.0f, 1.0f, 0.0f, 0);
-  prepare_fails("x_scale is -1, expected a finite positive number", 2, good, NULL, 0.0f, -1.0f, 1.0f, 0);
+  prepare_fails("x_scale is -1, expected a finite positive number", 2, good, NULL, 0.0f, -1.0f,
+                1.0f, 0);
   prepare_fails("less than 2^45", 2, good, NULL, 0.0f, 1.0f, 1e-20f, 0);
   prepare_fails("cols is -1, expected 0 or more", -1, good, NULL, 0.0f, 1.0f, 1.0f, 0);
   test_fails(clq_integer_norm_prepare(&(clq_integer_norm_desc){2, good, good, 0.0f, 1.0f, 1.0f, 0},

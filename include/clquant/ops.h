@@ -79,7 +79,8 @@ typedef enum clq_op {
  *  within
  *      2^-21 * (|y| + |beta| + |gamma| * max |t - mean| * rstd)
  *  of exact arithmetic on t as it was rounded to f32, rmsnorm's within 2^-21 * |y| of it, before
- *  casts; a published mean of up to 2^18 columns within 2^-23 * |mean| + 2^-19 deviations. All forms give the same bits, on every device.
+ *  casts; a published mean of up to 2^18 columns within 2^-23 * |mean| + 2^-19 deviations. All
+ *  forms give the same bits, on every device.
  *
  *  Rows that are not finite; others do not notice:
  *      layernorm with NaN or Inf   y and rstd NaN, the mean NaN or infinite
