@@ -113,7 +113,12 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
       clq_columns w_codes = CLQ_Q8_NO_COLUMNS;
 #endif
       const int block_end = CLQ_Q8_HALVES ? min(end, block + CLQ_Q8_BLOCK_K) : end;
-      CLQ_ONCE for (int k = block; k < block_end; k += 8) {
+#if CLQ_SUM_GROUP && CLQ_SUM_GROUP <= 32
+      CLQ_UNROLL
+#else
+      CLQ_ONCE
+#endif
+      for (int k = block; k < block_end; k += 8) {
         CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
           const int at = g * span + k;
           const clq_columns v = CLQ_PANEL ? clq_waiting_weights(panel + at / 4, s)
