@@ -69,15 +69,15 @@ static void prepare(bench_case *c) {
   s->v = random_cache(c, dtype, cached, 3);
   const clq_tensor where = {bench_buffer(c, &position, 1, sizeof position), CLQ_I32, {1}};
   for (int64_t b = 0; b < batch && c->code == 0; ++b) {
-    clq_tensor cache = {NULL, dtype, {kv_heads, s->capacity, head_dim}};
+    clq_tensor cache = {NULL, dtype, {1, kv_heads, s->capacity, head_dim}};
     clq_attention_args *a = &s->args[b];
     a->q = (clq_tensor){bench_buffer(c, s->q + b * rows * width, rows * width, sizeof *s->q),
                         CLQ_F32,
                         {rows, heads, head_dim}};
     cache.mem = bench_buffer(c, s->k, cached, clq_dtype_bytes(dtype));
-    a->k_cache = cache;
+    a->cache.k = cache;
     cache.mem = bench_buffer(c, s->v, cached, clq_dtype_bytes(dtype));
-    a->v_cache = cache;
+    a->cache.v = cache;
     a->position = where;
     a->out = bench_output(c, "f32", rows, width);
   }
@@ -112,10 +112,10 @@ static void check_row(bench_case *c, const clq_attention_args *a, const float *q
                                 .v_cache = s->v,
                                 .out = exact,
                                 .scratch = scratch,
-                                .cache_dtype = a->k_cache.dtype,
+                                .cache_dtype = a->cache.k.dtype,
                                 .rows = 1,
                                 .heads = heads,
-                                .kv_heads = a->k_cache.shape[0],
+                                .kv_heads = a->cache.k.shape[1],
                                 .head_dim = head_dim,
                                 .capacity = s->capacity,
                                 .position = s->position + row};

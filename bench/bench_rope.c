@@ -50,14 +50,14 @@ static void prepare(bench_case *c) {
     return;
   }
   const int64_t cached = kv_heads * s->capacity * head_dim;
-  const clq_tensor caches = {NULL, cache, {kv_heads, s->capacity, head_dim}};
+  const clq_tensor caches = {NULL, cache, {1, kv_heads, s->capacity, head_dim}};
   s->args.q = floats(c, s->q, rows, heads, head_dim);
   s->args.out = floats(c, NULL, rows, heads, head_dim);
   s->args.k = floats(c, s->k, rows, kv_heads, head_dim);
   s->args.v = floats(c, s->v, rows, kv_heads, head_dim);
-  s->args.k_cache = s->args.v_cache = caches;
-  s->args.k_cache.mem = bench_buffer(c, NULL, cached, clq_dtype_bytes(cache));
-  s->args.v_cache.mem = bench_buffer(c, NULL, cached, clq_dtype_bytes(cache));
+  s->args.cache.k = s->args.cache.v = caches;
+  s->args.cache.k.mem = bench_buffer(c, NULL, cached, clq_dtype_bytes(cache));
+  s->args.cache.v.mem = bench_buffer(c, NULL, cached, clq_dtype_bytes(cache));
   s->args.position = (clq_tensor){bench_buffer(c, &position, 1, sizeof position), CLQ_I32, {1}};
   s->args.table = (clq_tensor){bench_buffer(c, s->table, s->capacity * head_dim, sizeof(float)),
                                CLQ_F32,
@@ -86,8 +86,8 @@ static void check_cache(bench_case *c, cl_mem mem, const void *expected, int64_t
 static void check(bench_case *c) {
   state *s = c->state;
   const int64_t *q = s->args.q.shape;
-  const clq_tensor *cache = &s->args.k_cache;
-  const int64_t cached = cache->shape[0] * cache->shape[1] * cache->shape[2];
+  const clq_tensor *cache = &s->args.cache.k;
+  const int64_t cached = cache->shape[1] * cache->shape[2] * cache->shape[3];
   clqi_ref_rope r = {.q = s->q,
                      .out = bench_host(c, q[0] * q[1] * q[2], sizeof(float)),
                      .k = s->k,
@@ -99,7 +99,7 @@ static void check(bench_case *c) {
                      .layout = CLQ_ROPE_ADJACENT,
                      .rows = q[0],
                      .heads = q[1],
-                     .kv_heads = cache->shape[0],
+                     .kv_heads = cache->shape[1],
                      .head_dim = q[2],
                      .dims = q[2],
                      .positions = s->capacity,
@@ -115,8 +115,8 @@ static void check(bench_case *c) {
   for (int64_t i = 0; i < q[0] * q[1] * q[2]; ++i) {
     bench_error(c, (double)out[i], (double)r.out[i]);
   }
-  check_cache(c, s->args.k_cache.mem, r.k_cache, cached, cache->dtype);
-  check_cache(c, s->args.v_cache.mem, r.v_cache, cached, cache->dtype);
+  check_cache(c, s->args.cache.k.mem, r.k_cache, cached, cache->dtype);
+  check_cache(c, s->args.cache.v.mem, r.v_cache, cached, cache->dtype);
 }
 
 extern const bench_op bench_op_rope;

@@ -199,13 +199,13 @@ Test(arguments, sentences_say_what_is_expected) {
           out, -2.0f);
 
   const clq_tensor heads = {f.x.mem, CLQ_F32, {ROWS, 2, 16}};
-  const clq_tensor cache = {f.planes.mem, CLQ_F32, {2, 16, 16}};
+  const clq_tensor cache = {f.planes.mem, CLQ_F32, {1, 2, 16, 16}};
   const clq_tensor position = {f.planes.mem, CLQ_I32, {1}};
   refuses(rope, bad, "layout is 3, expected 0 or one of clq_rope_layout (1 or 2)", .q = heads,
           .out = {f.out.mem, CLQ_F32, {ROWS, 2, 16}}, .position = position,
           .table = {f.planes.mem, CLQ_F32, {16, 8, 2}}, .layout = (clq_rope_layout)3);
   refuses(attention, bad, "scale is inf, expected 0 (for 1 / sqrt(head_dim)) or a finite number",
-          .q = heads, .k_cache = cache, .v_cache = cache, .position = position,
+          .q = heads, .cache = {cache, cache}, .position = position,
           .out = {f.out.mem, CLQ_F32, {ROWS, 32}}, .scale = INFINITY);
 
   /* More than is offered is no broken contract. */

@@ -99,15 +99,14 @@ static float *run_at(const test_device *d, const sequence *s, int64_t first, int
   test_buffer vb = test_buffer_new(d, s->v, s->cache_bytes);
   test_buffer pb = test_buffer_new(d, &p, sizeof p);
   test_buffer ob = test_buffer_new(d, NULL, count * sizeof *q);
-  const clq_tensor cache = {kb.mem, s->m.cache, {s->m.kv_heads, s->capacity, s->m.head_dim}};
+  const clq_tensor cache = {kb.mem, s->m.cache, {1, s->m.kv_heads, s->capacity, s->m.head_dim}};
   clq_attention_args args = {
       .q = {qb.mem, CLQ_F32, {rows, s->m.heads, s->m.head_dim}, {stride, s->m.head_dim, 1}},
-      .k_cache = cache,
-      .v_cache = cache,
+      .cache = {cache, cache},
       .position = {pb.mem, CLQ_I32, {1}},
       .out = {ob.mem, CLQ_F32, {rows, width}, {stride, 1}},
   };
-  args.v_cache.mem = vb.mem;
+  args.cache.v.mem = vb.mem;
   test_ok(clq_attention(d->stream, &args));
   if (finish != NULL) {
     *finish = clq_stream_finish(d->stream);
@@ -303,17 +302,16 @@ static void check_i8(const test_device *d, model m, int64_t rows, bool sums) {
   test_buffer ob = test_buffer_new(d, NULL, count);
   test_buffer sb = test_buffer_new(d, NULL, count / 32 * 4);
   test_buffer ub = test_buffer_new(d, NULL, count / 32 * 4);
-  const clq_tensor cache = {kb.mem, m.cache, {m.kv_heads, s.capacity, m.head_dim}};
+  const clq_tensor cache = {kb.mem, m.cache, {1, m.kv_heads, s.capacity, m.head_dim}};
   clq_attention_args args = {
       .q = {qb.mem, CLQ_F32, {rows, m.heads, m.head_dim}},
-      .k_cache = cache,
-      .v_cache = cache,
+      .cache = {cache, cache},
       .position = {pb.mem, CLQ_I32, {1}},
       .out = {
           ob.mem, CLQ_I8,
           .quant = {
               .per = CLQ_PER_GROUP, .group = 32, .scale = sb.mem, .sum = sums ? ub.mem : NULL}}};
-  args.v_cache.mem = vb.mem;
+  args.cache.v.mem = vb.mem;
   test_ok(clq_attention(d->stream, &args));
   int8_t *codes = malloc(count);
   int8_t *expected_codes = malloc(count);
@@ -502,23 +500,22 @@ Test(attention, bad_arguments_are_named) {
   test_device d = test_device_open(NULL);
   test_buffer b = test_buffer_new(&d, NULL, 16384);
   test_buffer o = test_buffer_new(&d, NULL, 16384);
-  const clq_tensor cache = {b.mem, CLQ_F16, {2, 32, 48}};
+  const clq_tensor cache = {b.mem, CLQ_F16, {1, 2, 32, 48}};
   const clq_attention_args good = {.q = {b.mem, CLQ_F32, {2, 4, 48}},
-                                   .k_cache = cache,
-                                   .v_cache = cache,
+                                   .cache = {cache, cache},
                                    .position = {b.mem, CLQ_I32, {1}},
                                    .out = {o.mem, CLQ_F32, {2, 192}}};
   clq_attention_args a = good;
   a.q.shape[1] = 3;
   test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT,
-             "q has 3 heads, expected a multiple of the 2 heads of k_cache");
+             "q has 3 heads, expected a multiple of the 2 heads of cache.k");
   a = good;
   a.out.shape[1] = 191;
   test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "expected 192 (heads * head_dim)");
   a = good;
-  a.k_cache.shape[2] = 64;
+  a.cache.k.shape[3] = 64;
   test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT,
-             "dimension 2 of k_cache is 64, expected 48 (head_dim of q)");
+             "dimension 3 of cache.k is 64, expected 48 (head_dim of q)");
   a = good;
   a.q.shape[2] = 24;
   test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "head_dim is 24");
@@ -535,16 +532,37 @@ Test(attention, bad_arguments_are_named) {
   a.out.dtype = CLQ_F16;
   test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "dtype of out is f16");
   a = good;
-  a.k_cache.stride[0] = 2000;
-  a.k_cache.stride[1] = 50;
-  a.k_cache.stride[2] = 1;
+  a.cache.k.stride[0] = 4000;
+  a.cache.k.stride[1] = 2000;
+  a.cache.k.stride[2] = 50;
+  a.cache.k.stride[3] = 1;
   test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "a head of a cache is dense");
   a = good;
   a.position.shape[0] = 2;
   test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "position");
   a = good;
-  a.k_cache.shape[1] = a.v_cache.shape[1] = 1 << 20;
-  test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "the buffer of k_cache");
+  a.cache.k.shape[2] = a.cache.v.shape[2] = 1 << 20;
+  test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "the buffer of cache.k");
+  static const struct {
+    clq_attention_args args;
+    const char *what;
+  } not_yet[] = {{{.bidirectional = true}, "bidirectional"},
+                 {{.window = 4}, "window"},
+                 {{.math = CLQ_ATTENTION_INTEGER}, "math"}};
+  for (size_t i = 0; i < sizeof not_yet / sizeof not_yet[0]; ++i) {
+    a = good;
+    a.bidirectional = not_yet[i].args.bidirectional;
+    a.window = not_yet[i].args.window;
+    a.math = not_yet[i].args.math;
+    test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, not_yet[i].what);
+  }
+  a = good;
+  a.starts = (clq_tensor){b.mem, CLQ_I32, {2}};
+  test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "starts");
+  a.starts.shape[0] = 1;
+  test_fails(
+      clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT,
+      "dimension 0 of starts is 1, expected 2 (the first row of each sequence, and the end)");
   a = good;
   a.q.shape[0] = a.out.shape[0] = 0;
   test_ok(clq_attention(d.stream, &a));

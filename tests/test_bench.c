@@ -473,7 +473,7 @@ Test(bench, refusals_are_in_the_words_of_the_options) {
        {": layernorm: --out u8 is not offered; take q8 or q8g32\n"}},
   };
   static const char *const internal[] = {"dtype of", "quant.",  "weights_pack", "head_dim",
-                                         "k_cache",  "of x is", "plan: ",       "graph: "};
+                                         "cache.k",  "of x is", "plan: ",       "graph: "};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
     const char *argv[MOST_WORDS] = {CLQ_TEST_CLI, "bench", "--reps",     "1",
                                     "-o",         "json",  "--no-limits"};

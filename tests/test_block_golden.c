@@ -112,7 +112,8 @@ typedef struct recorder {
   clq_graph *graph;
   clq_block_kind kind;
   clq_norm_kind norm;
-  clq_tensor k_cache, v_cache, position, table;
+  clq_kv_cache cache;
+  clq_tensor position, table;
 } recorder;
 
 static parameter *find(const recorder *r, const char *format, ...)
@@ -176,16 +177,12 @@ static clq_tensor attention(const recorder *r, int i, clq_tensor x) {
                                          .out = q,
                                          .k = heads(r, i, "k", x),
                                          .v = heads(r, i, "v", x),
-                                         .k_cache = r->k_cache,
-                                         .v_cache = r->v_cache,
+                                         .cache = r->cache,
                                          .position = r->position,
                                          .table = r->table}));
-  test_ok(clq_graph_add(r->graph, CLQ_OP_ATTENTION,
-                        &(clq_attention_args){.q = q,
-                                              .k_cache = r->k_cache,
-                                              .v_cache = r->v_cache,
-                                              .position = r->position,
-                                              .out = out}));
+  test_ok(clq_graph_add(
+      r->graph, CLQ_OP_ATTENTION,
+      &(clq_attention_args){.q = q, .cache = r->cache, .position = r->position, .out = out}));
   return out;
 }
 
@@ -243,8 +240,8 @@ static void run(const test_device *d, recorder *r, float *out) {
   test_buffer position = test_buffer_new(d, &(int32_t){0}, sizeof(int32_t));
   test_buffer angles = test_buffer_new(d, table, sizeof table);
   clq_plan *plan;
-  r->k_cache = (clq_tensor){k.mem, CLQ_F32, {g->heads, CAPACITY, g->head_dim}};
-  r->v_cache = (clq_tensor){v.mem, CLQ_F32, {g->heads, CAPACITY, g->head_dim}};
+  r->cache.k = (clq_tensor){k.mem, CLQ_F32, {1, g->heads, CAPACITY, g->head_dim}};
+  r->cache.v = (clq_tensor){v.mem, CLQ_F32, {1, g->heads, CAPACITY, g->head_dim}};
   r->position = (clq_tensor){position.mem, CLQ_I32, {1}};
   r->table = (clq_tensor){angles.mem, CLQ_F32, {CAPACITY, 1, 2}};
   test_ok(clq_graph_create(d->context, &r->graph));

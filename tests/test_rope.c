@@ -111,8 +111,8 @@ static int64_t check_shape(const test_device *d, shape s) {
     args.k.shape[1] = args.v.shape[1] = s.kv_heads;
     args.k.offset = q_bytes;
     args.v.offset = q_bytes + kv_bytes;
-    args.k_cache = (clq_tensor){kb.mem, s.cache, {s.kv_heads, s.capacity, s.head_dim}};
-    args.v_cache = (clq_tensor){vb.mem, s.cache, {s.kv_heads, s.capacity, s.head_dim}};
+    args.cache.k = (clq_tensor){kb.mem, s.cache, {1, s.kv_heads, s.capacity, s.head_dim}};
+    args.cache.v = (clq_tensor){vb.mem, s.cache, {1, s.kv_heads, s.capacity, s.head_dim}};
   }
   test_ok(clq_rope(d->stream, &args));
   const int64_t bad = clqi_ref_rope_run(&(clqi_ref_rope){.q = q,
@@ -347,13 +347,12 @@ Test(rope, bad_arguments_are_named) {
   test_buffer c = test_buffer_new(&d, NULL, 16384);
   const clq_tensor heads = {b.mem, CLQ_F32, {2, 4, 32}};
   const clq_tensor kv = {b.mem, CLQ_F32, {2, 2, 32}};
-  const clq_tensor cache = {c.mem, CLQ_F16, {2, 32, 32}};
+  const clq_tensor cache = {c.mem, CLQ_F16, {1, 2, 32, 32}};
   const clq_rope_args good = {.q = heads,
                               .out = heads,
                               .k = kv,
                               .v = kv,
-                              .k_cache = cache,
-                              .v_cache = cache,
+                              .cache = {cache, cache},
                               .position = {b.mem, CLQ_I32, {1}},
                               .table = {b.mem, CLQ_F32, {16, 16, 2}}};
   clq_rope_args a = good;
@@ -364,15 +363,15 @@ Test(rope, bad_arguments_are_named) {
   test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT,
              "dimension 0 of k is 3, expected 2 (rows of q)");
   a = good;
-  a.k_cache.shape[1] = 24;
+  a.cache.k.shape[2] = 24;
   test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT, "expected a multiple of 16");
   a = good;
-  a.v_cache.dtype = CLQ_F32;
+  a.cache.v.dtype = CLQ_F32;
   test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT,
-             "dtype of v_cache is f32, expected f16 (that of k_cache)");
+             "dtype of cache.v is f32, expected f16 (that of cache.k)");
   a = good;
-  a.v_cache.shape[0] = 1;
-  test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT, "heads of k_cache");
+  a.cache.v.shape[1] = 1;
+  test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT, "heads of cache.k");
   a = good;
   a.table.shape[1] = 17;
   test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT, "at most 16");
@@ -389,8 +388,8 @@ Test(rope, bad_arguments_are_named) {
   a.q.shape[2] = a.out.shape[2] = a.k.shape[2] = a.v.shape[2] = 31;
   test_fails(clq_rope(d.stream, &a), CLQ_UNSUPPORTED, "head_dim is 31");
   a = good;
-  a.k_cache.shape[1] = a.v_cache.shape[1] = 1 << 20;
-  test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT, "the buffer of k_cache");
+  a.cache.k.shape[2] = a.cache.v.shape[2] = 1 << 20;
+  test_fails(clq_rope(d.stream, &a), CLQ_INVALID_ARGUMENT, "the buffer of cache.k");
   a = good;
   a.q.shape[0] = a.out.shape[0] = a.k.shape[0] = a.v.shape[0] = 0;
   test_ok(clq_rope(d.stream, &a));

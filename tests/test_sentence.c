@@ -146,7 +146,7 @@ static const struct {
      {"4", "17"},
      "rope: --head-dim 17 is not offered; take a multiple of 16 up to 256"},
     {"ops/attention.c",
-     "attention: q has %lld heads, expected a multiple of the %lld heads of k_cache",
+     "attention: q has %lld heads, expected a multiple of the %lld heads of cache.k",
      {"4", "3"},
      "attention: --heads 4 is not offered with --kv-heads 3; take a multiple of that"},
     {"runtime/device.c",

@@ -74,7 +74,7 @@ static const struct {
      "$1: --head-dim $2 is not offered; take a multiple of 16 up to 256"},
     {"rope_table: * positions of * dims, expected *",
      "rope: --head-dim $2 is not offered; take a multiple of 16 up to 256"},
-    {"attention: q has * heads, expected a multiple of the * heads of k_cache",
+    {"attention: q has * heads, expected a multiple of the * heads of cache.k",
      "attention: --heads $1 is not offered with --kv-heads $2; take a multiple of that"},
 };
 

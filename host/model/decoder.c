@@ -95,9 +95,15 @@ static clq_block_norm gamma_of(const recorder *r, cl_mem gamma) {
   return (clq_block_norm){.gamma = {gamma, CLQ_F32, {r->model->info.width}}};
 }
 
-static clq_tensor cache(const recorder *r, const clqi_decoder_sequence *s, cl_mem mem) {
+/* Of a layer. */
+static clq_kv_cache cache(const recorder *r, const clqi_decoder_sequence *s, int64_t index) {
   const clq_model_info *info = &r->model->info;
-  return (clq_tensor){mem, s->kv, {info->kv_heads, s->capacity, info->head_dim}};
+  clq_kv_cache c;
+  c.k = c.v =
+      (clq_tensor){.dtype = s->kv, .shape = {1, info->kv_heads, s->capacity, info->head_dim}};
+  c.k.mem = s->k[index];
+  c.v.mem = s->v[index];
+  return c;
 }
 
 enum { FIRST_TOKEN, LAST_TOKEN };
@@ -132,8 +138,7 @@ static clq_status project(const recorder *r, int64_t index, clq_tensor x, clq_te
                                             .out = rows_of(*q, i * rows, rows),
                                             .k = rows_of(from_k, i * rows, rows),
                                             .v = rows_of(from_v, i * rows, rows),
-                                            .k_cache = cache(r, s, s->k[index]),
-                                            .v_cache = cache(r, s, s->v[index]),
+                                            .cache = cache(r, s, index),
                                             .position = position(r, i, FIRST_TOKEN),
                                             .table = table}));
   }
@@ -156,8 +161,7 @@ static clq_status attend(const recorder *r, int64_t index, clq_tensor q, clq_ten
     CLQI_TRY(clq_graph_add(
         r->graph, CLQ_OP_ATTENTION,
         &(clq_attention_args){.q = rows_of(q, i * rows + skipped, r->kept),
-                              .k_cache = cache(r, s, s->k[index]),
-                              .v_cache = cache(r, s, s->v[index]),
+                              .cache = cache(r, s, index),
                               .position = position(r, i, skipped > 0 ? LAST_TOKEN : FIRST_TOKEN),
                               .out = rows_of(mixed, i * r->kept, r->kept)}));
   }

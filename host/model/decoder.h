@@ -8,7 +8,7 @@
 /* What a pass reads and writes of one sequence. */
 typedef struct clqi_decoder_sequence {
   cl_mem table;    /* rotary cosines and sines, f32 [context, rope_dims / 2, 2] */
-  const cl_mem *k; /* caches, one a layer; layouts: clq_attention_args */
+  const cl_mem *k; /* caches, one a layer; layouts: clq_kv_cache */
   const cl_mem *v;
   clq_dtype kv;
   int64_t context;  /* rows of the table */

@@ -9,9 +9,11 @@ static const char NAME[] = "attention";
 
 static const clqi_field fields[] = {
     CLQI_FIELD(clq_attention_args, q, CLQI_IN, false),
-    CLQI_FIELD(clq_attention_args, k_cache, CLQI_IN, false),
-    CLQI_FIELD(clq_attention_args, v_cache, CLQI_IN, false),
-    CLQI_FIELD(clq_attention_args, position, CLQI_IN, false),
+    CLQI_FIELD(clq_attention_args, cache.k, CLQI_IN, false),
+    CLQI_FIELD(clq_attention_args, cache.v, CLQI_IN, false),
+    CLQI_FIELD(clq_attention_args, position, CLQI_IN, true),
+    CLQI_FIELD(clq_attention_args, starts, CLQI_IN, true),
+    CLQI_FIELD(clq_attention_args, keys, CLQI_IN, true),
     CLQI_FIELD(clq_attention_args, out, CLQI_OUT, false),
 };
 
@@ -40,20 +42,35 @@ static clq_status check_out(const clq_attention_args *a) {
   return CLQ_OK;
 }
 
+static clq_status check_offered(const clq_attention_args *a) {
+  const char *what = clqi_cache_sequences(&a->cache) > 1 ? "more than one sequence"
+                     : !clqi_present(&a->position)       ? "no position"
+                     : clqi_present(&a->starts)          ? "starts"
+                     : clqi_present(&a->keys)            ? "keys"
+                     : a->bidirectional                  ? "bidirectional"
+                     : a->window != 0                    ? "window"
+                     : a->math != CLQ_ATTENTION_FLOAT    ? "other math than of floats"
+                                                         : NULL;
+  return what == NULL ? CLQ_OK
+                      : clqi_fail(CLQ_UNSUPPORTED, "attention: %s: this is not offered yet", what);
+}
+
 static clq_status check(const clq_context *context, const void *args) {
   (void)context;
   const clq_attention_args *a = args;
   CLQI_TRY(clqi_check_tensor(NAME, "q", &a->q, 3, CLQI_DT(CLQ_F32)));
-  CLQI_TRY(clqi_check_caches(NAME, &a->k_cache, &a->v_cache, a->q.shape[2]));
+  CLQI_TRY(clqi_check_cache(NAME, &a->cache, a->q.shape[2]));
   const int64_t heads = a->q.shape[1];
-  const int64_t kv_heads = a->k_cache.shape[0];
+  const int64_t kv_heads = clqi_cache_heads(&a->cache);
   CLQI_REQUIRE(heads == 0 || (heads <= INT32_MAX && kv_heads > 0 && heads % kv_heads == 0),
-               "attention: q has %lld heads, expected a multiple of the %lld heads of k_cache",
+               "attention: q has %lld heads, expected a multiple of the %lld heads of cache.k",
                (long long)heads, (long long)kv_heads);
-  CLQI_TRY(clqi_check_position(NAME, &a->position));
+  CLQI_TRY(clqi_check_sequences(NAME, clqi_cache_sequences(&a->cache), a->q.shape[0], &a->position,
+                                &a->starts));
   CLQI_REQUIRE(isfinite(a->scale),
                "attention: scale is %g, expected 0 (for 1 / sqrt(head_dim)) or a finite number",
                (double)a->scale);
+  CLQI_TRY(check_offered(a));
   return check_out(a);
 }
 
@@ -64,7 +81,7 @@ static bool empty(const void *args) {
 
 /* Query rows times query heads of one KV head: what a tile can take together. */
 static int64_t lines(const clq_attention_args *a) {
-  return a->q.shape[0] * (a->q.shape[1] / a->k_cache.shape[0]);
+  return a->q.shape[0] * (a->q.shape[1] / clqi_cache_heads(&a->cache));
 }
 
 #define CLQI_FITS_LINES(n)                                                               \
@@ -108,8 +125,8 @@ static const clqi_variant variants[] = {
 
 static void arguments(clqi_launch *l, const clq_attention_args *a) {
   clqi_arg_tensor(l, &a->q);
-  clqi_arg_tensor(l, &a->k_cache);
-  clqi_arg_tensor(l, &a->v_cache);
+  clqi_arg_tensor(l, &a->cache.k);
+  clqi_arg_tensor(l, &a->cache.v);
   clqi_arg_tensor(l, &a->position);
   clqi_arg_tensor(l, &a->out);
   clqi_arg_scale(l, &a->out);
@@ -117,12 +134,12 @@ static void arguments(clqi_launch *l, const clq_attention_args *a) {
   clqi_arg_error_word(l);
   clqi_arg_i64(l, a->q.shape[0]);
   clqi_arg_i32(l, (int32_t)a->q.shape[1]);
-  clqi_arg_i32(l, (int32_t)a->k_cache.shape[0]);
-  clqi_arg_i64(l, a->k_cache.shape[1]);
+  clqi_arg_i32(l, (int32_t)clqi_cache_heads(&a->cache));
+  clqi_arg_i64(l, clqi_cache_capacity(&a->cache));
   clqi_arg_i64(l, clqi_stride(&a->q, 3, 0));
   clqi_arg_i64(l, clqi_stride(&a->q, 3, 1));
-  clqi_arg_i64(l, clqi_stride(&a->k_cache, 3, 0));
-  clqi_arg_i64(l, clqi_stride(&a->v_cache, 3, 0));
+  clqi_arg_i64(l, clqi_stride(&a->cache.k, 4, 1));
+  clqi_arg_i64(l, clqi_stride(&a->cache.v, 4, 1));
   clqi_arg_i64(l, clqi_stride(&a->out, 2, 0));
   clqi_arg_f32(l, a->scale == 0.0f ? (float)(1.0 / sqrt((double)a->q.shape[2])) : a->scale);
 }
@@ -138,15 +155,15 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const int64_t rows = a->q.shape[0];
   const int64_t heads = a->q.shape[1];
   const int64_t head_dim = a->q.shape[2];
-  const int64_t kv_heads = a->k_cache.shape[0];
+  const int64_t kv_heads = clqi_cache_heads(&a->cache);
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   const bool tiled = v->kernel == CLQI_KERNEL_attention_tile;
   clqi_launch l;
   clqi_begin(&l, emitter, v, "-DCLQ_HEAD_DIM=%d -DCLQ_CACHE=%d %s", (int)head_dim,
-             clqi_cache_type(&a->k_cache), clqi_emit_option(&a->out));
+             clqi_cache_type(&a->cache), clqi_emit_option(&a->out));
   arguments(&l, a);
   const double cache_bytes =
-      2.0 * (double)(rows * kv_heads * head_dim) * (double)clq_dtype_bytes(a->k_cache.dtype);
+      2.0 * (double)(rows * kv_heads * head_dim) * (double)clq_dtype_bytes(a->cache.k.dtype);
   const double bytes = 4.0 * (double)(rows * heads * head_dim) + cache_bytes +
                        clqi_emit_bytes(&a->out, rows, heads * head_dim);
   const double ops = 4.0 * own_keys(a) * (double)(heads * head_dim);

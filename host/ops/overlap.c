@@ -20,9 +20,13 @@ static footprint footprint_of(const clq_tensor *t) {
   }
   footprint f = {.start = t->offset, .end = t->offset + bytes, .width = bytes};
   const int dims = clqi_used_dims(t);
-  if (bytes > 0 && dims > 1 && t->shape[0] > 1) {
-    f.pitch = (uint64_t)clqi_stride(t, dims, 0) * clq_dtype_bytes(t->dtype);
-    f.width = bytes - f.pitch * (uint64_t)(t->shape[0] - 1);
+  int outer = 0;
+  while (outer < dims - 1 && t->shape[outer] == 1) {
+    outer++;
+  }
+  if (bytes > 0 && outer < dims - 1) {
+    f.pitch = (uint64_t)clqi_stride(t, dims, outer) * clq_dtype_bytes(t->dtype);
+    f.width = bytes - f.pitch * (uint64_t)(t->shape[outer] - 1);
   }
   return f;
 }

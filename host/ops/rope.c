@@ -12,10 +12,13 @@ static const clqi_field fields[] = {
     CLQI_FIELD(clq_rope_args, out, CLQI_OUT, false),
     CLQI_FIELD(clq_rope_args, k, CLQI_IN, true),
     CLQI_FIELD(clq_rope_args, v, CLQI_IN, true),
-    CLQI_FIELD(clq_rope_args, k_cache, CLQI_INOUT, true),
-    CLQI_FIELD(clq_rope_args, v_cache, CLQI_INOUT, true),
+    CLQI_FIELD(clq_rope_args, cache.k, CLQI_INOUT, true),
+    CLQI_FIELD(clq_rope_args, cache.v, CLQI_INOUT, true),
     CLQI_FIELD(clq_rope_args, position, CLQI_IN, false),
+    CLQI_FIELD(clq_rope_args, starts, CLQI_IN, true),
     CLQI_FIELD(clq_rope_args, table, CLQI_IN, false),
+    CLQI_FIELD(clq_rope_args, q_gamma, CLQI_IN, true),
+    CLQI_FIELD(clq_rope_args, k_gamma, CLQI_IN, true),
 };
 
 clq_status clq_rope_table(float *table, int64_t positions, int64_t dims, double base) {
@@ -57,19 +60,19 @@ static clq_status check_table(const clq_rope_args *a) {
 }
 
 static clq_status check_append(const clq_rope_args *a) {
-  CLQI_REQUIRE(clqi_present(&a->k) && clqi_present(&a->v) && clqi_present(&a->k_cache) &&
-                   clqi_present(&a->v_cache),
-               "rope: k, v, k_cache and v_cache come together or not at all");
+  CLQI_REQUIRE(clqi_present(&a->k) && clqi_present(&a->v) && clqi_present(&a->cache.k) &&
+                   clqi_present(&a->cache.v),
+               "rope: k, v, cache.k and cache.v come together or not at all");
   CLQI_TRY(check_heads("k", &a->k, a));
   CLQI_TRY(check_heads("v", &a->v, a));
   CLQI_TRY(clqi_check_extent(NAME, "v", &a->v, 1, a->k.shape[1], "heads of k"));
-  CLQI_TRY(clqi_check_caches(NAME, &a->k_cache, &a->v_cache, a->q.shape[2]));
-  return clqi_check_extent(NAME, "k_cache", &a->k_cache, 0, a->k.shape[1], "heads of k");
+  CLQI_TRY(clqi_check_cache(NAME, &a->cache, a->q.shape[2]));
+  return clqi_check_extent(NAME, "cache.k", &a->cache.k, 1, a->k.shape[1], "heads of k");
 }
 
 static bool appends(const clq_rope_args *a) {
-  return clqi_present(&a->k) || clqi_present(&a->v) || clqi_present(&a->k_cache) ||
-         clqi_present(&a->v_cache);
+  return clqi_present(&a->k) || clqi_present(&a->v) || clqi_present(&a->cache.k) ||
+         clqi_present(&a->cache.v);
 }
 
 static clq_status check(const clq_context *context, const void *args) {
@@ -85,9 +88,20 @@ static clq_status check(const clq_context *context, const void *args) {
   }
   CLQI_REQUIRE(a->layout == 0 || a->layout == CLQ_ROPE_ADJACENT || a->layout == CLQ_ROPE_HALF,
                "rope: layout is %d, expected 0 or one of clq_rope_layout (1 or 2)", (int)a->layout);
-  CLQI_TRY(clqi_check_position(NAME, &a->position));
   CLQI_TRY(check_table(a));
-  return appends(a) ? check_append(a) : CLQ_OK;
+  if (appends(a)) {
+    CLQI_TRY(check_append(a));
+  }
+  const int64_t sequences = appends(a) ? clqi_cache_sequences(&a->cache) : a->position.shape[0];
+  CLQI_TRY(clqi_check_sequences(NAME, sequences, a->q.shape[0], &a->position, &a->starts));
+  if (sequences > 1 || clqi_present(&a->starts) || clqi_present(&a->q_gamma) ||
+      clqi_present(&a->k_gamma)) {
+    return clqi_fail(CLQ_UNSUPPORTED, "rope: %s: this is not offered yet",
+                     sequences > 1              ? "more than one sequence"
+                     : clqi_present(&a->starts) ? "starts"
+                                                : "a norm of q and k");
+  }
+  return CLQ_OK;
 }
 
 static bool empty(const void *args) {
@@ -111,8 +125,8 @@ static void arguments(clqi_launch *l, const clq_rope_args *a) {
   clqi_arg_tensor(l, &a->out);
   clqi_arg_tensor(l, &a->k);
   clqi_arg_tensor(l, &a->v);
-  clqi_arg_tensor(l, &a->k_cache);
-  clqi_arg_tensor(l, &a->v_cache);
+  clqi_arg_tensor(l, &a->cache.k);
+  clqi_arg_tensor(l, &a->cache.v);
   clqi_arg_tensor(l, &a->position);
   clqi_arg_tensor(l, &a->table);
   clqi_arg_error_word(l);
@@ -121,13 +135,13 @@ static void arguments(clqi_launch *l, const clq_rope_args *a) {
   clqi_arg_i32(l, appends(a) ? (int32_t)a->k.shape[1] : 0);
   clqi_arg_i32(l, (int32_t)(2 * a->table.shape[1]));
   clqi_arg_i64(l, a->table.shape[0]);
-  clqi_arg_i64(l, appends(a) ? a->k_cache.shape[1] : 0);
+  clqi_arg_i64(l, appends(a) ? clqi_cache_capacity(&a->cache) : 0);
   arg_strides(l, &a->q);
   arg_strides(l, &a->out);
   arg_strides(l, &a->k);
   arg_strides(l, &a->v);
-  clqi_arg_i64(l, clqi_stride(&a->k_cache, 3, 0));
-  clqi_arg_i64(l, clqi_stride(&a->v_cache, 3, 0));
+  clqi_arg_i64(l, clqi_stride(&a->cache.k, 4, 1));
+  clqi_arg_i64(l, clqi_stride(&a->cache.v, 4, 1));
 }
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
@@ -139,10 +153,10 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   clqi_launch l;
   clqi_begin(&l, emitter, v, "-DCLQ_HEAD_DIM=%d -DCLQ_LAYOUT=%d -DCLQ_CACHE=%d", (int)head_dim,
-             a->layout == CLQ_ROPE_HALF ? 2 : 1, clqi_cache_type(&a->k_cache));
+             a->layout == CLQ_ROPE_HALF ? 2 : 1, clqi_cache_type(&a->cache));
   arguments(&l, a);
   const double elements = (double)rows * (double)head_dim;
-  const double appended = (double)clq_dtype_bytes((clq_dtype)clqi_cache_type(&a->k_cache));
+  const double appended = (double)clq_dtype_bytes((clq_dtype)clqi_cache_type(&a->cache));
   const double bytes =
       elements * (8.0 * (double)heads + 2.0 * (4.0 + appended) * (double)kv_heads) +
       8.0 * (double)rows * (double)a->table.shape[1];

@@ -235,6 +235,17 @@ CLQ_API CLQ_NODISCARD clq_status clq_gemm(clq_stream *stream, const clq_gemm_arg
 CLQ_API CLQ_NODISCARD clq_status clq_gemm_grouped(clq_stream *stream, const clq_gemm_args *args,
                                                   int32_t count);
 
+/** Keys and values of sequences: what clq_rope appends and clq_attention reads. Both tensors are
+ *  [sequences, kv_heads, capacity, head_dim] of one dtype, f32 or f16: capacity a multiple of 16,
+ *  head_dim a multiple of 16 up to 256. Sequences and heads may have strides, a head is dense and
+ *  stored as
+ *      k: [capacity / 16, head_dim, 16]   (16 keys side by side)
+ *      v: [capacity, head_dim]. */
+typedef struct clq_kv_cache {
+  clq_tensor k;
+  clq_tensor v;
+} clq_kv_cache;
+
 /** Which elements of a head rotate together. */
 typedef enum clq_rope_layout {
   CLQ_ROPE_ADJACENT = 1, /**< (0,1), (2,3), ...: LLaMA as GGUF stores it; the default */
@@ -245,20 +256,25 @@ typedef enum clq_rope_layout {
  *  Row r stands at position[0] + r. `q` and `out` f32 [rows, heads, head_dim], may
  *  be the same; `table` f32 [positions, dims / 2, 2], cosine and sine, as
  *  clq_rope_table makes it (dims <= head_dim rotate, the rest is copied).
- *  With `k` and `v` (f32 [rows, kv_heads, head_dim]) also appends them to the caches
- *  (layout: clq_attention_args) at the rows' positions, rounded to the caches' dtype.
+ *  With `k` and `v` (f32 [rows, kv_heads, head_dim]) also appends them to `cache`
+ *  at the rows' positions, rounded to its dtype.
  *  A position outside the table or the cache is an error found on the device: nothing
  *  is written for that row, and the next clq_stream_finish reports it. head_dim is even, up to
- *  256, with caches a multiple of 16. A pair (a, b) becomes
+ *  256, with a cache a multiple of 16. A pair (a, b) becomes
  *      fma(a, cosine, -(b * sine)),  fma(b, cosine, a * sine)
- *  on every device, so results are the same to the bit. */
+ *  on every device, so results are the same to the bit.
+ *  Not offered yet, CLQ_UNSUPPORTED: more sequences than one, `starts`, a norm (`q_gamma`,
+ *  `k_gamma`). */
 typedef struct clq_rope_args {
   clq_tensor q;
   clq_tensor out;
-  clq_tensor k, v;             /**< optional, together */
-  clq_tensor k_cache, v_cache; /**< with k and v */
-  clq_tensor position;         /**< i32 [1] */
+  clq_tensor k, v;     /**< optional, together */
+  clq_kv_cache cache;  /**< with k and v */
+  clq_tensor position; /**< i32 [sequences] */
+  clq_tensor starts;   /**< optional, i32 [sequences + 1] */
   clq_tensor table;
+  clq_tensor q_gamma, k_gamma; /**< optional, f32 [head_dim] */
+  float eps;                   /**< of the norms; 0: 1e-5 */
   clq_rope_layout layout;
 } clq_rope_args;
 CLQ_API CLQ_NODISCARD clq_status clq_rope(clq_stream *stream, const clq_rope_args *args);
@@ -269,27 +285,37 @@ CLQ_API CLQ_NODISCARD clq_status clq_rope(clq_stream *stream, const clq_rope_arg
 CLQ_API CLQ_NODISCARD clq_status clq_rope_table(float *table, int64_t positions, int64_t dims,
                                                 double base);
 
+/** In which numbers clq_attention multiplies. */
+typedef enum clq_attention_math {
+  CLQ_ATTENTION_FLOAT = 0,      /**< the default; for any cache */
+  CLQ_ATTENTION_INTEGER = 1,    /**< q and weights become codes, products are exact */
+  CLQ_ATTENTION_INTEGER_LUT = 2 /**< the same, exponentials from a table */
+} clq_attention_math;
+
 /** Causal attention over a KV cache, grouped heads allowed.
  *      out[r, h] = softmax(scale * q[r, h] . K[h / (heads / kv_heads)]) V
- *  where row r sees the keys 0 .. position[0] + r. `q` f32 [rows, heads, head_dim],
- *  head_dim a multiple of 16 up to 256; caches f32 or f16 of shape [kv_heads, capacity, head_dim],
- *  capacity a multiple of 16, stored as
- *      k: [kv_heads, capacity / 16, head_dim, 16]   (16 keys side by side)
- *      v: [kv_heads, capacity, head_dim];
+ *  where row r sees the keys 0 .. position[0] + r. `q` f32 [rows, heads, head_dim];
  *  `out` [rows, heads * head_dim] f32, or i8 per group of 32 (then head_dim % 32 == 0).
  *  Keys are taken in chunks of a fixed size, merged in ascending order: a row has the same bits
- *  alone and among others, a decode step the same as a prefill. What the caches hold behind a
+ *  alone and among others, a decode step the same as a prefill. What the cache holds behind a
  *  row's last key has no influence on it. Error against exact arithmetic: at most
  *      2^-21 * (1 + S) * max |v|,   S the largest sum over d of |scale * q[d] * k[d]|.
  *  A score of -inf masks its key; a row of nothing else is zero; NaN or +inf make the row's head
  *  NaN. A row whose position is not in the cache is zero, and the next clq_stream_finish reports
- *  it. int8 codes are those of clq_quantize on the float result, bit for bit. */
+ *  it. int8 codes are those of clq_quantize on the float result, bit for bit.
+ *  Not offered yet, CLQ_UNSUPPORTED: more sequences than one, no position, `starts`, `keys`,
+ *  `bidirectional`, `window`, other `math` than CLQ_ATTENTION_FLOAT. */
 typedef struct clq_attention_args {
   clq_tensor q;
-  clq_tensor k_cache, v_cache;
-  clq_tensor position; /**< i32 [1] */
+  clq_kv_cache cache;
+  clq_tensor position; /**< i32 [sequences] */
+  clq_tensor starts;   /**< optional, i32 [sequences + 1] */
+  clq_tensor keys;     /**< optional, i32 [sequences], with bidirectional */
   clq_tensor out;
-  float scale; /**< finite; 0: 1 / sqrt(head_dim) */
+  float scale;        /**< finite; 0: 1 / sqrt(head_dim) */
+  bool bidirectional; /**< rows see all keys of their sequence */
+  int64_t window;     /**< 0: none */
+  clq_attention_math math;
 } clq_attention_args;
 CLQ_API CLQ_NODISCARD clq_status clq_attention(clq_stream *stream, const clq_attention_args *args);
 
