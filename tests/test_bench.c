@@ -455,9 +455,7 @@ Test(bench, refusals_are_in_the_words_of_the_options) {
     const char *const told[6];
   } cases[] = {
       {{"gemm", "--n", "8", "--k", "64", "--weights", "w4g7,w4g24", "--acts", "q8g32,q8g12"},
-       {": --weights: a group of 7 is not offered, expected a multiple of 8 from 0 on, or K and "
-        "more; "
-        "take ",
+       {": --weights: a group of 7 is not offered; take a multiple of 8, as w4g32, or K and more",
         ": gemm: with --acts of groups of 32 the group of --weights must be a multiple or a "
         "divisor "
         "of 32, not 24; take ",

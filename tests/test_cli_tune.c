@@ -148,6 +148,8 @@ Test(cli_tune, refuses_in_a_sentence) {
                  "there is nowhere to keep the table: turned off; set CLQ_CACHE_DIR");
   expect_refusal(clq(NULL, "tune", "--out", "/proc/none/table"), 1,
                  "no table can be written to /proc/none/table; give --out");
+  expect_refusal(clq(NULL, "tune", "--out", "/tmp"), 1,
+                 "--out /tmp is a folder; give a file in it, as /tmp/table.clqt");
   expect_refusal(clq(NULL, "tune", "--device", "no such thing"), 1, "no device 'no such thing'");
   expect_refusal(
       clq(NULL, "tune", "--m", "1", "--n", "8", "--k", "96", "--weights", "w4g24", "--acts",
@@ -160,7 +162,8 @@ Test(cli_tune, refuses_in_a_sentence) {
   expect_refusal(clq(NULL, "tune", "--weights", "w5"), 2, "--weights is 'w5'");
   expect_refusal(clq(NULL, "tune", "softmax"), 2, "'softmax' cannot be tuned, expected gemm");
   expect_refusal(clq(NULL, "tune", "gemm", "gemm"), 2, "one operator at a time");
-  expect_refusal(clq(NULL, "tune", "--budget", "0"), 2, "--budget");
+  expect_refusal(clq(NULL, "tune", "--weights", ""), 2, "--weights is ''");
+  expect_refusal(clq(NULL, "tune", "--budget", "0"), 2, "expected a number from 0.1 to 1000000");
   expect_refusal(clq(NULL, "tune", "--m", "0"), 2, "--m");
 }
 

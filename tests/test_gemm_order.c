@@ -220,14 +220,14 @@ Test(gemm_order, mistakes_are_named) {
   clq_weights_destroy(w);
   order[5] = 4;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT,
-             "weights_pack: the order has column 4 at position 5, which is there already");
+             "weights_pack: position 5 of the order is column 4, expected each of 0 to 31 once");
   cr_assert_null(w);
   order[5] = K;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT,
-             "weights_pack: the order has column 32 at position 5, which is none");
+             "weights_pack: position 5 of the order is column 32, expected each of 0 to 31 once");
   order[5] = -1;
   test_fails(clq_weights_pack(d.context, &desc, &w), CLQ_INVALID_ARGUMENT,
-             "the order has column -1 at position 5");
+             "position 5 of the order is column -1");
   order[5] = 4;
   order[4] = 5;
   test_ok(clq_weights_pack(d.context, &desc, &w));

@@ -112,11 +112,10 @@ static const struct {
      "gemm: a group of --weights (--k without one) has 90000 elements, more than may be summed; "
      "take groups of up to 32768, of the weights or of x, as w4g128"},
     {"quant/weights.c",
-     "weights_pack: group is %lld, expected a multiple of 8 from 0 on, or K and more",
-     {"7"},
-     "--weights: a group of 7 is not offered, expected a multiple of 8 from 0 on, or K and more; "
-     "take "
-     "w4g32, for one"},
+     "weights_pack: group is %lld, expected a multiple of 8 from 0 on, K and more, or %d for one "
+     "scale a part",
+     {"7", "-1"},
+     "--weights: a group of 7 is not offered; take a multiple of 8, as w4g32, or K and more"},
     {"ops/op.c",
      "%s: dtype of %s is %s, offered: %s",
      {"embedding", "out", "u8", "f32"},

@@ -326,6 +326,64 @@ Test(weights, parts_are_stacked) {
   test_device_close(&d);
 }
 
+/* One scale, zero point or minimum for a whole part: as if each row had it. */
+Test(weights, one_scale_serves_a_matrix) {
+  enum { ROWS = 19, K = 40 };
+  test_device d = test_device_open(NULL);
+  uint8_t data[2][ROWS * K];
+  float scales[2][ROWS];
+  float mins[2][ROWS];
+  uint8_t zeros[2][ROWS];
+  for (int p = 0; p < 2; ++p) {
+    for (int i = 0; i < ROWS * K; ++i) {
+      data[p][i] = (uint8_t)(i * 7 + p);
+    }
+    for (int r = 0; r < ROWS; ++r) {
+      scales[p][r] = 0.25f + (float)p;
+      mins[p][r] = -3.0f - (float)p;
+      zeros[p][r] = (uint8_t)(100 + p);
+    }
+  }
+  for (int kind = 0; kind < 3; ++kind) {
+    clq_weights_part parts[2];
+    for (int p = 0; p < 2; ++p) {
+      parts[p] = (clq_weights_part){.data = data[p],
+                                    .scales = scales[p],
+                                    .zeros = kind == 1 ? zeros[p] : NULL,
+                                    .mins = kind == 2 ? mins[p] : NULL,
+                                    .rows = ROWS};
+    }
+    static float out[2][2 * ROWS * K];
+    clq_weights *w[2];
+    for (int whole = 0; whole < 2; ++whole) {
+      const clq_weights_desc desc = {.format = CLQ_FORMAT_W8,
+                                     .cols = K,
+                                     .group = whole ? CLQ_GROUP_TENSOR : 0,
+                                     .parts = parts,
+                                     .part_count = 2};
+      test_ok(clq_weights_pack(d.context, &desc, &w[whole]));
+      test_ok(clq_weights_unpack(w[whole], 0, 2 * ROWS, out[whole]));
+      for (int p = 0; p < 2; ++p) { /* only the first counts with one for all */
+        memset(&scales[p][1], 0x7f, sizeof scales[p] - sizeof scales[p][0]);
+        memset(&mins[p][1], 0x7f, sizeof mins[p] - sizeof mins[p][0]);
+        memset(&zeros[p][1], 0x7f, sizeof zeros[p] - sizeof zeros[p][0]);
+      }
+    }
+    cr_assert_arr_eq(out[0], out[1], sizeof out[0]);
+    for (int whole = 0; whole < 2; ++whole) {
+      clq_weights_destroy(w[whole]);
+    }
+    for (int p = 0; p < 2; ++p) {
+      for (int r = 1; r < ROWS; ++r) {
+        scales[p][r] = scales[p][0];
+        mins[p][r] = mins[p][0];
+        zeros[p][r] = zeros[p][0];
+      }
+    }
+  }
+  test_device_close(&d);
+}
+
 /* Known bytes: what a file's bit string means does not hang on our own reference. */
 Test(weights, plain_codes_are_a_bit_string) {
   static const struct {

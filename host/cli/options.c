@@ -170,7 +170,7 @@ static bool parse_float(const char *text, double low, double high, double *out) 
 }
 
 static size_t count_items(const char *text) {
-  size_t count = *text == '\0' ? 0 : 1;
+  size_t count = 1;
   for (; *text != '\0'; ++text) {
     count += *text == ',';
   }
@@ -242,7 +242,7 @@ static bool store(const cli_option *option, const char *value) {
 /* The end of a range as the option takes numbers. */
 static void print_bound(char *text, size_t size, const cli_option *option, double bound) {
   if (option->kind == CLI_FLOAT) {
-    (void)snprintf(text, size, "%.17g", bound);
+    (void)snprintf(text, size, "%.15g", bound);
   } else {
     (void)snprintf(text, size, "%" PRId64, bound >= 0x1p63 ? INT64_MAX : (int64_t)bound);
   }

@@ -62,7 +62,7 @@ static const struct {
      "gemm: a group of --weights (--k without one) has $1 elements, more than may be summed; take "
      "$3, as w4g128"},
     {"weights_pack: group is *, expected *",
-     "--weights: a group of $1 is not offered, expected $2; take w4g32, for one"},
+     "--weights: a group of $1 is not offered; take a multiple of 8, as w4g32, or K and more"},
     {"embedding: dtype of out is *, offered: *", "embedding: --dtype $1 is not offered; take $2"},
     {"add: dtype of a is *, offered: *", "add: --dtype $1 is not offered; take $2"},
     {"quantize: dtype of out is *, offered: *",

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -200,6 +201,11 @@ static int check_place(const clq_context *context, const char *out) {
                      "there is nowhere to keep the table: %s; set CLQ_CACHE_DIR to a folder of "
                      "your own, or name a file with --out",
                      why);
+  }
+  struct stat there;
+  if (stat(out, &there) == 0 && S_ISDIR(there.st_mode)) {
+    return cli_fail("--out %s is a folder; give a file in it, as %s%stable.clqt", out, out,
+                    out[strlen(out) - 1] == '/' ? "" : "/");
   }
   char folder[1024];
   const char *slash = strrchr(out, '/');

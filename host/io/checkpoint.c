@@ -204,10 +204,13 @@ static clq_status find_matrix(const clqi_safetensors *set, const char *name,
                      clqi_safetensors_name(set), shown(name).text);
   }
   if (!is_float(t) || t->dim_count != 2 || t->bytes == 0) {
-    return clqi_fail(CLQ_UNSUPPORTED,
-                     "%s: tensor '%s' is %s of %u dimensions, expected two of F32, F16 or BF16",
-                     clqi_safetensors_shard_name(set, t->shard), shown(t->name).text,
-                     clqi_safetensors_dtype_name(t->dtype), t->dim_count);
+    return clqi_fail(
+        CLQ_UNSUPPORTED,
+        "%s: tensor '%s' is %s of %u dimensions%s, expected two of F32, F16 or BF16 with "
+        "at least a row and a column",
+        clqi_safetensors_shard_name(set, t->shard), shown(t->name).text,
+        clqi_safetensors_dtype_name(t->dtype), t->dim_count,
+        t->bytes == 0 ? " without elements" : "");
   }
   *out = t;
   return CLQ_OK;

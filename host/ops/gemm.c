@@ -269,6 +269,7 @@ clq_status clq_gemm(clq_stream *stream, const clq_gemm_args *args) {
 }
 
 clq_status clq_gemm_grouped(clq_stream *stream, const clq_gemm_args *args, int32_t count) {
+  CLQI_REQUIRE(stream != NULL, "gemm_grouped: stream must not be NULL");
   CLQI_REQUIRE(count >= 0 && (args != NULL || count == 0),
                "gemm_grouped: %d products are asked for, expected 0 or more and their arguments",
                (int)count);

@@ -366,7 +366,7 @@ clq_status clqi_op_run_all(clq_stream *stream, const clqi_op *op, const void *ar
       const clq_status status =
           pass == 0 ? prepare_call(stream, op, one, copy) : clqi_op_run(stream, op, one);
       if (status != CLQ_OK) {
-        return clqi_fail_prefix(status, "%s %d of %d", op->name, (int)i, (int)count);
+        return clqi_fail_prefix(status, "args[%d]", (int)i);
       }
     }
   }

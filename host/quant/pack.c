@@ -41,7 +41,7 @@ static void find_rows(const job *j, int64_t first, source_row rows[TILE]) {
     if (part < j->desc->part_count) {
       const clq_weights_part *p = &j->desc->parts[part];
       const size_t r = (size_t)(n - start);
-      const size_t plane = r * (size_t)j->weights->groups;
+      const size_t plane = j->desc->group == CLQ_GROUP_TENSOR ? 0 : r * (size_t)j->weights->groups;
       const size_t scale = plane * clqi_weights_scale_bytes(j->weights);
       row->data = (const uint8_t *)p->data + r * j->row_bytes;
       row->scales = p->scales == NULL ? NULL : (const uint8_t *)p->scales + scale;

@@ -47,9 +47,11 @@ static clq_status check_planes(const clq_weights_desc *desc) {
   const bool plain = clqi_format_is_plain(desc->format);
   CLQI_REQUIRE(desc->group == 0 || plain, "weights_pack: group is %lld, but %s has its own",
                (long long)desc->group, clq_format_name(desc->format));
-  CLQI_REQUIRE(desc->group >= 0 && (desc->group % 8 == 0 || desc->group >= desc->cols),
-               "weights_pack: group is %lld, expected a multiple of 8 from 0 on, or K and more",
-               (long long)desc->group);
+  CLQI_REQUIRE(desc->group == CLQ_GROUP_TENSOR ||
+                   (desc->group >= 0 && (desc->group % 8 == 0 || desc->group >= desc->cols)),
+               "weights_pack: group is %lld, expected a multiple of 8 from 0 on, K and more, or %d "
+               "for one scale a part",
+               (long long)desc->group, CLQ_GROUP_TENSOR);
   CLQI_REQUIRE(desc->scale_dtype == 0 || plain, "weights_pack: scales are %s, but %s has its own",
                clq_dtype_name(desc->scale_dtype), clq_format_name(desc->format));
   CLQI_REQUIRE(desc->scale_dtype == 0 || desc->scale_dtype == CLQ_F32 ||
@@ -73,9 +75,9 @@ static clq_status check_order(const int32_t *order, int64_t cols) {
     const int32_t column = order[p];
     if (column < 0 || column >= cols || seen[column]) {
       status = clqi_fail(CLQ_INVALID_ARGUMENT,
-                         "weights_pack: the order has column %d at position %lld, which is %s",
-                         (int)column, (long long)p,
-                         column < 0 || column >= cols ? "none" : "there already");
+                         "weights_pack: position %lld of the order is column %d, expected each of "
+                         "0 to %lld once",
+                         (long long)p, (int)column, (long long)cols - 1);
     } else {
       seen[column] = true;
     }
@@ -183,7 +185,7 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
   if (fits && w->bits < 16) {
     w->padded_cols = clqi_div_up(w->cols, 32) * 32;
     w->group = info->group == 0 ? desc->group : info->group;
-    w->group = w->group == 0 || w->group > w->cols ? w->cols : w->group;
+    w->group = w->group <= 0 || w->group > w->cols ? w->cols : w->group;
     w->groups = clqi_div_up(w->cols, w->group);
   }
   uint64_t codes = 0;

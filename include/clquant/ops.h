@@ -231,7 +231,8 @@ CLQ_API CLQ_NODISCARD clq_status clq_gemm(clq_stream *stream, const clq_gemm_arg
 /** @p count products in one call, such as those of a mixture of experts: each has rows and weights
  *  of its own; one without rows is passed over. Each is computed as clq_gemm does it, in the
  *  order of the array. All are checked before the first is enqueued: where one is refused none
- *  has run, and the sentence says which. CLQ_INVALID_ARGUMENT also for a negative @p count. */
+ *  has run, and the sentence says which, as args[2]. CLQ_INVALID_ARGUMENT also for a negative @p
+ * count. */
 CLQ_API CLQ_NODISCARD clq_status clq_gemm_grouped(clq_stream *stream, const clq_gemm_args *args,
                                                   int32_t count);
 

@@ -57,6 +57,9 @@ typedef struct clq_weights_part {
                                  the codes say of them, code * scale rounded to f16 */
 } clq_weights_part;
 
+/** As a group: one scale, zero point or minimum for the whole matrix; planes are [1] then. */
+#define CLQ_GROUP_TENSOR (-1)
+
 /** How far a call is that may take a while: packing weights, loading layers or a model.
  *
  *  report is called in the thread that made the call, and by no other, every few megabytes of the
@@ -71,9 +74,9 @@ typedef struct clq_progress {
 
 typedef struct clq_weights_desc {
   clq_format format;
-  int64_t cols; /**< K, at most 2^30; for blocks a multiple of their 32 or 256 elements */
-  int64_t
-      group; /**< plain codes: elements per scale, a multiple of 8 or at least K; 0: one a row */
+  int64_t cols;  /**< K, at most 2^30; for blocks a multiple of their 32 or 256 elements */
+  int64_t group; /**< plain codes: elements per scale, a multiple of 8 or at least K; 0: one scale a
+                      row; CLQ_GROUP_TENSOR: one a part */
   const clq_weights_part *parts;
   int32_t part_count;
   clq_dtype scale_dtype; /**< plain codes, of scales and mins: CLQ_F32 (0 says so too), CLQ_F16,
