@@ -420,6 +420,7 @@ void bench_emit(bench_case *c) {
   X(embedding)                 \
   X(add)                       \
   X(integer_norm)              \
+  X(pool)                      \
   X(plan)                      \
   X(limits)
 

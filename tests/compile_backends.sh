@@ -77,6 +77,9 @@ dequantize|spirv||OpFMul|
 add|sm_90|-DCLQ_OUT=2|cvt.rn.f16.f32 cvt.f32.f16|
 add|gfx1100||v_add_f32|
 add|spirv||OpFAdd|
+pool|sm_90|-DCLQ_X=2 -DCLQ_OUT=2 -DCLQ_NORMALIZE=1 -DCLQ_KEEP=4096 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 cvt.rn.f16.f32 atom.|
+pool|gfx1100|-DCLQ_NORMALIZE=1 -DCLQ_KEEP=4096|s_barrier ds_store global_atomic_cmpswap|
+pool|spirv|-DCLQ_X=3 -DCLQ_NORMALIZE=1|OpControlBarrier OpAtomicCompareExchange|
 embedding|sm_90|-DCLQ_W_MIN=1|fma.rn.f32 atom.|
 embedding|gfx1100|-DCLQ_W_BITS=8|global_atomic_cmpswap|
 embedding|spirv||OpAtomicCompareExchange|

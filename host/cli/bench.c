@@ -34,7 +34,7 @@ static const shape_word shape_words[] = {
      "zero points. dequantize: q8, "
      "q8g32, "
      "..."},
-    {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding"},
+    {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding, pool (of all sequences)"},
     {"cols", BENCH_NUMBER, "elements of a row"},
     {"dtype", BENCH_WORD,
      "of the floats: f32, f16, bf16; add: f32, f16; embedding: f32\nof the input of "
@@ -42,16 +42,18 @@ static const shape_word shape_words[] = {
     {"out", BENCH_WORD,
      "norms, activate: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
      "q8; "
-     "softmax: f32, f16, bf16, u8; integer_norm: i8, u8"},
+     "softmax: f32, f16, bf16, u8; integer_norm: i8, u8; pool: f32, f16, bf16"},
     {"norm", BENCH_WORD, "integer_norm: layer, rms"},
     {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
     {"activation", BENCH_WORD, "activate: relu, gelu, gelu_tanh, silu"},
     {"gated", BENCH_FLAG, "activate: times a second input (SwiGLU, GeGLU)"},
+    {"pooling", BENCH_WORD, "pool: mean, first, last"},
+    {"normalize", BENCH_FLAG, "pool: to length 1"},
     {"residual", BENCH_FLAG, "norms: add a residual first and write the sum back"},
     {"lut", BENCH_WORD,
      "softmax of q8: how exponentials are made, two-level (default), f32, q30,\nu16, "
      "u16-two-level, ibert, ivit"},
-    {"batch", BENCH_NUMBER, "attention: sequences, each with its own cache"},
+    {"batch", BENCH_NUMBER, "attention, pool: sequences"},
     {"heads", BENCH_NUMBER, "attention, rope: query heads"},
     {"kv-heads", BENCH_NUMBER, "attention, rope: heads of the KV cache"},
     {"head-dim", BENCH_NUMBER, "attention, rope: elements of a head, a multiple of 16 up to 256"},
@@ -313,7 +315,7 @@ int cli_bench(int argc, char **argv) {
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
       "one record for every combination of the lists. OP: layernorm rmsnorm quantize dequantize "
       "gemm rope\n"
-      "attention softmax activate embedding add integer_norm; plan (planning and scheduling); "
+      "attention softmax activate embedding add integer_norm pool; plan (planning and scheduling); "
       "limits\n"
       "(what the machine itself can do). A combination that is not offered is left out of a sweep, "
       "with the\n"

@@ -12,6 +12,7 @@ extern const clqi_op clqi_op_activate;
 extern const clqi_op clqi_op_add;
 extern const clqi_op clqi_op_embedding;
 extern const clqi_op clqi_op_integer_norm;
+extern const clqi_op clqi_op_pool;
 
 const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_RMSNORM] = &clqi_op_rmsnorm,
@@ -26,5 +27,6 @@ const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_EMBEDDING] = &clqi_op_embedding,
     [CLQ_OP_LAYERNORM] = &clqi_op_layernorm,
     [CLQ_OP_INTEGER_NORM] = &clqi_op_integer_norm,
+    [CLQ_OP_POOL] = &clqi_op_pool,
 };
 const size_t clqi_op_count = CLQI_COUNT(clqi_op_table);

@@ -48,7 +48,8 @@ typedef enum clq_op {
   CLQ_OP_EMBEDDING = 9,
   CLQ_OP_ADD = 10,
   CLQ_OP_LAYERNORM = 11,
-  CLQ_OP_INTEGER_NORM = 12
+  CLQ_OP_INTEGER_NORM = 12,
+  CLQ_OP_POOL = 13
 } clq_op;
 
 /** Normalization of rows, with the residual added before and the result quantized after, in one
@@ -390,6 +391,37 @@ typedef struct clq_embedding_args {
   clq_tensor out;
 } clq_embedding_args;
 CLQ_API CLQ_NODISCARD clq_status clq_embedding(clq_stream *stream, const clq_embedding_args *args);
+
+/** What one row a sequence is made of. */
+typedef enum clq_pooling {
+  CLQ_POOL_MEAN = 1,  /**< the mean of its rows; the default */
+  CLQ_POOL_FIRST = 2, /**< its first row: CLS of BERT */
+  CLQ_POOL_LAST = 3   /**< its last row */
+} clq_pooling;
+
+/** One row for each of several sequences: out[s] = the mean, the first or the last of the rows
+ *  starts[s] to starts[s + 1] - 1 of x, with `normalize` divided by its length:
+ *      v / max(sqrt(sum of v^2), eps).
+ *  `x` f32, f16 or bf16 [rows, cols]; `starts` i32 [sequences + 1], rows that do not descend;
+ *  `out` f32, f16 or bf16 [sequences, cols]. Rows before starts[0] and from starts[sequences] on
+ *  take no part. A sequence without rows is zeros; so is one whose starts are not such rows, of
+ *  which nothing is read and which the next clq_stream_finish reports.
+ *
+ *  Rows are added in ascending order in f32 with what each addition rounds off kept: a mean is
+ *  within 2^-22 * |mean| + rows^2 * 2^-47 * max |x| of the exact one before it is rounded to out's
+ *  type; of one row it is that row. Bits do not depend on the other sequences, nor on the device.
+ *  NaN and Inf stay in their column, or with `normalize` in their sequence (a row with Inf has Inf
+ * as its length: NaN there and 0 elsewhere). Squares must not overflow: elements up to 1e17, and
+ * down to 1e-17 at least one. */
+typedef struct clq_pool_args {
+  clq_tensor x;
+  clq_tensor starts;
+  clq_tensor out;
+  clq_pooling pooling; /**< 0: CLQ_POOL_MEAN */
+  bool normalize;      /**< to length 1 */
+  float eps;           /**< of the length; 0: 1e-12 */
+} clq_pool_args;
+CLQ_API CLQ_NODISCARD clq_status clq_pool(clq_stream *stream, const clq_pool_args *args);
 
 /** out = a + b, f32 or f16, all of one shape and dtype; `out` may be `a` or `b`. */
 typedef struct clq_add_args {
