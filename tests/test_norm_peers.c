@@ -3,8 +3,11 @@
  * are all of theirs. Counts of rows are theirs for one type of each list where the reference, on
  * one core, takes less than half a second (FULL_ELEMENTS); beyond that, and for the other types,
  * rows are cut to MOST_ELEMENTS for the sake of time: no row's result depends on how many there
- * are. The types are those of test_layernorm and test_rmsnorm, whose programs serve here too. */
+ * are. With CLQ_TEST_LONG=1 nothing is cut and every type has every count. The types are those of
+ * test_layernorm and test_rmsnorm, whose programs serve here too. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "norm_case.h"
@@ -17,6 +20,28 @@ enum { MOST_ELEMENTS = 48000, FULL_ELEMENTS = 2200000, MOST_WIDTHS = 26 };
 static int64_t fewer(int64_t rows, int64_t cols) {
   const int64_t most = MOST_ELEMENTS / cols < 1 ? 1 : MOST_ELEMENTS / cols;
   return rows < most ? rows : most;
+}
+
+static bool nothing_is_cut(void) {
+  const char *wanted = getenv("CLQ_TEST_LONG");
+  return wanted != NULL && strcmp(wanted, "1") == 0;
+}
+
+/* Every width with every count of rows in the device's own form, but those that have more elements
+ * than `most`, or no more than `least`. */
+static void sweep_all(const norm_case *type, const int64_t *rows, size_t row_counts,
+                      const int64_t *cols, size_t col_counts, int64_t least, int64_t most) {
+  for (size_t r = 0; r < row_counts; ++r) {
+    for (size_t i = 0; i < col_counts; ++i) {
+      const int64_t elements = rows[r] * cols[i];
+      if (elements > least && elements <= most) {
+        norm_case c = *type;
+        c.rows = rows[r];
+        c.cols = cols[i];
+        norm_case_run(1, type, &c, 1);
+      }
+    }
+  }
 }
 
 /* Every width with a count of rows of its own; `pad` with every second. In the first `forms` forms
@@ -32,22 +57,17 @@ static void sweep(int forms, const norm_case *type, const int64_t *rows, size_t 
     cases[i].pad = i % 2 == 0 ? type->pad : 0;
   }
   norm_case_run(forms, type, cases, col_counts);
+  if (nothing_is_cut()) {
+    sweep_all(type, rows, row_counts, cols, col_counts, 0, INT64_MAX);
+  }
 }
 enum { OWN_FORM = 1, TWO_FORMS = 2 };
 
-/* Every width with every count of rows that sweep would cut and that a moment is enough for. */
+/* Counts of rows that sweep would cut and that a moment is enough for. */
 static void sweep_rows(const norm_case *type, const int64_t *rows, size_t row_counts,
                        const int64_t *cols, size_t col_counts) {
-  for (size_t r = 0; r < row_counts; ++r) {
-    for (size_t i = 0; i < col_counts; ++i) {
-      const int64_t elements = rows[r] * cols[i];
-      if (elements > MOST_ELEMENTS && elements <= FULL_ELEMENTS) {
-        norm_case c = *type;
-        c.rows = rows[r];
-        c.cols = cols[i];
-        norm_case_run(OWN_FORM, type, &c, 1);
-      }
-    }
+  if (!nothing_is_cut()) {
+    sweep_all(type, rows, row_counts, cols, col_counts, MOST_ELEMENTS, FULL_ELEMENTS);
   }
 }
 #define SWEEP(forms, type, rows, cols)                                      \
