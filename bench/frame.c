@@ -421,6 +421,7 @@ void bench_emit(bench_case *c) {
   X(add)                       \
   X(integer_norm)              \
   X(pool)                      \
+  X(lookup)                    \
   X(plan)                      \
   X(limits)
 

@@ -22,6 +22,7 @@
  *   |u multiplier| < 2^62; bias << (shift - 16) is at most 2^61 with shift <= 46.
  * Steps of one element so multiply 32 by 32 bits only. */
 #include "lib/fold.h"
+#include "lib/planes.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
 #include "lib/types.h"
@@ -57,16 +58,13 @@ typedef uchar out_t;
 #define WIDEST (1 << 21) /* of q' from i32 */
 #define MOST_EXPONENT 7
 
-/* out_scale, out_zero: planes that receive the two numbers below, one a tensor or one a row;
- * sum: one a row; each may be NULL. n eps = eps_sum * 2^-eps_shift. low, high: what codes saturate
- * to. */
+/* n eps = eps_sum * 2^-eps_shift. low, high: what codes saturate to. */
 #define INTEGER_NORM_ARGS                                                                          \
   CLQ_TENSOR(const x_t, x), CLQ_TENSOR(const int, zero), CLQ_TENSOR(const char, exponent),         \
       CLQ_TENSOR(const int, multiplier), CLQ_TENSOR(const int, bias), CLQ_TENSOR(out_t, out),      \
-      CLQ_TENSOR(int, out_scale), CLQ_TENSOR(int, out_zero), CLQ_TENSOR(int, sum),                 \
       const long cols, const long x_stride, const long out_stride, const long eps_sum,             \
       const int eps_shift, const int is_layer, const int shift, const int low, const int high,     \
-      const int plane_step, const int scale_bits, const int zero_code
+      CLQ_PLANES_ARGS
 
 /* --- one row's numbers --- */
 
@@ -182,25 +180,6 @@ static inline affine affine_of(row_norm norm, int shift, int low, int high) {
   clamp(((u) * (multiplier) + (bias) * (a).bias_unit + (a).rounding) >> (a).shift,                 \
         (LONGN)((a).low), (LONGN)((a).high))
 
-/* What a row leaves besides its codes; where planes are the tensor's, the first row writes them. */
-static inline void publish(long row, int codes, __global int *sum, __global int *scale,
-                           __global int *zero, int plane_step, int scale_bits, int zero_code) {
-  if (sum != 0) {
-    sum[row] = codes;
-  }
-  if (row == 0 || plane_step != 0) {
-    if (scale != 0) {
-      scale[row] = scale_bits;
-    }
-    if (zero != 0) {
-      zero[row] = zero_code;
-    }
-  }
-}
-#define PUBLISH(row, codes)                                                                        \
-  publish(row, codes, CLQ_PLANE(sum, 0), CLQ_PLANE(out_scale, 0), CLQ_PLANE(out_zero, 0),          \
-          plane_step, scale_bits, zero_code)
-
 #if CLQ_ON_CPU
 
 #include "lib/rows.h"
@@ -301,7 +280,7 @@ __kernel void integer_norm_rows(INTEGER_NORM_ARGS) {
     codes += y;
     CLQ_ROW_STORE(CLQ_OUT)(y, out, i, cols);
   }
-  PUBLISH(row, clq_fold_add16i(codes));
+  CLQ_PUBLISH(row, clq_fold_add16i(codes));
 }
 
 #else
@@ -355,7 +334,7 @@ __kernel void integer_norm_group(INTEGER_NORM_ARGS) {
   }
   codes = clq_group_reduce_addi(codes, scratch);
   if (get_local_id(0) == 0) {
-    PUBLISH(row, codes);
+    CLQ_PUBLISH(row, codes);
   }
 }
 

@@ -44,6 +44,9 @@
 #ifndef CLQ_PROBE_HALF_X86
 #define CLQ_PROBE_HALF_X86 0 // AVX-512 F, BW, VL, with vcvtph2ps of 16 lanes
 #endif
+#ifndef CLQ_PROBE_VBMI
+#define CLQ_PROBE_VBMI 0 // vpermi2b of 64 bytes
+#endif
 
 // The back ends under test, whatever the host knows so far.
 #define CLQ_WARP_NVIDIA CLQ_PROBE_NVIDIA
@@ -60,11 +63,13 @@
 #endif
 #define CLQ_DOT_VNNI CLQ_PROBE_VNNI
 #define CLQ_DOT_AVX2 CLQ_PROBE_AVX2
+#define CLQ_PERMUTE_X86 CLQ_PROBE_VBMI
 #define CLQ_HALF_X86 (CLQ_PROBE_HALF_X86 ? 2 : CLQ_PROBE_F16C)
 
 #include "lib/dot.h"
 #include "lib/half.h"
 #include "lib/mma.h"
+#include "lib/permute.h"
 #include "lib/warp.h"
 
 #pragma OPENCL FP_CONTRACT OFF
@@ -187,6 +192,14 @@ CLQ_PROBE_KERNEL {
     vstore8(low, i, out + 896);
   }
 #endif
+}
+
+#elif CLQ_PROBE_VBMI
+
+CLQ_PROBE_KERNEL {
+  const uint i = (uint)get_local_id(0);
+  const clq_bytes256 table = clq_load_bytes256((const __global uchar *)in);
+  vstore16(clq_permute64(&table, vload16(i, in)), i, out);
 }
 
 #else

@@ -88,6 +88,10 @@ integer_norm|sm_90|-DCLQ_X=6 -DCLQ_OUT=5|bar.sync st.shared mul.wide.s32|
 integer_norm|gfx1100|-DCLQ_X=6|s_barrier ds_store v_mad_i64_i32|
 integer_norm|gfx906|-DCLQ_X=5 -DCLQ_OUT=5|s_barrier ds_write v_mad_i64_i32|
 integer_norm|spirv|-DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpControlBarrier OpGroupNonUniformShuffleXor|
+lookup|sm_90|-DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 ld.shared.b8|
+lookup|gfx1100|-DCLQ_OUT=2|s_barrier ds_load_u16|
+lookup|spirv|-DCLQ_OUT=5|OpControlBarrier|
+lookup|x86|-DCLQ_ON_CPU=1 -DCLQ_PERMUTE_X86=1|vpermi2b|
 softmax_float|sm_90|-DCLQ_X=1|fma.rn.f32 bar.sync st.shared|
 softmax_codes|sm_90|-DCLQ_X=4 -DCLQ_OUT=5|fma.rn.f32 bar.sync|
 softmax_float|gfx1100|-DCLQ_X=2 -DCLQ_MASK=2 -DCLQ_OUT=2|s_barrier ds_store v_fma|
@@ -235,7 +239,7 @@ compile() {
       [[ $* != *INTEL* ]] || flags+=(-Xclang -cl-ext=+cl_intel_subgroups)
       ;;
     ir) flags+=(-target spir64 -emit-llvm -include "$scratch/declare.h") ;;
-    x86) flags+=(-target x86_64-linux-gnu -march=x86-64-v4 -mavx512vnni) ;;
+    x86) flags+=(-target x86_64-linux-gnu -march=x86-64-v4 -mavx512vnni -mavx512vbmi) ;;
   esac
   "$clang" "${flags[@]}" "$@" "$kernels/$file.cl" > "$scratch/log" 2>&1
 }

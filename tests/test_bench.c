@@ -145,6 +145,8 @@ Test(bench, row_operators) {
   check_single(
       bench_at_once("integer_norm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
       "integer_norm");
+  check_single(bench_at_once("lookup", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
+               "lookup");
   check_single(
       bench_at_once("integer_norm", "--rows", "3", "--cols", "70", "--dtype", "i32", "--out", "u8",
                     "--norm", "rms", "--exponents", "--reps", "2", "-o", "json"),

@@ -33,6 +33,7 @@ static const probe_case cases[] = {
     {CLQI_TRAIT_X86_VNNI, "-cl-std=CL1.2 -DCLQ_PROBE_VNNI=1", NULL},
     {CLQI_TRAIT_X86_F16C, "-cl-std=CL1.2 -DCLQ_PROBE_F16C=1", NULL},
     {CLQI_TRAIT_X86_AVX512, "-cl-std=CL1.2 -DCLQ_PROBE_HALF_X86=1", NULL},
+    {CLQI_TRAIT_X86_VBMI, "-cl-std=CL1.2 -DCLQ_PROBE_VBMI=1", NULL},
 };
 
 static bool may_run(const probe_case *c) {
@@ -41,6 +42,7 @@ static bool may_run(const probe_case *c) {
     case CLQI_TRAIT_X86_AVX2: return cpu && clqi_cpu_has_avx2();
     case CLQI_TRAIT_X86_F16C: return cpu && clqi_cpu_has_f16c();
     case CLQI_TRAIT_X86_AVX512: return cpu && clqi_cpu_has_avx512();
+    case CLQI_TRAIT_X86_VBMI: return cpu && clqi_cpu_has_vbmi();
     case CLQI_TRAIT_X86_VNNI: return cpu && clqi_cpu_has_vnni();
     default: return c->extension == NULL || cl_util_has_extension(c->extension);
   }

@@ -42,10 +42,11 @@ static const shape_word shape_words[] = {
     {"out", BENCH_WORD,
      "norms, activate: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
      "q8; "
-     "softmax: f32, f16, bf16, u8; integer_norm: i8, u8; pool: f32, f16, bf16"},
+     "softmax: f32, f16, bf16, u8; integer_norm: i8, u8; pool: f32, f16, bf16;\n"
+     "lookup: i8, f32, f16, bf16"},
     {"norm", BENCH_WORD, "integer_norm: layer, rms"},
     {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
-    {"activation", BENCH_WORD, "activate: relu, gelu, gelu_tanh, silu"},
+    {"activation", BENCH_WORD, "activate, lookup: relu, gelu, gelu_tanh, silu"},
     {"gated", BENCH_FLAG, "activate: times a second input (SwiGLU, GeGLU)"},
     {"pooling", BENCH_WORD, "pool: mean, first, last"},
     {"normalize", BENCH_FLAG, "pool: to length 1"},
@@ -315,7 +316,8 @@ int cli_bench(int argc, char **argv) {
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
       "one record for every combination of the lists. OP: layernorm rmsnorm quantize dequantize "
       "gemm rope\n"
-      "attention softmax activate embedding add integer_norm pool; plan (planning and scheduling); "
+      "attention softmax activate embedding add integer_norm lookup pool; plan (planning and "
+      "scheduling); "
       "limits\n"
       "(what the machine itself can do). A combination that is not offered is left out of a sweep, "
       "with the\n"

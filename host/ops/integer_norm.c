@@ -1,7 +1,5 @@
-#include <math.h>
-#include <string.h>
-
 #include "ops/emit.h"
+#include "ops/planes.h"
 
 static const char NAME[] = "integer_norm";
 
@@ -52,25 +50,6 @@ static clq_status check_vector(const char *arg, const clq_tensor *t, clq_dtype d
   return clqi_check_extent(NAME, arg, t, 0, cols, "cols of x");
 }
 
-static clq_status check_out(const clq_integer_norm_args *a) {
-  const clq_tensor *out = &a->out;
-  CLQI_TRY(clqi_check_tensor(NAME, "out", out, 2, CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8)));
-  CLQI_TRY(clqi_check_extent(NAME, "out", out, 0, a->x.shape[0], "rows of x"));
-  CLQI_TRY(clqi_check_extent(NAME, "out", out, 1, a->x.shape[1], "cols of x"));
-  if (out->quant.per != 0) {
-    CLQI_TRY(
-        clqi_check_quant(NAME, "out", out, CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_TOKEN), 0));
-  }
-  CLQI_REQUIRE(out->quant.per == CLQ_PER_TOKEN || out->quant.sum == NULL,
-               "integer_norm: sums are one a row, so out must be per token to have them");
-  CLQI_REQUIRE(out->quant.per == 0 || (isfinite(a->out_scale) && a->out_scale > 0.0f),
-               "integer_norm: out_scale is %g, expected a positive number for quant.scale of out",
-               (double)a->out_scale);
-  CLQI_REQUIRE(out->quant.per == 0 || out->quant.zero != NULL || a->out_zero == 0,
-               "integer_norm: out_zero is %d, expected 0: out has no quant.zero", (int)a->out_zero);
-  return CLQ_OK;
-}
-
 /* n * eps as the kernel computes it; a number too large for it if it does not fit. */
 static int64_t eps_sum_floor(const clq_integer_norm_args *a) {
   const int64_t sum = a->x.shape[1] * a->eps; /* < 2^54 */
@@ -93,7 +72,7 @@ static clq_status check(const clq_context *context, const void *args) {
   if (clqi_present(&a->bias)) {
     CLQI_TRY(check_vector("bias", &a->bias, CLQ_I32, a->x.shape[1]));
   }
-  CLQI_TRY(check_out(a));
+  CLQI_TRY(clqi_check_planes(NAME, &a->out, &a->x, a->out_scale, a->out_zero));
   CLQI_REQUIRE(a->kind == 0 || a->kind == CLQ_NORM_LAYER || a->kind == CLQ_NORM_RMS,
                "integer_norm: kind is %d, expected 0 or one of clq_norm_kind (1 or 2)",
                (int)a->kind);
@@ -118,27 +97,11 @@ static const clqi_variant variants[] = {
     {.name = "integer_norm_group", .kernel = CLQI_KERNEL_integer_norm_group},
 };
 
-/* What the codes saturate to: symmetric ones leave -128 out. */
-static void code_range(const clq_tensor *out, int32_t *low, int32_t *high) {
-  const bool is_signed = out->dtype == CLQ_I8;
-  const bool symmetric = out->quant.per != 0 && out->quant.zero == NULL;
-  *low = !is_signed ? 0 : symmetric ? -127 : -128;
-  *high = is_signed ? 127 : 255;
-}
-
 /* An eps_shift below 0 goes into the sum: the kernel shifts by small amounts only. */
 static void arg_eps(clqi_launch *l, const clq_integer_norm_args *a) {
   const bool whole = a->eps_shift < 0;
   clqi_arg_i64(l, whole ? eps_sum_floor(a) : a->x.shape[1] * a->eps);
   clqi_arg_i32(l, whole ? 0 : a->eps_shift > 200 ? 200 : a->eps_shift);
-}
-
-static void arg_planes(clqi_launch *l, const clq_integer_norm_args *a) {
-  int32_t scale_bits = 0;
-  memcpy(&scale_bits, &a->out_scale, sizeof scale_bits);
-  clqi_arg_i32(l, a->out.quant.per == CLQ_PER_TOKEN);
-  clqi_arg_i32(l, scale_bits);
-  clqi_arg_i32(l, a->out_zero);
 }
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
@@ -148,7 +111,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   int32_t low = 0;
   int32_t high = 0;
-  code_range(&a->out, &low, &high);
+  clqi_code_range(&a->out, &low, &high);
   clqi_launch l;
   clqi_begin(&l, emitter, v, "-DCLQ_X=%d -DCLQ_OUT=%d", (int)a->x.dtype, (int)a->out.dtype);
   clqi_arg_tensor(&l, &a->x);
@@ -157,11 +120,6 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_tensor(&l, &a->multiplier);
   clqi_arg_tensor(&l, &a->bias);
   clqi_arg_tensor(&l, &a->out);
-  clqi_arg_scale(&l, &a->out);
-  clqi_arg_zero(&l, &a->out);
-  /* Of an edge per tensor the plane is there but has one element. */
-  const bool has_sum = a->out.quant.per == CLQ_PER_TOKEN;
-  clqi_arg_buffer(&l, has_sum ? a->out.quant.sum : NULL, a->out.quant.sum_offset, sizeof(cl_int));
   clqi_arg_i64(&l, cols);
   clqi_arg_i64(&l, clqi_stride(&a->x, 2, 0));
   clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
@@ -170,7 +128,7 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   clqi_arg_i32(&l, a->shift);
   clqi_arg_i32(&l, low);
   clqi_arg_i32(&l, high);
-  arg_planes(&l, a);
+  clqi_arg_planes(&l, &a->out, a->out_scale, a->out_zero);
   const double elements = (double)rows * (double)cols;
   const double vectors =
       (clqi_present(&a->exponent) ? 1.0 : 0.0) + (clqi_present(&a->bias) ? 4.0 : 0.0) + 4.0;

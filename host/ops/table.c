@@ -13,6 +13,7 @@ extern const clqi_op clqi_op_add;
 extern const clqi_op clqi_op_embedding;
 extern const clqi_op clqi_op_integer_norm;
 extern const clqi_op clqi_op_pool;
+extern const clqi_op clqi_op_lookup;
 
 const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_RMSNORM] = &clqi_op_rmsnorm,
@@ -28,5 +29,6 @@ const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_LAYERNORM] = &clqi_op_layernorm,
     [CLQ_OP_INTEGER_NORM] = &clqi_op_integer_norm,
     [CLQ_OP_POOL] = &clqi_op_pool,
+    [CLQ_OP_LOOKUP] = &clqi_op_lookup,
 };
 const size_t clqi_op_count = CLQI_COUNT(clqi_op_table);

@@ -35,6 +35,10 @@ void clqi_ref_dequantize(const int8_t *codes, const float *scales, const int32_t
 void clqi_ref_activate(const float *x, clq_activation activation, const float *up, int64_t n,
                        float *out);
 
+/* out[i] = table[codes[i]], n elements of so many bytes. */
+void clqi_ref_lookup(const uint8_t *codes, int64_t n, const void *table, size_t element_bytes,
+                     void *out);
+
 /* out = a + b, n elements. */
 void clqi_ref_add(const float *a, const float *b, int64_t n, float *out);
 

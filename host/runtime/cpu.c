@@ -25,6 +25,10 @@ bool clqi_cpu_has_vnni(void) {
   return clqi_cpu_has_avx512() && __builtin_cpu_supports("avx512vnni");
 }
 
+bool clqi_cpu_has_vbmi(void) {
+  return clqi_cpu_has_avx512() && __builtin_cpu_supports("avx512vbmi");
+}
+
 void clqi_cpu_features(char *out, size_t bytes) {
   unsigned r1[4] = {0};
   unsigned r7[4] = {0};
@@ -40,6 +44,7 @@ bool clqi_cpu_has_avx2(void) { return false; }
 bool clqi_cpu_has_f16c(void) { return false; }
 bool clqi_cpu_has_avx512(void) { return false; }
 bool clqi_cpu_has_vnni(void) { return false; }
+bool clqi_cpu_has_vbmi(void) { return false; }
 void clqi_cpu_features(char *out, size_t bytes) { (void)snprintf(out, bytes, "not x86"); }
 
 #endif

@@ -26,6 +26,9 @@ static bool on_cpu_with_avx512(const clq_context *context) {
 static bool on_cpu_with_vnni(const clq_context *context) {
   return is_cpu(context) && clqi_cpu_has_vnni();
 }
+static bool on_cpu_with_vbmi(const clq_context *context) {
+  return is_cpu(context) && clqi_cpu_has_vbmi();
+}
 static bool has_subgroups(const clq_context *context) {
   /* Not cl_khr_subgroups: a driver without independent forward progress may not list it. */
   return clqi_device_has_extension(context->device, "cl_khr_subgroup_shuffle");
@@ -67,6 +70,7 @@ static const struct {
     {CLQI_TRAIT_X86_F16C, on_cpu_with_f16c, "-DCLQ_PROBE_F16C=1"},
     {CLQI_TRAIT_X86_AVX512, on_cpu_with_avx512, "-DCLQ_PROBE_HALF_X86=1"},
     {CLQI_TRAIT_X86_VNNI, on_cpu_with_vnni, "-DCLQ_PROBE_VNNI=1"},
+    {CLQI_TRAIT_X86_VBMI, on_cpu_with_vbmi, "-DCLQ_PROBE_VBMI=1"},
 };
 enum { PROBE_COUNT = sizeof probes / sizeof probes[0] };
 

@@ -192,6 +192,16 @@ static void expect_avx512(const uint32_t *in, uint32_t *out) {
   }
 }
 
+/* in[0 .. 63] is a table of 256 bytes. */
+static void expect_permute(const uint32_t *in, uint32_t *out) {
+  for (size_t i = 0; i < WORDS; ++i) {
+    for (size_t byte = 0; byte < 4; ++byte) {
+      const uint32_t code = in[i] >> (8 * byte) & 255U;
+      out[i] |= (in[code / 4] >> (8 * (code % 4)) & 255U) << (8 * byte);
+    }
+  }
+}
+
 void clqi_probe_expected(clqi_trait trait, const uint32_t in[CLQI_PROBE_WORDS],
                          uint32_t out[CLQI_PROBE_WORDS]) {
   memset(out, 0, WORDS * sizeof out[0]);
@@ -211,6 +221,7 @@ void clqi_probe_expected(clqi_trait trait, const uint32_t in[CLQI_PROBE_WORDS],
     case CLQI_TRAIT_X86_VNNI: expect_dot4x16(in, out); return;
     case CLQI_TRAIT_X86_F16C: expect_half(in, out); return;
     case CLQI_TRAIT_X86_AVX512: expect_avx512(in, out); return;
+    case CLQI_TRAIT_X86_VBMI: expect_permute(in, out); return;
     case CLQI_TRAIT_CPU:
     case CLQI_TRAIT_COUNT: break;
   }

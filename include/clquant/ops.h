@@ -49,7 +49,8 @@ typedef enum clq_op {
   CLQ_OP_ADD = 10,
   CLQ_OP_LAYERNORM = 11,
   CLQ_OP_INTEGER_NORM = 12,
-  CLQ_OP_POOL = 13
+  CLQ_OP_POOL = 13,
+  CLQ_OP_LOOKUP = 14
 } clq_op;
 
 /** Normalization of rows, with the residual added before and the result quantized after, in one
@@ -381,6 +382,51 @@ typedef struct clq_activate_args {
   clq_tensor out;
 } clq_activate_args;
 CLQ_API CLQ_NODISCARD clq_status clq_activate(clq_stream *stream, const clq_activate_args *args);
+
+/** Any function of one number, of codes of 8 bits: out = table[x]. `x` i8 or u8 [rows, cols], with
+ *  `quant` absent or per tensor or token, which is not read: what a code stands for is in the
+ * table. `table` [256] of `out`'s dtype: the entry of a code is that of its byte read without sign,
+ * so that of -1 is entry 255; clq_lookup_fill makes it.
+ *
+ *  `out` f32, f16 or bf16; or i8 or u8, not quantized, per tensor or per token: the scale plane
+ *  receives out_scale, the zero plane out_zero, as they are; sums, per token only, the sum of the
+ *  row's codes, so that clq_gemm and clq_dequantize read on. Without quant.per `out` may be an `x`
+ *  of its type, element upon element: the same buffer object, offset, dtype and strides. */
+typedef struct clq_lookup_args {
+  clq_tensor x;
+  clq_tensor table;
+  clq_tensor out;
+  float out_scale;  /**< copied to out's planes, not computed with; positive if there are any */
+  int32_t out_zero; /**< the same */
+} clq_lookup_args;
+CLQ_API CLQ_NODISCARD clq_status clq_lookup(clq_stream *stream, const clq_lookup_args *args);
+
+/** What a table is of. */
+typedef struct clq_lookup_desc {
+  clq_dtype x; /**< CLQ_I8 or CLQ_U8 */
+  float x_scale;
+  int32_t x_zero;
+  clq_dtype out;    /**< f32, f16, bf16, i8 or u8 */
+  float out_scale;  /**< of codes, as out_zero is */
+  int32_t out_zero; /**< 0 with i8: codes are symmetric, from -127 on */
+  double (*function)(double x, void *user);
+  void *user; /**< passed on to it */
+} clq_lookup_desc;
+
+/** Fills @p table, 256 entries of `out`'s dtype in host memory, with y = function(x_scale * (code -
+ *  x_zero)): as a float of out's type, rounded once, halves to even, or as the code
+ *  rint(y / out_scale) + out_zero, saturated; NaN is out_zero. CLQ_INVALID_ARGUMENT for scales that
+ *  are not finite and positive and zero points outside their types. */
+CLQ_API CLQ_NODISCARD clq_status clq_lookup_fill(const clq_lookup_desc *desc, void *table);
+
+/** For clq_lookup_desc: the functions of clq_activation, exact in double, and two more. @p user is
+ *  not looked at. */
+CLQ_API double clq_scalar_relu(double x, void *user);
+CLQ_API double clq_scalar_gelu(double x, void *user);
+CLQ_API double clq_scalar_gelu_tanh(double x, void *user);
+CLQ_API double clq_scalar_silu(double x, void *user);
+CLQ_API double clq_scalar_sigmoid(double x, void *user);
+CLQ_API double clq_scalar_tanh(double x, void *user);
 
 /** Rows of a packed weight matrix: out[r] = dequantized row ids[r]. `ids` i32 [rows];
  *  `out` f32 [rows, K]. An id outside 0 .. N-1 zeroes its row and is reported by the

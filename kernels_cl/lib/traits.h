@@ -43,6 +43,9 @@
 #ifndef CLQ_HAS_X86_VNNI
 #define CLQ_HAS_X86_VNNI 0
 #endif
+#ifndef CLQ_HAS_X86_VBMI
+#define CLQ_HAS_X86_VBMI 0
+#endif
 
 /* For what inner loops are made of: left to itself a compiler may call it, and pass wide vectors
  * through memory. */
