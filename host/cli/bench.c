@@ -42,7 +42,7 @@ static const shape_word shape_words[] = {
     {"out", BENCH_WORD,
      "norms, activate: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
      "q8; "
-     "softmax: f32, f16, bf16, u8; integer_norm: i8, u8; pool: f32, f16, bf16;\n"
+     "softmax: f32, f16, bf16, u8; integer_norm: i8, u8;\npool: f32, f16, bf16; "
      "lookup: i8, f32, f16, bf16"},
     {"norm", BENCH_WORD, "integer_norm: layer, rms"},
     {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
