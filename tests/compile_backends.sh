@@ -102,12 +102,13 @@ rope|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|fma.rn.f32 cvt.rn.f16
 rope|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|fma.rn.f32|
 rope|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|v_fma v_cvt_f16_f32|
 rope|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|ExtInst|
-attention|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_CACHE=2 -DCLQ_OUT=4 -DCLQ_WORK_ITEMS=64|fma.rn.f32 cvt.f32.f16 bar.sync|
-attention|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_CACHE=1 -DCLQ_OUT=1 -DCLQ_WORK_ITEMS=64|fma.rn.f32 bar.sync|
-attention|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_CACHE=2 -DCLQ_OUT=4 -DCLQ_WORK_ITEMS=64|v_fma_mix_f32 s_barrier|
-attention|gfx1100|-DCLQ_HEAD_DIM=64 -DCLQ_CACHE=1 -DCLQ_OUT=1 -DCLQ_WORK_ITEMS=64|v_fma s_barrier|
-attention|spirv|-DCLQ_HEAD_DIM=128 -DCLQ_CACHE=2 -DCLQ_OUT=4 -DCLQ_WORK_ITEMS=64|OpControlBarrier|
-attention|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_CACHE=1 -DCLQ_OUT=1 -DCLQ_WORK_ITEMS=64|OpControlBarrier|
+attention|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_K=2 -DCLQ_V=2 -DCLQ_OUT=4 -DCLQ_WORK_ITEMS=64|fma.rn.f32 cvt.f32.f16 bar.sync|
+attention|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_K=1 -DCLQ_V=1 -DCLQ_OUT=1 -DCLQ_WORK_ITEMS=64|fma.rn.f32 bar.sync|
+attention|sm_90|-DCLQ_HEAD_DIM=80 -DCLQ_K=1 -DCLQ_V=1 -DCLQ_OUT=2 -DCLQ_WORK_ITEMS=64 -DCLQ_SPLIT=1|fma.rn.f32 bar.sync|
+attention|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_K=2 -DCLQ_V=2 -DCLQ_OUT=4 -DCLQ_WORK_ITEMS=64|v_fma_mix_f32 s_barrier|
+attention|gfx1100|-DCLQ_HEAD_DIM=64 -DCLQ_K=1 -DCLQ_V=1 -DCLQ_OUT=1 -DCLQ_WORK_ITEMS=64|v_fma s_barrier|
+attention|spirv|-DCLQ_HEAD_DIM=128 -DCLQ_K=2 -DCLQ_V=2 -DCLQ_OUT=4 -DCLQ_WORK_ITEMS=64|OpControlBarrier|
+attention|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_K=1 -DCLQ_V=1 -DCLQ_OUT=1 -DCLQ_WORK_ITEMS=64|OpControlBarrier|
 gemm_f32_lane|sm_90|-DCLQ_W_BITS=32 -DCLQ_ROWS=4|fma.rn.f32|
 gemm_f32_lane|sm_90|-DCLQ_W_BITS=4 -DCLQ_W_MIN=1 -DCLQ_ROWS=4|fma.rn.f32 cvt.f32.f16|
 gemm_f32_lane|sm_90|-DCLQ_W_BITS=16 -DCLQ_OUT=2 -DCLQ_ROWS=4|fma.rn.f32 cvt.rn.f16.f32|

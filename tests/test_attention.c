@@ -529,8 +529,11 @@ Test(attention, bad_arguments_are_named) {
   a.out.quant.group = 16;
   test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "the group of out is 16, offered: 32");
   a = good;
-  a.out.dtype = CLQ_F16;
-  test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "dtype of out is f16");
+  a.out.dtype = CLQ_U8;
+  test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "dtype of out is u8");
+  a.out.dtype = CLQ_I8;
+  a.out.quant = (clq_quant){.per = CLQ_PER_TENSOR, .scale = b.mem, .sum = b.mem};
+  test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "quant.sum is not offered");
   a = good;
   a.cache.k.stride[0] = 4000;
   a.cache.k.stride[1] = 2000;
@@ -543,22 +546,21 @@ Test(attention, bad_arguments_are_named) {
   a = good;
   a.cache.k.shape[2] = a.cache.v.shape[2] = 1 << 20;
   test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "the buffer of cache.k");
-  static const struct {
-    clq_attention_args args;
-    const char *what;
-  } not_yet[] = {{{.bidirectional = true}, "bidirectional"},
-                 {{.window = 4}, "window"},
-                 {{.math = CLQ_ATTENTION_INTEGER}, "math"}};
-  for (size_t i = 0; i < sizeof not_yet / sizeof not_yet[0]; ++i) {
-    a = good;
-    a.bidirectional = not_yet[i].args.bidirectional;
-    a.window = not_yet[i].args.window;
-    a.math = not_yet[i].args.math;
-    test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, not_yet[i].what);
-  }
+  a = good;
+  a.math = CLQ_ATTENTION_INTEGER;
+  test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "math");
+  a = good;
+  a.window = -1;
+  test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "window is -1");
+  a = good;
+  a.keys = (clq_tensor){b.mem, CLQ_I32, {1}};
+  test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT, "keys come with bidirectional");
+  a.bidirectional = true;
+  a.keys.shape[0] = 2;
+  test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT,
+             "dimension 0 of keys is 2, expected 1 (one a sequence)");
   a = good;
   a.starts = (clq_tensor){b.mem, CLQ_I32, {2}};
-  test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "starts");
   a.starts.shape[0] = 1;
   test_fails(
       clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT,

@@ -1,4 +1,4 @@
-/* Causal attention over a KV cache in double, as clq_attention defines it. */
+/* Attention over the KV cache of one sequence in double, as clq_attention defines it. */
 #ifndef CLQI_REF_ATTENTION_H
 #define CLQI_REF_ATTENTION_H
 
@@ -12,11 +12,14 @@ typedef struct clqi_ref_attention {
   double *scratch;       /* [capacity] */
   clq_dtype cache_dtype; /* CLQ_F32 or CLQ_F16 */
   int64_t rows, heads, kv_heads, head_dim, capacity;
-  int64_t position;
-  double scale; /* 0: 1 / sqrt(head_dim) */
+  int64_t position;   /* of the first row */
+  bool bidirectional; /* rows see `keys` keys, else up to their own */
+  int64_t keys;
+  int64_t window; /* 0: none */
+  double scale;   /* 0: 1 / sqrt(head_dim) */
 } clqi_ref_attention;
 
-/* Rows whose position does not fit give zeros; returns their number. */
+/* Rows whose keys are not in the cache give zeros; returns their number. */
 int64_t clqi_ref_attention_run(const clqi_ref_attention *r);
 
 #endif

@@ -295,19 +295,28 @@ typedef enum clq_attention_math {
   CLQ_ATTENTION_INTEGER_LUT = 2 /**< the same, exponentials from a table */
 } clq_attention_math;
 
-/** Causal attention over a KV cache, grouped heads allowed.
+/** Attention of the rows of sequences over a KV cache, grouped heads allowed.
  *      out[r, h] = softmax(scale * q[r, h] . K[h / (heads / kv_heads)]) V
- *  where row r sees the keys 0 .. position[0] + r. `q` f32 [rows, heads, head_dim];
- *  `out` [rows, heads * head_dim] f32, or i8 per group of 32 (then head_dim % 32 == 0).
+ *  `q` f32 [rows, heads, head_dim]. The rows of sequences follow each other: `starts` says where
+ *  those of each start, and where the last end (rows outside are not written); absent: rows /
+ *  sequences each. Row r of a sequence stands at p = position[sequence] + r (absent: r) and sees
+ *      causal         keys 0 .. p
+ *      bidirectional  all keys of its sequence: keys[sequence] (cross-attention), or without `keys`
+ *                     position[sequence] and as many more as it has rows
+ *      window > 0     of those the ones above p - window and below p + window.
+ *  `out` [rows, heads * head_dim] f32, f16, bf16, i8 per group of 32 (then head_dim % 32 == 0), or
+ *  i8 per tensor with a scale that is given.
  *  Keys are taken in chunks of a fixed size, merged in ascending order: a row has the same bits
- *  alone and among others, a decode step the same as a prefill. What the cache holds behind a
- *  row's last key has no influence on it. Error against exact arithmetic: at most
- *      2^-21 * (1 + S) * max |v|,   S the largest sum over d of |scale * q[d] * k[d]|.
- *  A score of -inf masks its key; a row of nothing else is zero; NaN or +inf make the row's head
- *  NaN. A row whose position is not in the cache is zero, and the next clq_stream_finish reports
- *  it. int8 codes are those of clq_quantize on the float result, bit for bit.
- *  Not offered yet, CLQ_UNSUPPORTED: more sequences than one, no position, `starts`, `keys`,
- *  `bidirectional`, `window`, other `math` than CLQ_ATTENTION_FLOAT. */
+ *  alone and among others, in any batch, a decode step the same as a prefill. What the cache holds
+ *  that a row does not see has no influence on it. Memory beside the arguments: none, or where few
+ *  lines meet many compute units, which then share a line's keys, scratch memory linear in
+ * capacity. Error against exact arithmetic: at most 2^-21 * (1 + S) * max |v|,   S the largest sum
+ * over d of |scale * q[d] * k[d]|, and then the rounding to out's type. A score of -inf masks its
+ * key; a row of nothing else, or without keys, is zero; NaN or +inf make the row's head NaN. A row
+ * whose keys are not in the cache is zero, and the next clq_stream_finish reports it, as it does
+ * `starts` that do not ascend or pass the rows (then `out` is not defined, and nothing beside it
+ * written). Codes are those of clq_quantize on the float result, bit for bit. Not offered yet,
+ * CLQ_UNSUPPORTED: other `math` than CLQ_ATTENTION_FLOAT. */
 typedef struct clq_attention_args {
   clq_tensor q;
   clq_kv_cache cache;
