@@ -8,7 +8,8 @@ typedef struct state {
 static const bench_word words[] = {
     {"rows", BENCH_NUMBER, "4096", NULL, NULL},
     {"cols", BENCH_NUMBER, "4096", NULL, NULL},
-    {"dtype", BENCH_WORD, "f32", "f32|f16|bf16", NULL},
+    {"dtype", BENCH_WORD, "f32", "f32|f16|bf16|q8", NULL},
+    {"out", BENCH_WORD, "same", "same|f32|f16|bf16|q8|q8g32", NULL},
 };
 
 static void prepare(bench_case *c) {
@@ -16,12 +17,14 @@ static void prepare(bench_case *c) {
   const int64_t rows = bench_number(c, "rows");
   const int64_t cols = bench_number(c, "cols");
   const char *dtype = bench_choice(c, "dtype");
+  const char *out = bench_is(c, "out", "same") ? dtype : bench_choice(c, "out");
   s->a = bench_random_floats(c, rows * cols, 1);
   s->b = bench_random_floats(c, rows * cols, 2);
   s->args.a = bench_input(c, dtype, rows, cols, s->a);
   s->args.b = bench_input(c, dtype, rows, cols, s->b);
-  s->args.out = bench_output(c, dtype, rows, cols);
-  c->record.bytes = 3.0 * bench_tensor_bytes(&s->args.out);
+  s->args.out = bench_output(c, out, rows, cols);
+  c->record.bytes = bench_tensor_bytes(&s->args.a) + bench_tensor_bytes(&s->args.b) +
+                    bench_tensor_bytes(&s->args.out);
   c->record.ops = (double)rows * (double)cols;
   c->args = &s->args;
 }

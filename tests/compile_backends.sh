@@ -74,8 +74,10 @@ activate|spirv|-DCLQ_OUT=4 -DCLQ_HAS_KHR_SUBGROUPS=1 -cl-std=CL3.0|OpGroupNonUni
 dequantize|sm_90|-DCLQ_OUT=2|cvt.rn.f16.f32|
 dequantize|gfx1100||v_mul_f32|
 dequantize|spirv||OpFMul|
-add|sm_90|-DCLQ_OUT=2|cvt.rn.f16.f32 cvt.f32.f16|
+add|sm_90|-DCLQ_A=2 -DCLQ_OUT=2|cvt.rn.f16.f32 cvt.f32.f16|
+add|sm_90|-DCLQ_A=4 -DCLQ_B=5 -DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32|
 add|gfx1100||v_add_f32|
+add|gfx1100|-DCLQ_A=4 -DCLQ_B=2 -DCLQ_OUT=5 -DCLQ_CODES=1 -DCLQ_SHARE=1|s_barrier|
 add|spirv||OpFAdd|
 pool|sm_90|-DCLQ_X=2 -DCLQ_OUT=2 -DCLQ_NORMALIZE=1 -DCLQ_KEEP=4096 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 cvt.rn.f16.f32 atom.|
 pool|gfx1100|-DCLQ_NORMALIZE=1 -DCLQ_KEEP=4096|s_barrier ds_store global_atomic_cmpswap|

@@ -37,10 +37,11 @@ static const shape_word shape_words[] = {
     {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding, pool (of all sequences)"},
     {"cols", BENCH_NUMBER, "elements of a row"},
     {"dtype", BENCH_WORD,
-     "of the floats: f32, f16, bf16; add: f32, f16; embedding: f32\nof the input of "
+     "of the floats: f32, f16, bf16; add: f32, f16, bf16, q8;\nembedding: f32; of the input of "
      "softmax: f32, f16, bf16, q8; of integer_norm: i8, u8, i32"},
     {"out", BENCH_WORD,
-     "norms, activate: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, f16, "
+     "norms, activate, add: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, "
+     "f16, "
      "q8; "
      "softmax: f32, f16, bf16, u8; integer_norm: i8, u8;\npool: f32, f16, bf16; "
      "lookup: i8, f32, f16, bf16"},

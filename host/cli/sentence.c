@@ -64,7 +64,6 @@ static const struct {
     {"weights_pack: group is *, expected *",
      "--weights: a group of $1 is not offered; take a multiple of 8, as w4g32, or K and more"},
     {"embedding: dtype of out is *, offered: *", "embedding: --dtype $1 is not offered; take $2"},
-    {"add: dtype of a is *, offered: *", "add: --dtype $1 is not offered; take $2"},
     {"quantize: dtype of out is *, offered: *",
      "quantize: --out $1 is not offered; take q8 or q8g32"},
     {"dequantize: dtype of x is *, offered: *",

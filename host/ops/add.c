@@ -14,14 +14,21 @@ static clq_status infer(void *args) {
   return CLQ_OK;
 }
 
+static clq_status check_input(const char *arg, const clq_tensor *t) {
+  const unsigned types =
+      CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16) | CLQI_DT(CLQ_BF16) | CLQI_DT(CLQ_I8) | CLQI_DT(CLQ_U8);
+  const unsigned per = CLQI_GR(CLQ_PER_TENSOR) | CLQI_GR(CLQ_PER_TOKEN) | CLQI_GR(CLQ_PER_CHANNEL);
+  CLQI_TRY(clqi_check_tensor(NAME, arg, t, 2, types));
+  return clqi_check_quant(NAME, arg, t, per, 0);
+}
+
 static clq_status check(const clq_context *context, const void *args) {
   (void)context;
   const clq_add_args *a = args;
-  CLQI_TRY(clqi_check_tensor(NAME, "a", &a->a, 2, CLQI_DT(CLQ_F32) | CLQI_DT(CLQ_F16)));
-  CLQI_TRY(clqi_check_tensor(NAME, "b", &a->b, 2, CLQI_DT(a->a.dtype)));
+  CLQI_TRY(check_input("a", &a->a));
+  CLQI_TRY(check_input("b", &a->b));
   CLQI_TRY(clqi_check_extent(NAME, "b", &a->b, 0, a->a.shape[0], "rows of a"));
   CLQI_TRY(clqi_check_extent(NAME, "b", &a->b, 1, a->a.shape[1], "cols of a"));
-  CLQI_TRY(clqi_check_tensor(NAME, "out", &a->out, 2, CLQI_DT(a->a.dtype)));
   return clqi_check_output(NAME, &a->out, a->a.shape[0], a->a.shape[1]);
 }
 
@@ -29,8 +36,32 @@ static bool empty(const void *args) { return clqi_no_elements(&((const clq_add_a
 
 static const clqi_variant variants[] = {
     {.name = "add_rows", .kernel = CLQI_KERNEL_add_rows, .needs = CLQI_BIT(CPU)},
-    {.name = "add_elements", .kernel = CLQI_KERNEL_add_elements},
+    {.name = "add_group", .kernel = CLQI_KERNEL_add_group},
 };
+
+/* The arguments ADD_INPUT of the kernel. */
+static void arg_input(clqi_launch *l, const clq_tensor *t) {
+  clqi_arg_tensor(l, t);
+  clqi_arg_scale(l, t);
+  clqi_arg_zero(l, t);
+  clqi_arg_i64(l, clqi_stride(t, 2, 0));
+  clqi_arg_i64(l, t->quant.per == CLQ_PER_TOKEN);
+  clqi_arg_i64(l, t->quant.per == CLQ_PER_CHANNEL);
+}
+
+static double input_bytes(const clq_tensor *t) {
+  const int64_t rows = t->shape[0];
+  const int64_t cols = t->shape[1];
+  return (double)rows * (double)cols * (double)clq_dtype_bytes(t->dtype) +
+         4.0 * (double)clqi_scale_count(t, rows, cols);
+}
+
+/* What is written where it was read is in the caches. */
+static const char *stream_option(const clq_context *context, const clqi_variant *v,
+                                 const clq_add_args *a) {
+  const bool in_place = a->out.mem == a->a.mem || a->out.mem == a->b.mem;
+  return in_place ? "" : clqi_stream_option(context, v, &a->out);
+}
 
 static clq_status launch(clqi_emitter *emitter, const void *args) {
   const clq_add_args *a = args;
@@ -38,17 +69,16 @@ static clq_status launch(clqi_emitter *emitter, const void *args) {
   const int64_t cols = a->a.shape[1];
   const clqi_variant *v = clqi_choose(emitter->context, NAME, variants, CLQI_COUNT(variants), args);
   clqi_launch l;
-  clqi_begin(&l, emitter, v, "%s", clqi_emit_option(&a->out));
-  clqi_arg_tensor(&l, &a->a);
-  clqi_arg_tensor(&l, &a->b);
-  clqi_arg_tensor(&l, &a->out);
+  clqi_begin(&l, emitter, v, "-DCLQ_A=%d -DCLQ_B=%d %s%s%s", (int)a->a.dtype, (int)a->b.dtype,
+             clqi_emit_option(&a->out), clqi_share_option(v, &a->out),
+             stream_option(emitter->context, v, a));
+  arg_input(&l, &a->a);
+  arg_input(&l, &a->b);
+  clqi_arg_out(&l, &a->out, cols);
   clqi_arg_i64(&l, cols);
-  clqi_arg_i64(&l, clqi_stride(&a->a, 2, 0));
-  clqi_arg_i64(&l, clqi_stride(&a->b, 2, 0));
-  clqi_arg_i64(&l, clqi_stride(&a->out, 2, 0));
-  const double elements = (double)rows * (double)cols;
-  return clqi_launch_elements(&l, v, rows, cols,
-                              3.0 * elements * (double)clq_dtype_bytes(a->a.dtype), elements);
+  const double bytes =
+      input_bytes(&a->a) + input_bytes(&a->b) + clqi_emit_bytes(&a->out, rows, cols);
+  return clqi_launch_chunks(&l, v, &a->out, bytes, (double)rows * (double)cols);
 }
 
 const clqi_op clqi_op_add = {

@@ -478,7 +478,12 @@ typedef struct clq_pool_args {
 } clq_pool_args;
 CLQ_API CLQ_NODISCARD clq_status clq_pool(clq_stream *stream, const clq_pool_args *args);
 
-/** out = a + b, f32 or f16, all of one shape and dtype; `out` may be `a` or `b`. */
+/** out = a + b in f32. `a` and `b` [rows, cols], each of its own: f32, f16 or bf16; or i8 or u8
+ * with `quant` per tensor, token or channel, which stand for scale * (code - zero) as
+ * clq_dequantize gives it. `out` as that of clq_layernorm: what is read as codes and written as
+ * codes is dequantized, added and quantized again, each rounded once, the codes those of
+ * clq_quantize on the sum, bit for bit. A float `out` may be a float `a` or `b`, element upon
+ * element. For sums of codes in integers see clq_integer_add. */
 typedef struct clq_add_args {
   clq_tensor a;
   clq_tensor b;
