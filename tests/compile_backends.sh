@@ -76,7 +76,7 @@ dequantize|gfx1100||v_mul_f32|
 dequantize|spirv||OpFMul|
 add|sm_90|-DCLQ_A=2 -DCLQ_OUT=2|cvt.rn.f16.f32 cvt.f32.f16|
 add|sm_90|-DCLQ_A=4 -DCLQ_B=5 -DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32|
-add|gfx1100||v_add_f32|
+add|gfx1100||add_f32|
 add|gfx1100|-DCLQ_A=4 -DCLQ_B=2 -DCLQ_OUT=5 -DCLQ_CODES=1 -DCLQ_SHARE=1|s_barrier|
 add|spirv||OpFAdd|
 pool|sm_90|-DCLQ_X=2 -DCLQ_OUT=2 -DCLQ_NORMALIZE=1 -DCLQ_KEEP=4096 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 cvt.rn.f16.f32 atom.|
