@@ -422,6 +422,8 @@ void bench_emit(bench_case *c) {
   X(integer_norm)              \
   X(pool)                      \
   X(lookup)                    \
+  X(integer_add)               \
+  X(integer_gelu)              \
   X(plan)                      \
   X(limits)
 

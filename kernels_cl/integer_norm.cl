@@ -182,27 +182,23 @@ static inline affine affine_of(row_norm norm, int shift, int low, int high) {
 
 #if CLQ_ON_CPU
 
+#include "lib/pairs.h"
 #include "lib/rows.h"
-
-/* An int16 seen as eight longs: its integers at even and at odd places, as longs. The multiply
- * instructions of CPUs take just these, so nothing moves between lanes. */
-static inline long8 at_even(long8 v) { return (v << 32L) >> 32L; }
-static inline long8 at_odd(long8 v) { return v >> 32L; }
 
 static inline int16 code16(int16 v, int16 multiplier, int16 bias, row_norm norm, affine a) {
   const long8 c = as_long8(CENTRED(v, norm, as_int16, as_uint16));
   const long8 m = as_long8(multiplier);
   const long8 b = as_long8(bias);
-  const long8 even_unit = at_even(UNIT_OF(at_even(c), a));
-  const long8 odd_unit = at_even(UNIT_OF(at_odd(c), a));
-  const long8 even = CODE_OF(even_unit, at_even(m), at_even(b), a, long8);
-  const long8 odd = CODE_OF(odd_unit, at_odd(m), at_odd(b), a, long8);
-  return as_int16((even & 0xffffffffL) | (odd << 32L));
+  const long8 even_unit = clq_at_even(UNIT_OF(clq_at_even(c), a));
+  const long8 odd_unit = clq_at_even(UNIT_OF(clq_at_odd(c), a));
+  const long8 even = CODE_OF(even_unit, clq_at_even(m), clq_at_even(b), a, long8);
+  const long8 odd = CODE_OF(odd_unit, clq_at_odd(m), clq_at_odd(b), a, long8);
+  return clq_join_pairs(even, odd);
 }
 
 static inline long8 square_pairs(int16 v) {
   const long8 p = as_long8(v);
-  return at_even(p) * at_even(p) + at_odd(p) * at_odd(p);
+  return clq_at_even(p) * clq_at_even(p) + clq_at_odd(p) * clq_at_odd(p);
 }
 
 static inline long fold_long8(long8 v) {
@@ -248,7 +244,7 @@ CLQ_INLINE row_sums sums_of(const input_row *r) {
         sums += v;
         small += v * v;
       }
-      squares += at_even(as_long8(small)) + at_odd(as_long8(small));
+      squares += clq_at_even(as_long8(small)) + clq_at_odd(as_long8(small));
     } else {
       for (long i = begin; i < end; i += 16) {
         const int16 v = value16(r, i);
@@ -256,7 +252,7 @@ CLQ_INLINE row_sums sums_of(const input_row *r) {
         squares += square_pairs(v);
       }
     }
-    s.total += fold_long8(at_even(as_long8(sums)) + at_odd(as_long8(sums)));
+    s.total += fold_long8(clq_at_even(as_long8(sums)) + clq_at_odd(as_long8(sums)));
   }
   s.squares = fold_long8(squares);
   return s;

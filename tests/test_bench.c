@@ -145,6 +145,12 @@ Test(bench, row_operators) {
   check_single(
       bench_at_once("integer_norm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
       "integer_norm");
+  check_single(bench_at_once("integer_add", "--rows", "3", "--cols", "70", "--mode", "gemmlowp",
+                             "--reps", "2", "-o", "json"),
+               "integer_add");
+  check_single(bench_at_once("integer_gelu", "--rows", "3", "--cols", "70", "--dtype", "i32",
+                             "--reps", "2", "-o", "json"),
+               "integer_gelu");
   check_single(bench_at_once("lookup", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
                "lookup");
   check_single(

@@ -38,7 +38,7 @@ static const shape_word shape_words[] = {
     {"cols", BENCH_NUMBER, "elements of a row"},
     {"dtype", BENCH_WORD,
      "of the floats: f32, f16, bf16; add: f32, f16, bf16, q8;\nembedding: f32; of the input of "
-     "softmax: f32, f16, bf16, q8; of integer_norm: i8, u8, i32"},
+     "softmax: f32, f16, bf16, q8; of integer_norm: i8, u8, i32;\ninteger_gelu: i8, i32"},
     {"out", BENCH_WORD,
      "norms, activate, add: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, "
      "f16, "
@@ -48,6 +48,7 @@ static const shape_word shape_words[] = {
     {"norm", BENCH_WORD, "integer_norm: layer, rms"},
     {"exponents", BENCH_FLAG, "integer_norm: with a power-of-two factor for each channel"},
     {"activation", BENCH_WORD, "activate, lookup: relu, gelu, gelu_tanh, silu"},
+    {"mode", BENCH_WORD, "integer_add: saturate, gemmlowp, single"},
     {"gated", BENCH_FLAG, "activate: times a second input (SwiGLU, GeGLU)"},
     {"pooling", BENCH_WORD, "pool: mean, first, last"},
     {"normalize", BENCH_FLAG, "pool: to length 1"},
@@ -317,7 +318,8 @@ int cli_bench(int argc, char **argv) {
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
       "one record for every combination of the lists. OP: layernorm rmsnorm quantize dequantize "
       "gemm rope\n"
-      "attention softmax activate embedding add integer_norm lookup pool; plan (planning and "
+      "attention softmax activate embedding add integer_norm integer_add integer_gelu lookup pool; "
+      "plan (planning and "
       "scheduling); "
       "limits\n"
       "(what the machine itself can do). A combination that is not offered is left out of a sweep, "

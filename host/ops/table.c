@@ -14,6 +14,8 @@ extern const clqi_op clqi_op_embedding;
 extern const clqi_op clqi_op_integer_norm;
 extern const clqi_op clqi_op_pool;
 extern const clqi_op clqi_op_lookup;
+extern const clqi_op clqi_op_integer_add;
+extern const clqi_op clqi_op_integer_gelu;
 
 const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_RMSNORM] = &clqi_op_rmsnorm,
@@ -30,5 +32,7 @@ const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_INTEGER_NORM] = &clqi_op_integer_norm,
     [CLQ_OP_POOL] = &clqi_op_pool,
     [CLQ_OP_LOOKUP] = &clqi_op_lookup,
+    [CLQ_OP_INTEGER_ADD] = &clqi_op_integer_add,
+    [CLQ_OP_INTEGER_GELU] = &clqi_op_integer_gelu,
 };
 const size_t clqi_op_count = CLQI_COUNT(clqi_op_table);

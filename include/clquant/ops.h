@@ -50,7 +50,9 @@ typedef enum clq_op {
   CLQ_OP_LAYERNORM = 11,
   CLQ_OP_INTEGER_NORM = 12,
   CLQ_OP_POOL = 13,
-  CLQ_OP_LOOKUP = 14
+  CLQ_OP_LOOKUP = 14,
+  CLQ_OP_INTEGER_ADD = 15,
+  CLQ_OP_INTEGER_GELU = 16
 } clq_op;
 
 /** Normalization of rows, with the residual added before and the result quantized after, in one
@@ -559,6 +561,111 @@ typedef struct clq_integer_norm_desc {
 CLQ_API CLQ_NODISCARD clq_status clq_integer_norm_prepare(const clq_integer_norm_desc *desc,
                                                           int32_t *multiplier, int32_t *bias,
                                                           clq_integer_norm_args *args);
+
+/** How codes are added. */
+typedef enum clq_integer_add_mode {
+  CLQ_ADD_SATURATE = 1,       /**< one scale for both and the sum: codes are added as they are */
+  CLQ_ADD_GEMMLOWP = 2,       /**< TensorFlow Lite's quantized ADD, bit for bit: three roundings */
+  CLQ_ADD_SINGLE_ROUNDING = 3 /**< exact in 64 bits and rounded once, halves up */
+} clq_integer_add_mode;
+
+/** out = a + b from codes to codes, the device using integers alone: the same bits on every device,
+ *  those of the C model. `a` and `b` i8 or u8 [rows, cols], each of its own, `quant` absent or per
+ *  tensor or token and not read: clq_integer_add_prepare has made the integers below of scales and
+ *  zero points that the host knows (one that only the device has found: clq_add). With
+ *  a' = a - a_zero and b' = b - b_zero
+ *
+ *      SATURATE         y = a' + b'
+ *      GEMMLOWP         y = r(r(a' << 20, a) + r(b' << 20, b), out), where r(x, a) is gemmlowp's
+ *                       SaturatingRoundingDoublingHighMul(x, a_multiplier) and then its
+ *                       RoundingDivideByPOT by a_shift
+ *      SINGLE_ROUNDING  y = (a' * a_multiplier + b' * b_multiplier + (1 << (out_shift - 1)))
+ *                           >> out_shift
+ *
+ *  and the code y + out_zero, saturated. `out` i8 or u8, not quantized, per tensor or per token,
+ * its planes and sums as those of clq_integer_norm; i8 codes without zero points, quant.per given,
+ * stay within -127..127. Without quant.per `out` may be `a` or `b` of its type, element upon
+ * element.
+ *
+ *  CLQ_INVALID_ARGUMENT: zero points outside their types, negative multipliers, shifts outside 0 to
+ *  31 (of SINGLE_ROUNDING out_shift outside 11 to 62). What a mode does not use must be 0. */
+typedef struct clq_integer_add_args {
+  clq_tensor a;
+  clq_tensor b;
+  clq_tensor out;
+  clq_integer_add_mode mode;
+  int32_t a_zero;
+  int32_t a_multiplier;
+  int32_t a_shift; /**< to the right, as all */
+  int32_t b_zero;
+  int32_t b_multiplier;
+  int32_t b_shift;
+  int32_t out_multiplier;
+  int32_t out_shift;
+  float out_scale; /**< copied to out's planes, not computed with; positive if there are any */
+  int32_t out_zero;
+} clq_integer_add_args;
+CLQ_API CLQ_NODISCARD clq_status clq_integer_add(clq_stream *stream,
+                                                 const clq_integer_add_args *args);
+
+/** What codes stand for: a_scale * (a - a_zero), and so on. */
+typedef struct clq_integer_add_desc {
+  clq_integer_add_mode mode;
+  float a_scale;
+  int32_t a_zero;
+  float b_scale;
+  int32_t b_zero;
+  float out_scale;
+  int32_t out_zero;
+} clq_integer_add_desc;
+
+/** Makes the device's integers on the host: of @p args all members but the tensors. GEMMLOWP's are
+ *  those of TensorFlow Lite's add_common.cc and its QuantizeMultiplier: a factor below 2^-32 is 0.
+ *  SINGLE_ROUNDING's have 31 bits of the larger factor, so that its code is the nearest one except
+ *  within 2^-22 of a tie where neither factor is above 1. CLQ_INVALID_ARGUMENT for scales that are
+ *  not finite and positive; SATURATE with scales that differ; GEMMLOWP with 2 * max(a_scale,
+ *  b_scale) / out_scale of 2^20 and more, SINGLE_ROUNDING with a_scale / out_scale or b_scale /
+ *  out_scale so. */
+CLQ_API CLQ_NODISCARD clq_status clq_integer_add_prepare(const clq_integer_add_desc *desc,
+                                                         clq_integer_add_args *args);
+
+/** GELU from codes to codes by I-BERT's polynomial (arXiv 2101.01321), the device using integers
+ *  alone: the same bits on every device, those of the C model. Of codes of 8 bits a table of the
+ *  exact function (clq_lookup) is faster and has no such error; this is for i32, the accumulators
+ * of a product, and where I-BERT's numbers are wanted.
+ *
+ *  `x` i8, u8 or i32 [rows, cols] (i32: x_zero is 0, and -2^31 counts as -2^31 + 1), `quant` absent
+ *  or per tensor or token and not read. The integers are clq_integer_gelu_prepare's:
+ *
+ *      t = |x - x_zero| * x_multiplier >> x_shift         |x| / sqrt(2), 20 fraction bits
+ *      erf = 1 - 0.2888 * (1.769 - min(t, 1.769))^2       29 fraction bits, the sign of x
+ *      v = (x - x_zero) * value_multiplier >> value_shift     x / out_scale, 15 fraction bits
+ *      code = v * (1 + erf) / 2 + out_zero
+ *
+ *  all shifts rounding half up, v and the code saturating. Before its last rounding a code is
+ * within 2^-15 + 2^-19 * |x| / out_scale steps of the polynomial, which is within 0.0182 of GELU,
+ * while |x| / out_scale is below 2^16. `out` as that of clq_integer_add; it may be an `x` of its
+ * type. */
+typedef struct clq_integer_gelu_args {
+  clq_tensor x;
+  clq_tensor out;
+  int32_t x_zero;
+  int32_t x_multiplier;
+  int32_t x_shift; /**< 1 to 62, as the other */
+  int32_t value_multiplier;
+  int32_t value_shift;
+  float out_scale; /**< copied to out's planes, not computed with; positive if there are any */
+  int32_t out_zero;
+} clq_integer_gelu_args;
+CLQ_API CLQ_NODISCARD clq_status clq_integer_gelu(clq_stream *stream,
+                                                  const clq_integer_gelu_args *args);
+
+/** Makes of scales and zero points what clq_integer_gelu computes with: of @p args all members but
+ *  the tensors. CLQ_INVALID_ARGUMENT for scales that are not finite and positive, x_scale of
+ *  1448 and more, and x_scale / out_scale of 2^15 and more. */
+CLQ_API CLQ_NODISCARD clq_status clq_integer_gelu_prepare(float x_scale, int32_t x_zero,
+                                                          float out_scale, int32_t out_zero,
+                                                          clq_integer_gelu_args *args);
 
 /** Rows of activations that are to be the input of a norm as 8-bit codes. */
 typedef struct clq_factors_desc {
