@@ -100,9 +100,9 @@ __kernel void integer_gelu_rows(INTEGER_GELU_ARGS) {
 #include "lib/warp.h"
 
 #define CLQ_GROUP 256 /* the most work-items of a group */
-#define AN_INT(x) ((long)(int)(x))
+#define ITSELF(x) (x)
 
-DEFINE_GELU(gelu, long, AN_INT)
+DEFINE_GELU(gelu, long, ITSELF)
 
 /* One work-group a row, whose work-items take neighbouring elements. */
 __kernel void integer_gelu_group(INTEGER_GELU_ARGS) {

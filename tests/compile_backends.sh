@@ -94,7 +94,7 @@ integer_add|sm_90|-DCLQ_MODE=2 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 mul.wid
 integer_add|gfx1100|-DCLQ_MODE=3 -DCLQ_B=5|s_barrier v_mad_i64_i32|
 integer_add|spirv|-DCLQ_OUT=5|OpControlBarrier|
 integer_add|x86|-DCLQ_ON_CPU=1 -DCLQ_MODE=2|vpmuldq|
-integer_gelu|sm_90|-DCLQ_X=6 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 mul.wide.s32|
+integer_gelu|sm_90|-DCLQ_X=6 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 mul.lo.s64|
 integer_gelu|gfx1100|-DCLQ_OUT=5|s_barrier|
 integer_gelu|spirv|-DCLQ_X=5|OpControlBarrier|
 integer_gelu|x86|-DCLQ_ON_CPU=1|vpmuldq|
