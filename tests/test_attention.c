@@ -515,7 +515,7 @@ Test(attention, bad_arguments_are_named) {
   a = good;
   a.cache.k.shape[3] = 64;
   test_fails(clq_attention(d.stream, &a), CLQ_INVALID_ARGUMENT,
-             "dimension 3 of cache.k is 64, expected 48 (head_dim of q)");
+             "dimension 3 of cache.k is 64, expected 48 (head_dim)");
   a = good;
   a.q.shape[2] = 24;
   test_fails(clq_attention(d.stream, &a), CLQ_UNSUPPORTED, "head_dim is 24");

@@ -70,10 +70,9 @@ static clq_status check_seen(const clq_attention_args *a) {
 }
 
 static clq_status check(const clq_context *context, const void *args) {
-  (void)context;
   const clq_attention_args *a = args;
   CLQI_TRY(clqi_check_tensor(NAME, "q", &a->q, 3, CLQI_DT(CLQ_F32)));
-  CLQI_TRY(clqi_check_cache(NAME, &a->cache, a->q.shape[2]));
+  CLQI_TRY(clqi_check_cache(context, NAME, &a->cache, a->q.shape[2]));
   const int64_t heads = a->q.shape[1];
   const int64_t kv_heads = clqi_cache_heads(&a->cache);
   CLQI_REQUIRE(heads == 0 || (heads <= INT32_MAX && kv_heads > 0 && heads % kv_heads == 0),
@@ -87,6 +86,9 @@ static clq_status check(const clq_context *context, const void *args) {
   CLQI_TRY(check_seen(a));
   if (a->math != CLQ_ATTENTION_FLOAT) {
     return clqi_fail(CLQ_UNSUPPORTED, "attention: math %d: this is not offered yet", (int)a->math);
+  }
+  if (clqi_is_codes(&a->cache.k) || clqi_is_codes(&a->cache.v)) {
+    return clqi_fail(CLQ_UNSUPPORTED, "attention: a cache of codes: this is not offered yet");
   }
   return check_out(a);
 }

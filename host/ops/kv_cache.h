@@ -6,16 +6,24 @@
 
 enum { CLQI_KEY_BLOCK = 16, CLQI_MAX_HEAD_DIM = 256 };
 
-/* Both caches: [sequences, kv_heads, capacity, head_dim] with dense heads, of one dtype, f32 or
- * f16; capacity a multiple of 16; head_dim, which is q's, a multiple of 16 up to 256. */
-clq_status clqi_check_cache(const char *op, const clq_kv_cache *cache, int64_t head_dim);
+/* Everything that clq_kv_cache says, with `head_dim` numbers a head, buffers of given scales
+ * included. */
+clq_status clqi_check_cache(const clq_context *context, const char *op, const clq_kv_cache *cache,
+                            int64_t head_dim);
 /* `position` is absent or i32 [sequences], `starts` absent or i32 [sequences + 1]; without starts
  * the rows are a multiple of the sequences. */
 clq_status clqi_check_sequences(const char *op, int64_t sequences, int64_t rows,
                                 const clq_tensor *position, const clq_tensor *starts);
 
-/* "-DCLQ_CACHE=n" needs the number of the caches' type; absent caches count as f32. */
-int clqi_cache_type(const clq_kv_cache *cache);
+/* Build options "-DCLQ_K= -DCLQ_V=", the numbers of the caches' types, those of f32 where they are
+ * absent; and CLQ_K_GIVEN=1 where keys have a scale a channel. */
+typedef struct clqi_cache_options {
+  char text[48];
+} clqi_cache_options;
+clqi_cache_options clqi_cache_options_of(const clq_kv_cache *cache);
+
+/* Bytes of a token's keys and values in one head, planes included. */
+double clqi_cache_token_bytes(const clq_kv_cache *cache);
 
 static inline int64_t clqi_cache_sequences(const clq_kv_cache *c) { return c->k.shape[0]; }
 static inline int64_t clqi_cache_heads(const clq_kv_cache *c) { return c->k.shape[1]; }

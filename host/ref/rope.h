@@ -2,21 +2,24 @@
 #ifndef CLQI_REF_ROPE_H
 #define CLQI_REF_ROPE_H
 
-#include <clquant/ops.h>
+#include "ref/kv_cache.h"
 
-/* Everything dense; k and v may be NULL, together with the caches. */
+/* Everything dense. k and v may be NULL, together with the cache, which has kv_heads and head_dim
+ * too; q and out; table, with dims 0; what is NULL of starts, position and gains, as in
+ * clq_rope_args. */
 typedef struct clqi_ref_rope {
   const float *q; /* [rows, heads, head_dim] */
   float *out;     /* may be q */
   const float *k; /* [rows, kv_heads, head_dim] */
   const float *v;
-  void *k_cache;         /* [kv_heads, capacity / 16, head_dim, 16], of cache_dtype */
-  void *v_cache;         /* [kv_heads, capacity, head_dim] */
-  const float *table;    /* [positions, dims / 2, 2] */
-  clq_dtype cache_dtype; /* CLQ_F32 or CLQ_F16 */
+  clqi_ref_cache cache;
+  const float *table; /* [positions, dims / 2, 2] */
+  const float *q_gamma, *k_gamma;
+  float eps;
+  const int32_t *position; /* [sequences] */
+  const int32_t *starts;   /* [sequences + 1]; good ones */
   clq_rope_layout layout;
-  int64_t rows, heads, kv_heads, head_dim, dims, positions, capacity;
-  int64_t position;
+  int64_t rows, sequences, heads, kv_heads, head_dim, dims, positions;
 } clqi_ref_rope;
 
 /* Rows whose position does not fit are left alone; returns their number. */

@@ -241,11 +241,23 @@ CLQ_API CLQ_NODISCARD clq_status clq_gemm_grouped(clq_stream *stream, const clq_
                                                   int32_t count);
 
 /** Keys and values of sequences: what clq_rope appends and clq_attention reads. Both tensors are
- *  [sequences, kv_heads, capacity, head_dim] of one dtype, f32 or f16: capacity a multiple of 16,
- *  head_dim a multiple of 16 up to 256. Sequences and heads may have strides, a head is dense and
- *  stored as
- *      k: [capacity / 16, head_dim, 16]   (16 keys side by side)
- *      v: [capacity, head_dim]. */
+ *  [sequences, kv_heads, capacity, head_dim], capacity a multiple of 16, head_dim a multiple of 16
+ *  up to 256. Sequences and heads may have strides, a head is dense. dtype, which may differ
+ *  between them:
+ *      f32, f16
+ *      i8      codes -127..127, x = scale * code. CLQ_PER_TOKEN: a scale for each head of a token
+ *              (plane [sequences, kv_heads, capacity]), found as clq_quantize does. Keys may
+ * instead have CLQ_PER_CHANNEL: scales that are given, [kv_heads, head_dim] u8      two codes of 4
+ * bits a byte: the last extent is head_dim / 2. CLQ_PER_TOKEN, with zero points: x = scale * (code
+ * - zero), codes and zeros 0..15. With 0 counted among the numbers, scale = max / 15 - min / 15,
+ * zero = rint(-min * (1 / scale)), code = rint(x * (1 / scale)) + zero. Rows that are not ordinary
+ * as tensor.h has them: the code that means 0 is 8. How a head lies in memory: f32, f16   k:
+ * [capacity / 16, head_dim, 16]       (16 keys side by side) v: [capacity, head_dim] i8         k:
+ * [capacity / 16, head_dim / 4, 16, 4]   (4 dimensions of 16 keys) v: [capacity / 4, head_dim, 4]
+ * (4 keys) u8         k: [capacity / 16, head_dim / 8, 16, 4]   byte i of a word: low half
+ * dimension 8 g + i, high half 8 g + 4 + i v: [capacity / 4, head_dim / 2, 4]        low half
+ * dimension d, high half d + head_dim / 2 so that a token is appended without reading what stands
+ * beside it. Offset and strides of codes are multiples of 4 bytes. */
 typedef struct clq_kv_cache {
   clq_tensor k;
   clq_tensor v;
@@ -258,28 +270,32 @@ typedef enum clq_rope_layout {
 } clq_rope_layout;
 
 /** Rotary position embedding of q, and of k on its way into the KV cache.
- *  Row r stands at position[0] + r. `q` and `out` f32 [rows, heads, head_dim], may
- *  be the same; `table` f32 [positions, dims / 2, 2], cosine and sine, as
- *  clq_rope_table makes it (dims <= head_dim rotate, the rest is copied).
- *  With `k` and `v` (f32 [rows, kv_heads, head_dim]) also appends them to `cache`
- *  at the rows' positions, rounded to its dtype.
+ *  `q` and `out` f32 [rows, heads, head_dim], may be the same. With `k` and `v` (f32 [rows,
+ *  kv_heads, head_dim]) also appends them to `cache` at the rows' positions, rounded or quantized
+ *  as it is; without `q` and `out` it does only that.
+ *  The rows of sequences follow each other: `starts` says where those of each start, and where the
+ *  last end (rows outside are left alone); absent: rows / sequences each. Row r of a sequence
+ *  stands at position[sequence] + r; position absent: at r. Without a cache there are as many
+ *  sequences as positions.
+ *  `table` f32 [positions, dims / 2, 2], cosine and sine, as clq_rope_table makes it (dims <=
+ *  head_dim rotate, the rest is copied); absent: nothing is rotated.
+ *  With `q_gamma` or `k_gamma` each head of q or k first becomes what clq_rmsnorm makes of it as a
+ *  row, to the bit.
  *  A position outside the table or the cache is an error found on the device: nothing
- *  is written for that row, and the next clq_stream_finish reports it. head_dim is even, up to
- *  256, with a cache a multiple of 16. A pair (a, b) becomes
+ *  is written for that row, and the next clq_stream_finish reports it, as it does starts that do
+ *  not ascend or pass the rows (then what is written of `out` and `cache` is not defined). head_dim
+ *  is even, up to 256, with a cache a multiple of 16. A pair (a, b) becomes
  *      fma(a, cosine, -(b * sine)),  fma(b, cosine, a * sine)
- *  on every device, so results are the same to the bit.
- *  Not offered yet, CLQ_UNSUPPORTED: more sequences than one, `starts`, a norm (`q_gamma`,
- *  `k_gamma`). */
+ *  on every device, so results, codes included, are the same to the bit. */
 typedef struct clq_rope_args {
-  clq_tensor q;
-  clq_tensor out;
-  clq_tensor k, v;     /**< optional, together */
-  clq_kv_cache cache;  /**< with k and v */
-  clq_tensor position; /**< i32 [sequences] */
-  clq_tensor starts;   /**< optional, i32 [sequences + 1] */
-  clq_tensor table;
+  clq_tensor q, out;           /**< optional, together */
+  clq_tensor k, v;             /**< optional, together */
+  clq_kv_cache cache;          /**< with k and v */
+  clq_tensor position;         /**< optional, i32 [sequences] */
+  clq_tensor starts;           /**< optional, i32 [sequences + 1] */
+  clq_tensor table;            /**< optional */
   clq_tensor q_gamma, k_gamma; /**< optional, f32 [head_dim] */
-  float eps;                   /**< of the norms; 0: 1e-5 */
+  float eps;                   /**< of the norms; 0: 1e-5; a negative value means exactly zero */
   clq_rope_layout layout;
 } clq_rope_args;
 CLQ_API CLQ_NODISCARD clq_status clq_rope(clq_stream *stream, const clq_rope_args *args);
@@ -318,7 +334,7 @@ typedef enum clq_attention_math {
  * whose keys are not in the cache is zero, and the next clq_stream_finish reports it, as it does
  * `starts` that do not ascend or pass the rows (then `out` is not defined, and nothing beside it
  * written). Codes are those of clq_quantize on the float result, bit for bit. Not offered yet,
- * CLQ_UNSUPPORTED: other `math` than CLQ_ATTENTION_FLOAT. */
+ * CLQ_UNSUPPORTED: caches of codes, other `math` than CLQ_ATTENTION_FLOAT. */
 typedef struct clq_attention_args {
   clq_tensor q;
   clq_kv_cache cache;
