@@ -237,6 +237,28 @@ def print_residual(device, generator):
               + ("" if spent is None else f"{spent:.2f}") + " |")
 
 
+def print_roundings(device, generator, triples=16):
+    """How often gemmlowp's form gives another code than a single rounding, over all pairs."""
+    codes = range(-128, 128)
+    rows = [p for p in codes for _ in codes], [q for _ in codes for q in codes]
+    a, b = (tensor(device, I8, data, None, 256, 256) for data in rows)
+    differ = most = 0
+    for _ in range(triples):
+        sa, sb = (single(math.exp(generator.uniform(-2, 2))) for _ in range(2))
+        so = single((sa + sb) * generator.uniform(0.5, 1.2))
+        results = []
+        for mode in (GEMMLOWP, SINGLE):
+            args = integer_add_args(device, a, b, mode, sa, sb, so,
+                                    tensor(device, I8, None, None, 256, 256))
+            run(device, "clq_integer_add", args)
+            results.append(read(device, args.out, 65536))
+        steps = [abs(p - q) for p, q in zip(*results)]
+        differ += sum(s > 0 for s in steps)
+        most = max(most, *steps)
+    print(f"\n`GEMMLOWP` and `SINGLE_ROUNDING` differ in {differ} of {65536 * triples} pairs, by at most "
+          f"{most}.")
+
+
 def stream_of(device, first, branches, dtype):
     """The sum of all, in a residual stream of this type; int8: with a scale a token."""
     out = tensor(device, F32, first)
@@ -396,6 +418,7 @@ def main():
     device = Device(options.library)
     generator = random.Random(options.seed)
     print_residual(device, generator)
+    print_roundings(device, generator)
     print_streams(device, generator)
     print_gelu(device, generator)
     print_igelu_steps(device)

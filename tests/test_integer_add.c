@@ -125,13 +125,6 @@ static const setting settings[] = {
     {COARSE(CLQ_ADD_SINGLE_ROUNDING), CLQ_I8, CLQ_I8, CLQ_I8, 0, false},
     {TINY(CLQ_ADD_GEMMLOWP), CLQ_I8, CLQ_I8, CLQ_I8, 0, false},
     {TINY(CLQ_ADD_SINGLE_ROUNDING), CLQ_I8, CLQ_I8, CLQ_I8, 0, false},
-    {{CLQ_ADD_SATURATE, 0.1f, 128, 0.1f, 3, 0.1f, 100},
-     CLQ_U8,
-     CLQ_I8,
-     CLQ_U8,
-     CLQ_PER_TOKEN,
-     true},
-    {SHIFTED(CLQ_ADD_GEMMLOWP), CLQ_U8, CLQ_I8, CLQ_U8, CLQ_PER_TENSOR, true},
     {SHIFTED(CLQ_ADD_SINGLE_ROUNDING), CLQ_U8, CLQ_I8, CLQ_U8, CLQ_PER_TOKEN, true},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0], FEW_SETTINGS = 9 };
