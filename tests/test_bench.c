@@ -324,7 +324,9 @@ Test(bench, the_help_says_what_is_taken) {
       {"quantize: q8, q8g32", "quantize", "--out", "q8,q8g32", "--dtype", "f32", 2},
       {"dequantize: q8, q8g32", "dequantize", "--acts", "q8,q8g32", "--dtype", "f32", 2},
       {"add: f32, f16;", "add", "--dtype", "f32,f16", "--rows", "2", 2},
-      {"embedding: f32", "embedding", "--dtype", "f32", "--n", "9", 1},
+      {"embedding: f32, f16, bf16", "embedding", "--dtype", "f32,f16,bf16", "--n", "9", 3},
+      {"embedding also: 8bit, 4bit, 2bit", "embedding", "--weights", "8bit,4bit,2bit,mixed", "--n",
+       "90", 4},
   };
   command_result help = bench("--help");
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {

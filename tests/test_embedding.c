@@ -6,6 +6,7 @@
 
 #include "forms.h"
 #include "opencl.h"
+#include "ref/math.h"
 #include "ref/ref.h"
 #include "weights.h"
 
@@ -101,7 +102,7 @@ static void check_tables(const test_device *d) {
 Test(embedding, rows_of_every_format) {
   for (test_forms f = {0}; test_forms_next(&f);) {
     check_tables(&f.device);
-    test_forms_saw(&f, "embedding", "embedding_rows", "embedding_elements");
+    test_forms_saw(&f, "embedding", "embedding_rows", "embedding_group");
   }
 }
 
@@ -128,7 +129,68 @@ static void check_wrong_ids(const test_device *d) {
 Test(embedding, tiny_ids_that_are_no_rows_give_zeros_and_an_error) {
   for (test_forms f = {0}; test_forms_next(&f);) {
     check_wrong_ids(&f.device);
-    test_forms_saw(&f, "embedding", "embedding_rows", "embedding_elements");
+    test_forms_saw(&f, "embedding", "embedding_rows", "embedding_group");
+  }
+}
+
+/* Rows as f16, as bf16 and as codes: what clq_quantize makes of the row in f32. */
+static void check_outputs(const test_device *d) {
+  enum { ROWS = 4, COLS = 70, GROUP = 4 };
+  const int32_t ids[ROWS] = {5, 99, 0, 36};
+  test_random random = {4};
+  test_weights w = test_weights_new(&random, CLQ_FORMAT_W8, 37, COLS, 0, false);
+  clq_weights *packed = test_weights_pack(d, &w);
+  test_buffer ib = test_buffer_new(d, ids, sizeof ids);
+  test_buffer floats = test_buffer_new(d, NULL, ROWS * COLS * 4);
+  const clq_tensor it = {ib.mem, CLQ_I32, {ROWS}};
+  const clq_tensor ft = {floats.mem, CLQ_F32, {ROWS, COLS}};
+  float expected[ROWS * COLS];
+  (void)clqi_ref_embedding(ids, ROWS, &w.ref, expected);
+  test_buffer halves = test_buffer_new(d, NULL, ROWS * COLS * 2);
+  test_ok(clq_embedding(
+      d->stream,
+      &(clq_embedding_args){.ids = it, .weights = packed, .out = {halves.mem, CLQ_F16}}));
+  test_fails(clq_stream_finish(d->stream), CLQ_INVALID_ARGUMENT, "id 99");
+  uint16_t got[ROWS * COLS];
+  test_buffer_read(d, &halves, got);
+  for (int i = 0; i < ROWS * COLS; ++i) {
+    cr_assert_eq(got[i], clqi_ref_f16_from_f32(expected[i]), "%d", i);
+  }
+  test_ok(clq_embedding(d->stream, &(clq_embedding_args){it, packed, ft}));
+  test_fails(clq_stream_finish(d->stream), CLQ_INVALID_ARGUMENT, "id 99");
+  int8_t codes[2][ROWS * COLS];
+  float scales[2][ROWS * (COLS / GROUP + 1)];
+  const int64_t planes = (COLS + GROUP - 1) / GROUP;
+  for (int fused = 0; fused < 2; ++fused) {
+    test_buffer cb = test_buffer_new(d, NULL, sizeof codes[0]);
+    test_buffer sb = test_buffer_new(d, NULL, (size_t)(ROWS * planes) * sizeof(float));
+    const clq_tensor ct = {cb.mem,
+                           CLQ_I8,
+                           {ROWS, COLS},
+                           .quant = {.per = CLQ_PER_GROUP, .group = GROUP, .scale = sb.mem}};
+    if (fused) {
+      test_ok(clq_embedding(d->stream, &(clq_embedding_args){it, packed, ct}));
+      test_fails(clq_stream_finish(d->stream), CLQ_INVALID_ARGUMENT, "id 99");
+    } else {
+      test_ok(clq_quantize(d->stream, &(clq_quantize_args){.x = ft, .out = ct}));
+    }
+    test_buffer_read(d, &cb, codes[fused]);
+    test_buffer_read(d, &sb, scales[fused]);
+    test_buffer_free(&cb);
+    test_buffer_free(&sb);
+  }
+  cr_assert_arr_eq(codes[0], codes[1], sizeof codes[0]);
+  cr_assert_arr_eq(scales[0], scales[1], (size_t)(ROWS * planes) * sizeof(float));
+  clq_weights_destroy(packed);
+  test_buffer_free(&ib);
+  test_buffer_free(&floats);
+  test_buffer_free(&halves);
+  test_weights_free(&w);
+}
+
+Test(embedding, rows_come_as_halves_and_as_codes) {
+  for (test_forms f = {0}; test_forms_next(&f);) {
+    check_outputs(&f.device);
   }
 }
 
@@ -152,14 +214,14 @@ Test(embedding, refusals) {
   clq_weights_destroy(foreign);
   test_device_close(&other);
   a = good;
-  a.out.dtype = CLQ_F16;
-  test_fails(clq_embedding(d.stream, &a), CLQ_UNSUPPORTED, "dtype of out is f16, offered: f32");
+  a.out.dtype = CLQ_I32;
+  test_fails(clq_embedding(d.stream, &a), CLQ_UNSUPPORTED, "dtype of out is i32, offered: f32");
   a = good;
   a.out.shape[1] = 31;
-  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "K of the weights");
+  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "cols of the input");
   a = good;
   a.out.shape[0] = 3;
-  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "number of ids");
+  test_fails(clq_embedding(d.stream, &a), CLQ_INVALID_ARGUMENT, "rows of the input");
   a = good;
   a.ids.dtype = CLQ_F32;
   test_fails(clq_embedding(d.stream, &a), CLQ_UNSUPPORTED, "ids");

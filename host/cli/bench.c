@@ -28,7 +28,9 @@ static const shape_word shape_words[] = {
      "iq4_nl, mxfp4; w8, w4, w3, w2, w8g32, w4g64, ... with a\nscale per row or group; w4z, "
      "w4g32z, ... "
      "with "
-     "zero points"},
+     "zero points.\nembedding also: 8bit, 4bit, 2bit (FBGEMM's rows); mixed: f16, 8bit and "
+     "4bit\nby "
+     "frequency"},
     {"acts", BENCH_WORD,
      "gemm: f32, f16, bf16; q8: int8 with a scale per token; q8g32: per group;\nq8a, q8ag32: with "
      "zero points. dequantize: q8, "
@@ -37,7 +39,8 @@ static const shape_word shape_words[] = {
     {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding, pool (of all sequences)"},
     {"cols", BENCH_NUMBER, "elements of a row"},
     {"dtype", BENCH_WORD,
-     "of the floats: f32, f16, bf16; add: f32, f16, bf16, q8;\nembedding: f32; of the input of "
+     "of the floats: f32, f16, bf16; add: f32, f16, bf16, q8;\nembedding: f32, f16, bf16; of the "
+     "input of "
      "softmax: f32, f16, bf16, q8; of integer_norm: i8, u8, i32;\ninteger_gelu: i8, i32"},
     {"out", BENCH_WORD,
      "norms, activate, add: f32, f16, bf16, q8, q8g32, ...; quantize: q8, q8g32, ...\ngemm: f32, "

@@ -74,6 +74,21 @@ static inline int64_t clqi_ref_column(const clqi_ref_weights *w, int64_t k) {
 /* out[r] = row ids[r] of w; a row of zeros for an id that is none. Returns the number of those. */
 int64_t clqi_ref_embedding(const int32_t *ids, int64_t rows, const clqi_ref_weights *w, float *out);
 
+/* A row of a table in one of the formats of clq_rows_quantize, as f32. */
+void clqi_ref_table_row(const uint8_t *bytes, clq_row_format format, int64_t cols, float *out);
+
+/* Tables one behind the other, with their rows and the bytes of each. */
+typedef struct clqi_ref_table {
+  const uint8_t *bytes;
+  clq_row_format format; /* 0: no table */
+  int64_t rows, stride;
+} clqi_ref_table;
+
+/* The same as clqi_ref_embedding of tables; map may be NULL. */
+int64_t clqi_ref_embedding_tables(const int32_t *ids, int64_t rows,
+                                  const clqi_ref_table tables[CLQ_MOST_TABLES], const int32_t *map,
+                                  int64_t map_rows, int64_t cols, float *out);
+
 /* out = x W^T, one fma per element of K, ascending. */
 void clqi_ref_gemm_f32(const float *x, int64_t x_stride, int64_t rows, const clqi_ref_weights *w,
                        float *out, int64_t out_stride);

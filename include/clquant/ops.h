@@ -455,13 +455,31 @@ CLQ_API double clq_scalar_silu(double x, void *user);
 CLQ_API double clq_scalar_sigmoid(double x, void *user);
 CLQ_API double clq_scalar_tanh(double x, void *user);
 
-/** Rows of a packed weight matrix: out[r] = dequantized row ids[r]. `ids` i32 [rows];
- *  `out` f32 [rows, K]. An id outside 0 .. N-1 zeroes its row and is reported by the
- *  next clq_stream_finish. */
+/** A table of clq_embedding in a buffer of the caller's. */
+typedef struct clq_row_table {
+  clq_tensor rows;       /**< of floats [n, K]; of codes u8 [n, clq_row_bytes(format, K)] */
+  clq_row_format format; /**< 0: that of rows' type, f32, f16 or bf16 */
+} clq_row_table;
+
+/** Rows of tables: out[r] = dequantized row ids[r]. `ids` i32 [rows]; there are no 64-bit ids.
+ *  `out` as that of clq_layernorm [rows, K]: floats, or codes, which are those of clq_quantize on
+ *  the row in f32.
+ *
+ *  The rows are those of `weights`, any packed format of quantize.h; or of up to four `tables` as
+ *  they are written by clq_rows_quantize, or by FBGEMM: a row of codes is fma(code, scale, bias).
+ *  Tables stand one behind the other: id i is row i of the first, or row i - n of the second if the
+ *  first has n rows, and so on. With `map` (i32 [ids there are]) it is row map[i] of them: frequent
+ *  ids in a table of f16, others in codes of 8 or 4 bits (clq_mixed_tables makes such a map).
+ *
+ *  An id outside 0 .. N-1, or one whose entry in the map is no row of the tables, is never read:
+ * its row is zeros (codes that mean 0), and the next clq_stream_finish reports it. CLQ_UNSUPPORTED:
+ * codes per group of a number that is no multiple of 4; codes of weights that bring an order. */
 typedef struct clq_embedding_args {
   clq_tensor ids;
-  const clq_weights *weights;
+  const clq_weights *weights; /**< or NULL, and tables */
   clq_tensor out;
+  clq_row_table tables[CLQ_MOST_TABLES]; /**< from the first on, without gaps */
+  clq_tensor map;
 } clq_embedding_args;
 CLQ_API CLQ_NODISCARD clq_status clq_embedding(clq_stream *stream, const clq_embedding_args *args);
 

@@ -110,6 +110,76 @@ CLQ_API clq_format clq_weights_format(const clq_weights *weights);
 /** Bytes on the device. */
 CLQ_API uint64_t clq_weights_bytes(const clq_weights *weights);
 
+/** How one row of an embedding table lies in a buffer of the caller's. */
+typedef enum clq_row_format {
+  CLQ_ROW_F32 = 1,
+  CLQ_ROW_F16 = 2,
+  CLQ_ROW_BF16 = 3,
+  CLQ_ROW_8BIT = 4, /**< FBGEMM's fused row: K codes of a byte, f32 scale, f32 bias */
+  CLQ_ROW_4BIT = 5, /**< two codes a byte, the first in the lower bits; f16 scale, f16 bias */
+  CLQ_ROW_2BIT = 6  /**< four codes a byte, the same */
+} clq_row_format;
+
+/** "f32", "f16", "bf16", "8bit", "4bit", "2bit"; "?" for what is none. */
+CLQ_API const char *clq_row_format_name(clq_row_format format);
+/** Bytes of a row of @p cols elements with its scale and bias: K + 8, ceil(K / 2) + 4,
+ *  ceil(K / 4) + 4. 0 for no format, negative columns and what overflows. */
+CLQ_API int64_t clq_row_bytes(clq_row_format format, int64_t cols);
+
+/** Rows to be written in one format. */
+typedef struct clq_rows_desc {
+  clq_row_format format;
+  const float *x; /**< [at least as many rows as are picked, cols] in host memory, dense */
+  int64_t rows;   /**< how many are written */
+  int64_t cols;
+  const int32_t *pick; /**< [rows] which row of x each one is; NULL: 0, 1, 2, ... */
+} clq_rows_desc;
+
+/** Writes rows, each clq_row_bytes, behind one another at @p out: bit for bit what FBGEMM's
+ *  reference does (QuantUtils.cc), x = code * scale + bias:
+ *      8 bits     bias = min, scale = (max - min) / 255,
+ *                 code = rint((x - min) * (255 / (max - min + 1e-8)))
+ *      4, 2 bits  bias = min rounded to f16, scale = (max - bias) / (2^bits - 1) rounded to f16, 1
+ *                 where that is 0 or has no finite inverse, code = rint((x - bias) * (1 / scale)),
+ *                 at least 0, at most 2^bits - 1
+ *  Floats are rounded to nearest even. CLQ_INVALID_ARGUMENT: a value that is not finite, a range, a
+ *  minimum or a scale that f32, or here f16, does not hold (FBGEMM writes Inf then). */
+CLQ_API CLQ_NODISCARD clq_status clq_rows_quantize(const clq_rows_desc *desc, void *out);
+
+enum { CLQ_MOST_TABLES = 4 };
+
+/** Which id goes to a table of which format, by how often it is asked for. */
+typedef struct clq_mixed_desc {
+  int64_t rows; /**< ids */
+  int64_t cols;
+  const int64_t *counts;                   /**< [rows], not negative */
+  clq_row_format formats[CLQ_MOST_TABLES]; /**< for the frequent ids first; 0 behind the last */
+  /** Ids counted so often or more go to this table, or to one before it. All 0: budget counts. That
+   *  of the last table must be 0. */
+  int64_t least[CLQ_MOST_TABLES];
+  /** Bytes for all tables and the map, scales and biases included. */
+  uint64_t budget;
+} clq_mixed_desc;
+
+/** What clq_mixed_tables decides. */
+typedef struct clq_mixed_tables_of {
+  int64_t rows[CLQ_MOST_TABLES]; /**< of each table */
+  uint64_t bytes;                /**< of all tables and the map */
+} clq_mixed_tables_of;
+
+/** Sorts ids by descending count, equals ascending, and cuts them into tables. @p order [rows]: the
+ *  ids as they then stand, `pick` of clq_rows_quantize for the tables one after the other; @p map
+ *  [rows]: where each id stands there, the map of clq_embedding.
+ *
+ *  With a budget all ids begin in the last table, and what moves a row one table up goes where the
+ *  largest count * (error of this format - error of the finer one) per byte is, until no
+ *  such row fits; errors are squared steps of a row of range 1 (8 bits: 1 / 255^2), so that rows
+ *  are taken to be alike but for their counts. Ids that are never asked for stay in the last table.
+ *  CLQ_INVALID_ARGUMENT: formats that do not take fewer bytes from one to the next, thresholds
+ *  that rise, and a budget below all ids in the last table (the sentence says how much that is). */
+CLQ_API CLQ_NODISCARD clq_status clq_mixed_tables(const clq_mixed_desc *desc, int32_t *map,
+                                                  int32_t *order, clq_mixed_tables_of *tables);
+
 /** Dequantizes rows [first, first + count) to @p out ([count, cols] f32) on the host: the inverse
  *  of packing, for tests and for a look at what the device holds. */
 CLQ_API CLQ_NODISCARD clq_status clq_weights_unpack(const clq_weights *weights, int64_t first,
