@@ -12,8 +12,8 @@ typedef struct state {
   const int32_t *map;
 } state;
 
-/* Tables of clq_rows_quantize, by name. "mixed": the 5 % of ids that are asked for most are f16, the
- * next 20 % 8bit, the others 4bit. */
+/* Tables of clq_rows_quantize, by name. "mixed": the 5 % of ids that are asked for most are f16,
+ * the next 20 % 8bit, the others 4bit. */
 static const struct {
   const char *name;
   clq_row_format formats[3];

@@ -57,9 +57,9 @@ class Table:
         back = np.empty_like(self.x)
         for b in (16, 8, 4, 2):
             back[bits == b] = self.back[b][bits == b]
-        error = ((back - self.x) ** 2).sum(1)
-        norm = (self.x**2).sum(1)
-        cosine = (back * self.x).sum(1) / np.sqrt((back**2).sum(1) * norm + 1e-300)
+        error = ((back - self.x) ** 2).sum(1, dtype=np.float64)
+        norm = (self.x**2).sum(1, dtype=np.float64)
+        cosine = (back * self.x.astype(np.float64)).sum(1) / np.sqrt((back**2).sum(1, dtype=np.float64) * norm + 1e-300)
         print(f"| {self.name} | {name} | {size / 1e6:.2f} | {100 * size / (4 * self.x.size):.2f} % | "
               f"{np.sqrt(error.sum() / norm.sum()):.2e} | "
               f"{np.sqrt(error[self.asked].sum() / norm[self.asked].sum()):.2e} | "

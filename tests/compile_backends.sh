@@ -85,6 +85,11 @@ pool|spirv|-DCLQ_X=3 -DCLQ_NORMALIZE=1|OpControlBarrier OpAtomicCompareExchange|
 embedding|sm_90|-DCLQ_W_MIN=1|fma.rn.f32 atom.|
 embedding|gfx1100|-DCLQ_W_BITS=8|global_atomic_cmpswap|
 embedding|spirv||OpAtomicCompareExchange|
+embedding|sm_90|-DCLQ_W_BITS=8 -DCLQ_OUT=4 -DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 atom.|
+embedding|gfx1100|-DCLQ_W_BITS=4 -DCLQ_W_ORDER=1 -DCLQ_OUT=2|global_atomic_cmpswap|
+embedding_tables|sm_90|-DCLQ_TABLE0=2 -DCLQ_TABLE1=4 -DCLQ_TABLE2=5 -DCLQ_MAP=1|fma.rn.f32 cvt.f32.f16 atom.|
+embedding_tables|gfx1100|-DCLQ_TABLE0=6 -DCLQ_OUT=4|s_barrier v_fma global_atomic_cmpswap|
+embedding_tables|spirv|-DCLQ_TABLE0=1 -DCLQ_TABLE1=3 -DCLQ_OUT=2|OpAtomicCompareExchange|
 integer_norm|sm_90|-DCLQ_HAS_NVIDIA_PTX=1|shfl.sync.bfly.b32 bar.sync mul.wide.s32|
 integer_norm|sm_90|-DCLQ_X=6 -DCLQ_OUT=5|bar.sync st.shared mul.wide.s32|
 integer_norm|gfx1100|-DCLQ_X=6|s_barrier ds_store v_mad_i64_i32|
