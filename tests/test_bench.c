@@ -317,13 +317,13 @@ Test(bench, the_help_says_what_is_taken) {
     const char *help, *op, *word, *types, *other, *value;
     int count;
   } cases[] = {
-      {"norms, activate: f32, f16, bf16, q8, q8g32", "activate", "--out", "f32,f16,bf16,q8,q8g32",
-       "--dtype", "f32", 5},
-      {"activate: f32, f16, bf16", "rmsnorm", "--out", "f32,f16,bf16,q8,q8g32", "--dtype", "bf16",
-       5},
+      {"norms, activate, add: f32, f16, bf16, q8, q8g32", "activate", "--out",
+       "f32,f16,bf16,q8,q8g32", "--dtype", "f32", 5},
+      {"activate, add: f32, f16, bf16", "rmsnorm", "--out", "f32,f16,bf16,q8,q8g32", "--dtype",
+       "bf16", 5},
       {"quantize: q8, q8g32", "quantize", "--out", "q8,q8g32", "--dtype", "f32", 2},
       {"dequantize: q8, q8g32", "dequantize", "--acts", "q8,q8g32", "--dtype", "f32", 2},
-      {"add: f32, f16;", "add", "--dtype", "f32,f16", "--rows", "2", 2},
+      {"add: f32, f16, bf16, q8;", "add", "--dtype", "f32,f16,bf16,q8", "--rows", "2", 4},
       {"embedding: f32, f16, bf16", "embedding", "--dtype", "f32,f16,bf16", "--n", "9", 3},
       {"embedding also: 8bit, 4bit, 2bit", "embedding", "--weights", "8bit,4bit,2bit,mixed", "--n",
        "90", 4},
