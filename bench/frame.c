@@ -416,6 +416,7 @@ void bench_emit(bench_case *c) {
   X(rope)                      \
   X(attention)                 \
   X(softmax)                   \
+  X(sample)                    \
   X(activate)                  \
   X(embedding)                 \
   X(add)                       \

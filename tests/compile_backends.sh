@@ -113,6 +113,9 @@ softmax_float|gfx1100|-DCLQ_X=2 -DCLQ_MASK=2 -DCLQ_OUT=2|s_barrier ds_store v_fm
 softmax_codes|gfx1100|-DCLQ_X=4 -DCLQ_OUT=5 -DCLQ_EXP=5|s_barrier ds_store|
 softmax_float|spirv|-DCLQ_X=1 -DCLQ_FINISH=1|OpControlBarrier|
 softmax_codes|spirv|-DCLQ_X=5 -DCLQ_MASK=5 -DCLQ_OUT=2 -DCLQ_FINISH=2 -DCLQ_EXP=4|OpControlBarrier|
+sample|sm_90||bar.sync st.shared fma.rn.f32|
+sample|gfx1100|-DCLQ_WHOLE=1|s_barrier v_fma|
+sample|spirv||OpControlBarrier OpAtomicCompareExchange|
 rope|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|fma.rn.f32 cvt.rn.f16.f32|
 rope|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|fma.rn.f32|
 rope|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|v_fma v_cvt_f16_f32|

@@ -142,6 +142,9 @@ Test(bench, row_operators) {
   check_single(bench_at_once("softmax", "--rows", "5", "--cols", "64", "--dtype", "q8", "--out",
                              "u8", "--reps", "2", "-o", "json"),
                "softmax");
+  check_single(bench_at_once("sample", "--rows", "5", "--cols", "900", "--draw", "filtered",
+                             "--reps", "2", "-o", "json"),
+               "sample");
   check_single(
       bench_at_once("integer_norm", "--rows", "3", "--cols", "70", "--reps", "2", "-o", "json"),
       "integer_norm");

@@ -115,14 +115,23 @@ static float random_logit(void) {
   return (float)(random_state >> 8) / (float)(1 << 24) * 8 - 4;
 }
 
-Test(sampling, pcg32_gives_the_published_numbers) {
-  /* pcg32-demo of the reference implementation: seed 42, sequence 54. */
-  static const uint32_t expected[6] = {0xa15c02b7, 0x7b47f409, 0xba1d3330,
-                                       0x83d2f293, 0xbfa4784b, 0xcbed606e};
-  clqi_pcg32 rng;
-  clqi_pcg32_seed(&rng, 42);
-  for (int i = 0; i < 6; ++i) {
-    cr_assert_eq(clqi_pcg32_next(&rng), expected[i], "number %d", i);
+Test(sampling, philox_gives_the_published_numbers) {
+  /* kat_vectors of Random123, philox4x32 10. */
+  static const struct {
+    uint32_t counter[4], key[2], out[4];
+  } known[] = {
+      {{0}, {0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+      {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+       {0xffffffff, 0xffffffff},
+       {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+      {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+       {0xa4093822, 0x299f31d0},
+       {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+  };
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; ++i) {
+    uint32_t out[4];
+    clqi_philox(known[i].counter, known[i].key, out);
+    cr_assert_arr_eq(out, known[i].out, sizeof out, "vector %zu", i);
   }
 }
 

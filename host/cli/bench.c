@@ -36,7 +36,8 @@ static const shape_word shape_words[] = {
      "zero points. dequantize: q8, "
      "q8g32, "
      "..."},
-    {"rows", BENCH_NUMBER, "norms, softmax, elementwise, rope, embedding, pool (of all sequences)"},
+    {"rows", BENCH_NUMBER,
+     "norms, softmax, sample, elementwise, rope, embedding, pool (of all sequences)"},
     {"cols", BENCH_NUMBER, "elements of a row"},
     {"dtype", BENCH_WORD,
      "of the floats: f32, f16, bf16; add: f32, f16, bf16, q8;\nembedding: f32, f16, bf16; of the "
@@ -59,6 +60,8 @@ static const shape_word shape_words[] = {
     {"lut", BENCH_WORD,
      "softmax of q8: how exponentials are made, two-level (default), f32, q30,\nu16, "
      "u16-two-level, ibert, ivit"},
+    {"draw", BENCH_WORD,
+     "sample: greedy, all, top-k (40), top-p (0.9), filtered (top-k, top-p, min-p)"},
     {"batch", BENCH_NUMBER, "attention, pool: sequences"},
     {"heads", BENCH_NUMBER, "attention, rope: query heads"},
     {"kv-heads", BENCH_NUMBER, "attention, rope: heads of the KV cache"},
@@ -321,7 +324,8 @@ int cli_bench(int argc, char **argv) {
       "Measures an operator, checks its answer against the reference in the same run, and prints\n"
       "one record for every combination of the lists. OP: layernorm rmsnorm quantize dequantize "
       "gemm rope\n"
-      "attention softmax activate embedding add integer_norm integer_add integer_gelu lookup pool; "
+      "attention softmax sample activate embedding add integer_norm integer_add integer_gelu "
+      "lookup pool; "
       "plan (planning and "
       "scheduling); "
       "limits\n"

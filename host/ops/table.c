@@ -6,6 +6,7 @@ extern const clqi_op clqi_op_rmsnorm;
 extern const clqi_op clqi_op_rope;
 extern const clqi_op clqi_op_attention;
 extern const clqi_op clqi_op_softmax;
+extern const clqi_op clqi_op_sample;
 extern const clqi_op clqi_op_quantize;
 extern const clqi_op clqi_op_dequantize;
 extern const clqi_op clqi_op_activate;
@@ -23,6 +24,7 @@ const clqi_op *const clqi_op_table[] = {
     [CLQ_OP_ROPE] = &clqi_op_rope,
     [CLQ_OP_ATTENTION] = &clqi_op_attention,
     [CLQ_OP_SOFTMAX] = &clqi_op_softmax,
+    [CLQ_OP_SAMPLE] = &clqi_op_sample,
     [CLQ_OP_QUANTIZE] = &clqi_op_quantize,
     [CLQ_OP_DEQUANTIZE] = &clqi_op_dequantize,
     [CLQ_OP_ACTIVATE] = &clqi_op_activate,

@@ -221,16 +221,6 @@ CLQ_API void clq_batch_get_stats(const clq_batch *batch, clq_session_stats *stat
 
 /* ---------------------------------------------------------------- sampling */
 
-/** How the next token is drawn from logits; all zero is greedy. The filters apply in the order
- *  top_k, top_p, min_p, temperature. */
-typedef struct clq_sampling {
-  float temperature; /**< 0: the largest logit, of equal ones the lowest id */
-  int32_t top_k;     /**< 0: off */
-  float top_p;       /**< 0, or 1 and more: off */
-  float min_p;       /**< 0: off; at most 1 */
-  uint64_t seed;
-} clq_sampling;
-
 typedef struct clq_sampler clq_sampler;
 /** @p sampling NULL: greedy; @p vocabulary: the most logits that a call will have.
  *  CLQ_INVALID_ARGUMENT for settings out of range. */

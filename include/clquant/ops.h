@@ -52,7 +52,8 @@ typedef enum clq_op {
   CLQ_OP_POOL = 13,
   CLQ_OP_LOOKUP = 14,
   CLQ_OP_INTEGER_ADD = 15,
-  CLQ_OP_INTEGER_GELU = 16
+  CLQ_OP_INTEGER_GELU = 16,
+  CLQ_OP_SAMPLE = 17
 } clq_op;
 
 /** Normalization of rows, with the residual added before and the result quantized after, in one
@@ -395,6 +396,46 @@ typedef struct clq_softmax_args {
   clq_exp exp;
 } clq_softmax_args;
 CLQ_API CLQ_NODISCARD clq_status clq_softmax(clq_stream *stream, const clq_softmax_args *args);
+
+/** How a token is drawn from logits; all zero is greedy. The filters apply in the order top_k,
+ * top_p, min_p, temperature. */
+typedef struct clq_sampling {
+  float temperature; /**< 0: the largest logit, of equal ones the lowest id */
+  int32_t top_k;     /**< 0: off */
+  float top_p;       /**< 0, or 1 and more: off */
+  float min_p;       /**< 0: off; at most 1 */
+  uint64_t seed;
+} clq_sampling;
+
+/** Chooses a token for each row of `logits`, f32 [rows, vocabulary] with a vocabulary of at most
+ * 2^23: all zero but logits and `out` is argmax. `out` i32 [rows] gets the ids; they are those that
+ *  clq_sampler_sample (model.h) gives, on every device: weights are integers, 2^40 times exp of the
+ *  distance from the largest logit, and their sums exact.
+ *
+ *  `top_ids` i32 [rows, n] and `top_logits` f32 [rows, n], optional (top_ids with or without the
+ * other, and with or without `out`): the row's n largest logits, the largest first, of equal ones
+ * the lowest id first; n from 1 to 256 and to the vocabulary. No setting of `sampling` matters to
+ * them.
+ *
+ *  A draw is a function of logits, settings, a seed and a number that counts draws. `state`, i32
+ *  [rows, 4], holds both for each row, seed and count, the lower half of each first, and is counted
+ * up by a draw (not by argmax); without it row r has the seed sampling.seed + r and draws for the
+ *  first time, as a new clq_sampler. `counters`, i32 [rows, m], optional: of a row for which a
+ * token was chosen each is counted up by one: where the next step's position lies on the device,
+ * steps can be enqueued without a word from the host.
+ *
+ *  A row with NaN or +inf, or with nothing above -inf: ids -1, top_logits 0, nothing counted up,
+ * and the next clq_stream_finish reports it. -inf is never drawn. */
+typedef struct clq_sample_args {
+  clq_tensor logits;
+  clq_tensor out;
+  clq_sampling sampling;
+  clq_tensor state;
+  clq_tensor counters;
+  clq_tensor top_ids;
+  clq_tensor top_logits;
+} clq_sample_args;
+CLQ_API CLQ_NODISCARD clq_status clq_sample(clq_stream *stream, const clq_sample_args *args);
 
 /** out = activation(x), or activation(x) * up, each step rounded to f32: what a gated MLP has
  *  between its products is CLQ_ACTIVATION_SILU (SwiGLU) or _GELU_TANH (GeGLU) with `up`. `x` and
