@@ -48,6 +48,10 @@ const char *cli_engine_nan_advice(const cli_engine *engine) {
   return floats ? "fetch the file again" : "try --acts f32 --kv f32, or fetch the file again";
 }
 
+int cli_engine_fail_logits(const cli_engine *engine) {
+  return cli_fail_library_advice(cli_engine_nan_advice(engine));
+}
+
 int cli_engine_load(cli_engine *engine) {
   if (all_kv[engine->kv].dtype == 0) {
     return cli_fail("a KV cache of %s is not offered yet; use --kv f16 or f32",

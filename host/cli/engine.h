@@ -57,6 +57,8 @@ int cli_engine_start(cli_engine *engine, int64_t context);
 int cli_engine_session(const cli_engine *engine, int64_t context, clq_session **session);
 /* A failed call's sentence, with what to do if it ran out of memory. Returns CLI_FAILED. */
 int cli_engine_fail(const cli_engine *engine, clq_status status);
+/* The same of a call that found logits to be NaN or infinite. */
+int cli_engine_fail_logits(const cli_engine *engine);
 /* What to do about logits that are NaN or infinite. */
 const char *cli_engine_nan_advice(const cli_engine *engine);
 void cli_engine_close(cli_engine *engine);

@@ -14,12 +14,14 @@ typedef struct voice {
 
 typedef struct generation {
   cli_run_state *run;
-  voice *voices;    /* [parallel], as what follows */
-  float *logits;    /* of each member of a step, [parallel, vocabulary] */
-  int32_t *members; /* answers that go on */
-  int32_t *ids;     /* the tokens that they drew last */
-  int32_t going;    /* how many members */
-  size_t printed;   /* bytes of the one answer's text that are on stdout */
+  voice *voices;          /* [parallel], as what follows */
+  int32_t *members;       /* answers that go on */
+  int32_t *ids;           /* the tokens that they drew last */
+  int32_t *chosen;        /* and next */
+  clq_sampler **samplers; /* of the members */
+  float *logits;          /* behind the prompt, [vocabulary] */
+  int32_t going;          /* how many members */
+  size_t printed;         /* bytes of the one answer's text that are on stdout */
   double mark;
 } generation;
 
@@ -59,20 +61,12 @@ static const char *reason_to_stop(const cli_run_state *run, int32_t i) {
                                                                             : NULL;
 }
 
-/* Draws an answer's next token and keeps it, unless it ends the text. The answer is a member of the
- * next step if it goes on. */
-static int draw(generation *g, int32_t i, const float *logits) {
+/* Keeps an answer's next token, unless it ends the text. The answer is a member of the next step if
+ * it goes on. */
+static int keep(generation *g, int32_t i, int32_t id) {
   cli_run_state *run = g->run;
   cli_answer *answer = &run->answers[i];
   const clq_tokenizer *tokenizer = clq_model_tokenizer(run->engine.model);
-  int32_t id = 0;
-  const clq_status status =
-      clq_sampler_sample(g->voices[i].sampler, logits, run->engine.info.vocabulary, &id);
-  if (status != CLQ_OK) {
-    return status == CLQ_INVALID_ARGUMENT
-               ? cli_fail_library_advice(cli_engine_nan_advice(&run->engine))
-               : cli_fail_library();
-  }
   if (clq_tokenizer_is_end(tokenizer, id) != 0) {
     answer->stop_reason = "eos";
     return CLI_DONE;
@@ -92,21 +86,31 @@ static int draw(generation *g, int32_t i, const float *logits) {
 
 /* All answers draw their first tokens from the logits behind the prompt. */
 static int draw_first(generation *g) {
+  const cli_run_state *run = g->run;
   int code = CLI_DONE;
-  for (int32_t i = 0; code == CLI_DONE && i < (int32_t)g->run->parallel; ++i) {
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): cli_generate frees the logits */
-    code = draw(g, i, g->logits);
+  for (int32_t i = 0; code == CLI_DONE && i < (int32_t)run->parallel; ++i) {
+    int32_t id = 0;
+    const clq_status status =
+        clq_sampler_sample(g->voices[i].sampler, g->logits, run->engine.info.vocabulary, &id);
+    code = status == CLQ_OK                 ? keep(g, i, id)
+           : status == CLQ_INVALID_ARGUMENT ? cli_engine_fail_logits(&run->engine)
+                                            : cli_fail_library();
   }
   return code;
 }
 
+/* The others are drawn on the device: of each only an id comes back. */
 static int step(generation *g) {
   const int32_t count = g->going;
-  int code = cli_parallel_step(&g->run->sequences, g->members, g->ids, count, g->logits);
+  for (int32_t i = 0; i < count; ++i) {
+    g->samplers[i] = g->voices[g->members[i]].sampler;
+  }
+  int code =
+      cli_parallel_step(&g->run->sequences, g->members, g->ids, count, g->samplers, g->chosen);
   g->going = 0;
   for (int32_t i = 0; code == CLI_DONE && i < count; ++i) {
     /* Members move down, never past the one at hand. */
-    code = draw(g, g->members[i], g->logits + i * g->run->engine.info.vocabulary);
+    code = keep(g, g->members[i], g->chosen[i]);
   }
   return code;
 }
@@ -192,9 +196,11 @@ static bool reserve(generation *g) {
   g->voices = calloc(count, sizeof *g->voices);
   g->members = calloc(count, sizeof *g->members);
   g->ids = calloc(count, sizeof *g->ids);
-  g->logits = calloc(count * (size_t)run->engine.info.vocabulary, sizeof *g->logits);
+  g->chosen = calloc(count, sizeof *g->chosen);
+  g->samplers = calloc(count, sizeof(clq_sampler *));
+  g->logits = calloc((size_t)run->engine.info.vocabulary, sizeof *g->logits);
   if (run->answers == NULL || g->voices == NULL || g->members == NULL || g->ids == NULL ||
-      g->logits == NULL) {
+      g->chosen == NULL || g->samplers == NULL || g->logits == NULL) {
     (void)cli_fail_memory();
     return false;
   }
@@ -226,6 +232,8 @@ int cli_generate(cli_run_state *run) {
   free(g.voices);
   free(g.members);
   free(g.ids);
+  free(g.chosen);
+  free(g.samplers);
   free(g.logits);
   return code;
 }

@@ -34,12 +34,14 @@ int cli_parallel_fork(const cli_parallel *parallel) {
 }
 
 int cli_parallel_step(const cli_parallel *parallel, const int32_t *members, const int32_t *ids,
-                      int32_t count, float *logits) {
+                      int32_t count, clq_sampler *const *samplers, int32_t *chosen) {
   const clq_status status =
       parallel->batch == NULL
-          ? clq_session_eval(parallel->sessions[0], ids, 1, CLQ_LOGITS_LAST, logits)
-          : clq_batch_eval(parallel->batch, members, ids, count, logits);
-  return status == CLQ_OK ? CLI_DONE : cli_engine_fail(parallel->engine, status);
+          ? clq_session_generate(parallel->sessions[0], ids, 1, samplers[0], chosen, 1)
+          : clq_batch_generate(parallel->batch, members, ids, count, samplers, chosen);
+  return status == CLQ_OK                 ? CLI_DONE
+         : status == CLQ_INVALID_ARGUMENT ? cli_engine_fail_logits(parallel->engine)
+                                          : cli_engine_fail(parallel->engine, status);
 }
 
 void cli_parallel_close(cli_parallel *parallel) {

@@ -20,9 +20,10 @@ int cli_parallel_start(cli_parallel *parallel, const cli_engine *engine, int32_t
                        int64_t context);
 /* All sequences become what the first one is. */
 int cli_parallel_fork(const cli_parallel *parallel);
-/* Feeds ids[i] to sequence members[i]; logits [count, vocabulary]. */
+/* Feeds ids[i] to sequence members[i], whose next token chosen[i] is drawn by samplers[i] on the
+ * device. */
 int cli_parallel_step(const cli_parallel *parallel, const int32_t *members, const int32_t *ids,
-                      int32_t count, float *logits);
+                      int32_t count, clq_sampler *const *samplers, int32_t *chosen);
 void cli_parallel_close(cli_parallel *parallel);
 
 /* What all sequences take together; build_seconds includes the engine's. */

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "model/sampling.h"
 #include "model/session.h"
 #include "runtime/buffer.h"
 #include "runtime/checked.h"
@@ -12,6 +13,8 @@ struct clq_batch {
   bool *taken;   /* scratch: who is a member of the call at hand */
   cl_mem inputs; /* see clqi_decoder_pass, as logits */
   cl_mem logits;
+  cl_mem states;
+  cl_int *state;                    /* on its way to the device, as input */
   cl_int *input;                    /* on its way to the device */
   clqi_decoder_sequence *sequences; /* of the members of the call at hand */
   clqi_pass_cache passes;
@@ -42,10 +45,10 @@ static int32_t member(const int32_t *members, int32_t i) {
   return members == NULL ? i : members[i];
 }
 
-static clq_status check_eval(clq_batch *batch, const int32_t *members, const int32_t *ids,
-                             int32_t count, const float *logits) {
-  CLQI_REQUIRE(batch != NULL && (count == 0 || (ids != NULL && logits != NULL)),
-               "batch: batch, ids and logits must not be NULL");
+static clq_status check_call(clq_batch *batch, const int32_t *members, const int32_t *ids,
+                             int32_t count, const void *out) {
+  CLQI_REQUIRE(batch != NULL && (count == 0 || (ids != NULL && out != NULL)),
+               "batch: batch, ids and the place for what comes back must not be NULL");
   CLQI_REQUIRE(count >= 0 && count <= batch->count && (members != NULL || count == batch->count),
                "batch: %d tokens for the %d sessions of the batch", (int)count, (int)batch->count);
   memset(batch->taken, 0, (size_t)batch->count * sizeof *batch->taken);
@@ -67,7 +70,8 @@ static clq_status check_eval(clq_batch *batch, const int32_t *members, const int
 /* ---------------------------------------------------------------- passes */
 
 static clq_status find_pass(clq_batch *batch, const int32_t *members, int32_t count,
-                            clq_plan **plan) {
+                            const clq_sampling *sampling, clq_plan **plan) {
+  const bool draws = sampling != NULL && sampling->temperature > 0;
   for (int32_t i = 0; i < count; ++i) {
     batch->sequences[i] = batch->sessions[member(members, i)]->sequence;
   }
@@ -77,6 +81,8 @@ static clq_status find_pass(clq_batch *batch, const int32_t *members, int32_t co
                                   .acts = batch->sessions[0]->acts,
                                   .wanted = CLQ_LOGITS_LAST,
                                   .inputs = batch->inputs,
+                                  .sampling = sampling,
+                                  .states = draws ? batch->states : NULL,
                                   .logits = batch->logits};
   return clqi_pass_get(&batch->passes, model_of(batch), &pass, plan);
 }
@@ -91,14 +97,24 @@ static void fill_input(clq_batch *batch, const int32_t *members, const int32_t *
   }
 }
 
+static clq_status run_step(clq_batch *batch, const int32_t *members, int32_t count, clq_plan *plan,
+                           const clqi_pass_transfer *transfer) {
+  clq_session *first = batch->sessions[0];
+  CLQI_TRY(clqi_pass_run(plan, first->stream, first->trace, transfer));
+  for (int32_t i = 0; i < count; ++i) {
+    batch->sessions[member(members, i)]->position++;
+  }
+  return CLQ_OK;
+}
+
 clq_status clq_batch_eval(clq_batch *batch, const int32_t *members, const int32_t *ids,
                           int32_t count, float *logits) {
-  CLQI_TRY(check_eval(batch, members, ids, count, logits));
+  CLQI_TRY(check_call(batch, members, ids, count, logits));
   if (count == 0) {
     return CLQ_OK;
   }
   clq_plan *plan = NULL;
-  CLQI_TRY(find_pass(batch, members, count, &plan));
+  CLQI_TRY(find_pass(batch, members, count, NULL, &plan));
   fill_input(batch, members, ids, count);
   const clqi_pass_transfer transfer = {.to = batch->inputs,
                                        .inputs = batch->input,
@@ -106,10 +122,51 @@ clq_status clq_batch_eval(clq_batch *batch, const int32_t *members, const int32_
                                        .from = batch->logits,
                                        .logits = logits,
                                        .logit_count = count * model_of(batch)->info.vocabulary};
-  clq_session *first = batch->sessions[0];
-  CLQI_TRY(clqi_pass_run(plan, first->stream, first->trace, &transfer));
-  for (int32_t i = 0; i < count; ++i) {
-    batch->sessions[member(members, i)]->position++;
+  return run_step(batch, members, count, plan, &transfer);
+}
+
+static clq_status check_samplers(const clq_batch *batch, clq_sampler *const *samplers,
+                                 int32_t count) {
+  for (int32_t i = 0; samplers != NULL && i < count; ++i) {
+    CLQI_REQUIRE(samplers[i] != NULL, "batch: sampler %d is NULL", (int)i);
+    CLQI_TRY(clqi_session_check_sampler(batch->sessions[0], samplers[i]));
+    if (!clqi_same_sampling(clqi_sampler_settings(samplers[i]),
+                            clqi_sampler_settings(samplers[0]))) {
+      return clqi_fail(CLQ_UNSUPPORTED, "batch: samplers 0 and %d differ in more than their seed",
+                       (int)i);
+    }
+  }
+  return CLQ_OK;
+}
+
+clq_status clq_batch_generate(clq_batch *batch, const int32_t *members, const int32_t *ids,
+                              int32_t count, clq_sampler *const *samplers, int32_t *chosen) {
+  CLQI_TRY(check_call(batch, members, ids, count, chosen));
+  CLQI_TRY(check_samplers(batch, samplers, count));
+  if (count == 0) {
+    return CLQ_OK;
+  }
+  const clq_sampling *sampling = clqi_session_sampling(samplers == NULL ? NULL : samplers[0]);
+  const bool draws = samplers != NULL && sampling->temperature > 0;
+  clq_plan *plan = NULL;
+  CLQI_TRY(find_pass(batch, members, count, sampling, &plan));
+  fill_input(batch, members, ids, count);
+  for (int32_t i = 0; draws && i < count; ++i) {
+    clqi_sampler_state(samplers[i], batch->state + (size_t)i * CLQI_DECODER_STATE);
+  }
+  const clqi_pass_transfer transfer = {
+      .to = batch->inputs,
+      .inputs = batch->input,
+      .input_count = INPUTS * (int64_t)count,
+      .states = batch->states,
+      .state = batch->state,
+      .state_count = draws ? CLQI_DECODER_STATE * (int64_t)count : 0,
+      .ids_at = CLQI_DECODER_POSITIONS * (int64_t)count,
+      .ids = chosen,
+      .id_count = count};
+  CLQI_TRY(run_step(batch, members, count, plan, &transfer));
+  for (int32_t i = 0; draws && i < count; ++i) {
+    clqi_sampler_count(samplers[i], 1);
   }
   return CLQ_OK;
 }
@@ -123,13 +180,17 @@ static clq_status create_buffers(clq_batch *batch) {
   size_t bytes;
   batch->taken = clqi_calloc(count, sizeof *batch->taken);
   batch->input = clqi_calloc(INPUTS * count, sizeof *batch->input);
+  batch->state = clqi_calloc(CLQI_DECODER_STATE * count, sizeof *batch->state);
   batch->sequences = clqi_calloc(count, sizeof *batch->sequences);
-  if (batch->taken == NULL || batch->input == NULL || batch->sequences == NULL ||
+  if (batch->taken == NULL || batch->input == NULL || batch->state == NULL ||
+      batch->sequences == NULL ||
       !clqi_mul_size((size_t)model->info.vocabulary, sizeof(float), &row) ||
       !clqi_mul_size(count, row, &bytes)) {
     return clqi_fail(CLQ_OUT_OF_HOST_MEMORY, "batch: out of memory");
   }
   CLQI_TRY(clqi_buffer_create(model->context, INPUTS * count * sizeof(cl_int), &batch->inputs));
+  CLQI_TRY(clqi_buffer_create(model->context, CLQI_DECODER_STATE * count * sizeof(cl_int),
+                              &batch->states));
   return clqi_buffer_create(model->context, bytes, &batch->logits);
 }
 
@@ -173,9 +234,11 @@ void clq_batch_destroy(clq_batch *batch) {
   }
   clqi_pass_free(&batch->passes);
   clqi_buffer_release(batch->inputs);
+  clqi_buffer_release(batch->states);
   clqi_buffer_release(batch->logits);
   clqi_free(batch->sequences);
   clqi_free(batch->input);
+  clqi_free(batch->state);
   clqi_free(batch->taken);
   clqi_free(batch->sessions);
   clqi_free(batch);

@@ -191,6 +191,24 @@ static clq_status feed_forward(const recorder *r, int64_t index, clq_tensor x, c
   return linear(r, &layer->down, gated, *out);
 }
 
+/* i32 [sequences, cols] of `mem`, from its first number but `first` ones on. */
+static clq_tensor words(const recorder *r, cl_mem mem, int64_t first, int64_t cols) {
+  return (clq_tensor){
+      mem, CLQ_I32, {r->pass->count, cols}, .offset = (uint64_t)first * sizeof(cl_int)};
+}
+
+static clq_status choose(const recorder *r, clq_tensor logits) {
+  const clqi_decoder_pass *pass = r->pass;
+  clq_sample_args args = {.logits = logits,
+                          .out = words(r, pass->inputs, CLQI_DECODER_POSITIONS * pass->count, 0),
+                          .sampling = *pass->sampling,
+                          .counters = words(r, pass->inputs, 0, CLQI_DECODER_POSITIONS)};
+  if (pass->states != NULL) {
+    args.state = words(r, pass->states, 0, CLQI_DECODER_STATE);
+  }
+  return clq_graph_add(r->graph, CLQ_OP_SAMPLE, &args);
+}
+
 /* Logits take the last norm as floats: one row as a rule, so that this costs little, and a share of
  * all that int8 activations lose in accuracy is lost here. */
 static clq_status head(const recorder *r, clq_block *block) {
@@ -198,8 +216,9 @@ static clq_status head(const recorder *r, clq_block *block) {
   const clq_block_norm norm = gamma_of(r, r->model->output_gamma);
   clq_tensor x;
   CLQI_TRY(clq_block_read(block, &norm, &x));
-  return linear(r, &r->model->head, x,
-                (clq_tensor){r->pass->logits, CLQ_F32, {x.shape[0], r->model->info.vocabulary}});
+  const clq_tensor logits = {r->pass->logits, CLQ_F32, {x.shape[0], r->model->info.vocabulary}};
+  CLQI_TRY(linear(r, &r->model->head, x, logits));
+  return r->pass->sampling == NULL ? CLQ_OK : choose(r, logits);
 }
 
 static clq_status embed(const recorder *r, clq_tensor out) {

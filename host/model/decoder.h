@@ -17,6 +17,8 @@ typedef struct clqi_decoder_sequence {
 
 /* Numbers that every sequence has in front of the ids in `inputs`. */
 enum { CLQI_DECODER_POSITIONS = 2 };
+/* And of what a draw needs of each in `states`, as clq_sample_args has it. */
+enum { CLQI_DECODER_STATE = 4 };
 
 typedef struct clqi_decoder_pass {
   const clqi_decoder_sequence *sequences;
@@ -26,6 +28,11 @@ typedef struct clqi_decoder_pass {
   clq_logits_wanted wanted; /* NONE, LAST of each sequence, or ALL */
   cl_mem inputs; /* i32: where each sequence's first and last token stand [count, 2], then the
                   * ids [count, rows] */
+  /* Not NULL, with LAST: how the next token of each sequence is chosen. It replaces the sequence's
+   * id, as if the pass had one row, and the positions are counted up by one: after a pass of one
+   * row the same pass can follow at once. The seed does not matter. */
+  const clq_sampling *sampling;
+  cl_mem states; /* i32 [count, CLQI_DECODER_STATE], or NULL if the choice is greedy */
   cl_mem logits; /* f32 [count (LAST) or count * rows (ALL), vocabulary] */
 } clqi_decoder_pass;
 

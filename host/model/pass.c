@@ -47,9 +47,15 @@ static void drop(clqi_pass *pass) {
   *pass = (clqi_pass){.plan = NULL};
 }
 
+bool clqi_same_sampling(const clq_sampling *a, const clq_sampling *b) {
+  return a->temperature == b->temperature && a->top_k == b->top_k && a->top_p == b->top_p &&
+         a->min_p == b->min_p;
+}
+
 static bool is_for(const clqi_pass *pass, const clqi_decoder_pass *wanted) {
   bool same = pass->plan != NULL && pass->count == wanted->count && pass->rows == wanted->rows &&
-              pass->wanted == wanted->wanted;
+              pass->wanted == wanted->wanted && pass->samples == (wanted->sampling != NULL) &&
+              (!pass->samples || clqi_same_sampling(&pass->sampling, wanted->sampling));
   for (int64_t i = 0; same && i < wanted->count; ++i) {
     same = pass->caches[i] == wanted->sequences[i].k;
   }
@@ -70,6 +76,8 @@ static clq_status fill(clqi_pass_cache *cache, const clq_model *model,
   pass->count = wanted->count;
   pass->rows = wanted->rows;
   pass->wanted = wanted->wanted;
+  pass->samples = wanted->sampling != NULL;
+  pass->sampling = pass->samples ? *wanted->sampling : (clq_sampling){.temperature = 0};
   const clq_status status = compile(cache, model, wanted, &pass->plan);
   if (status != CLQ_OK) {
     drop(pass);
@@ -120,21 +128,35 @@ void clqi_pass_free(clqi_pass_cache *cache) {
   *cache = (clqi_pass_cache){.clock = 0};
 }
 
-static clq_status enqueue(clq_plan *plan, clq_stream *stream, clq_trace *trace,
-                          const clqi_pass_transfer *t) {
-  CLQI_TRY(clqi_stream_write(stream, t->to, (size_t)t->input_count * sizeof *t->inputs, t->inputs));
-  CLQI_TRY(trace == NULL ? clq_plan_run(plan, stream) : clq_plan_run_traced(plan, stream, trace));
-  return t->logit_count == 0
+static clq_status write_inputs(clq_stream *stream, const clqi_pass_transfer *t) {
+  if (t->input_count > 0) {
+    CLQI_TRY(
+        clqi_stream_write(stream, t->to, (size_t)t->input_count * sizeof *t->inputs, t->inputs));
+  }
+  return t->state_count == 0
              ? CLQ_OK
-             : clqi_stream_read(stream, t->from, (size_t)t->logit_count * sizeof *t->logits,
-                                t->logits);
+             : clqi_stream_write(stream, t->states, (size_t)t->state_count * sizeof *t->state,
+                                 t->state);
+}
+
+clq_status clqi_pass_enqueue(clq_plan *plan, clq_stream *stream, clq_trace *trace,
+                             const clqi_pass_transfer *t) {
+  CLQI_TRY(write_inputs(stream, t));
+  CLQI_TRY(trace == NULL ? clq_plan_run(plan, stream) : clq_plan_run_traced(plan, stream, trace));
+  if (t->logit_count > 0) {
+    CLQI_TRY(
+        clqi_stream_read(stream, t->from, (size_t)t->logit_count * sizeof *t->logits, t->logits));
+  }
+  return t->id_count == 0 ? CLQ_OK
+                          : clqi_stream_read_at(stream, t->to, (size_t)t->ids_at * sizeof(cl_int),
+                                                (size_t)t->id_count * sizeof *t->ids, t->ids);
 }
 
 /* What moves between host and device does so in the stream's order, so that there is one wait a
  * pass. */
 clq_status clqi_pass_run(clq_plan *plan, clq_stream *stream, clq_trace *trace,
                          const clqi_pass_transfer *transfer) {
-  clq_status status = enqueue(plan, stream, trace, transfer);
+  clq_status status = clqi_pass_enqueue(plan, stream, trace, transfer);
   CLQI_ALSO(status, clq_stream_finish(stream));
   return status;
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "model/sampling.h"
 #include "model/session.h"
 #include "ops/kv_cache.h"
 #include "ops/rope_table.h"
@@ -65,6 +66,7 @@ static clq_status create_buffers(clq_session *s) {
   clq_context *context = s->model->context;
   CLQI_TRY(create_rope_table(s));
   CLQI_TRY(create_caches(s));
+  CLQI_TRY(clqi_buffer_create(context, sizeof s->state, &s->states));
   return clqi_buffer_create(context, sizeof s->input, &s->inputs);
 }
 
@@ -85,29 +87,39 @@ static clq_status reserve_logits(clq_session *s, int64_t rows) {
   return CLQ_OK;
 }
 
+static bool is_greedy(const clq_sampling *sampling) {
+  return sampling == NULL || !(sampling->temperature > 0);
+}
+
 static clq_status find_pass(clq_session *s, int64_t rows, clq_logits_wanted wanted,
-                            clq_plan **plan) {
+                            const clq_sampling *sampling, clq_plan **plan) {
   const clqi_decoder_pass pass = {.sequences = &s->sequence,
                                   .count = 1,
                                   .rows = rows,
                                   .acts = s->acts,
                                   .wanted = wanted,
                                   .inputs = s->inputs,
+                                  .sampling = sampling,
+                                  .states = is_greedy(sampling) ? NULL : s->states,
                                   .logits = s->logits};
   return clqi_pass_get(&s->passes, s->model, &pass, plan);
 }
 
 /* ---------------------------------------------------------------- running */
 
+static void fill_input(clq_session *s, const int32_t *ids, int64_t rows) {
+  s->input[0] = (cl_int)s->position;
+  s->input[1] = (cl_int)(s->position + rows - 1);
+  memcpy(s->input + CLQI_DECODER_POSITIONS, ids, (size_t)rows * sizeof *ids);
+}
+
 static clq_status run_pass(clq_session *s, const int32_t *ids, int64_t rows,
                            clq_logits_wanted wanted, float *logits) {
   clq_plan *plan = NULL;
   const int64_t logit_rows = wanted == CLQ_LOGITS_ALL ? rows : wanted == CLQ_LOGITS_LAST;
   CLQI_TRY(reserve_logits(s, logit_rows));
-  CLQI_TRY(find_pass(s, rows, wanted, &plan));
-  s->input[0] = (cl_int)s->position;
-  s->input[1] = (cl_int)(s->position + rows - 1);
-  memcpy(s->input + CLQI_DECODER_POSITIONS, ids, (size_t)rows * sizeof *ids);
+  CLQI_TRY(find_pass(s, rows, wanted, NULL, &plan));
+  fill_input(s, ids, rows);
   const clqi_pass_transfer transfer = {.to = s->inputs,
                                        .inputs = s->input,
                                        .input_count = CLQI_DECODER_POSITIONS + rows,
@@ -162,6 +174,104 @@ clq_status clq_session_eval(clq_session *session, const int32_t *ids, int64_t co
     logits = wanted == CLQ_LOGITS_ALL ? logits + rows * session->model->info.vocabulary : logits;
   }
   return CLQ_OK;
+}
+
+/* ---------------------------------------------------------------- choosing on the device */
+
+const clq_sampling *clqi_session_sampling(const clq_sampler *sampler) {
+  static const clq_sampling greedy;
+  return sampler == NULL ? &greedy : clqi_sampler_settings(sampler);
+}
+
+clq_status clqi_session_check_sampler(const clq_session *s, const clq_sampler *sampler) {
+  const int64_t vocabulary = s->model->info.vocabulary;
+  CLQI_REQUIRE(sampler == NULL || clqi_sampler_vocabulary(sampler) >= vocabulary,
+               "session: the sampler takes %lld logits, the model has %lld",
+               (long long)clqi_sampler_vocabulary(sampler), (long long)vocabulary);
+  return CLQ_OK;
+}
+
+/* Feeds the last tokens and chooses one behind them. */
+static clq_status enqueue_first(clq_session *s, const int32_t *ids, int64_t rows,
+                                const clq_sampler *sampler, int32_t *chosen) {
+  const clq_sampling *sampling = clqi_session_sampling(sampler);
+  clq_plan *plan = NULL;
+  CLQI_TRY(reserve_logits(s, 1));
+  CLQI_TRY(find_pass(s, rows, CLQ_LOGITS_LAST, sampling, &plan));
+  fill_input(s, ids, rows);
+  if (!is_greedy(sampling)) {
+    clqi_sampler_state(sampler, s->state);
+  }
+  const clqi_pass_transfer transfer = {.to = s->inputs,
+                                       .inputs = s->input,
+                                       .input_count = CLQI_DECODER_POSITIONS + rows,
+                                       .states = s->states,
+                                       .state = s->state,
+                                       .state_count = is_greedy(sampling) ? 0 : CLQI_DECODER_STATE,
+                                       .ids_at = CLQI_DECODER_POSITIONS,
+                                       .ids = chosen,
+                                       .id_count = 1};
+  return clqi_pass_enqueue(plan, s->stream, s->trace, &transfer);
+}
+
+/* Steps that wait for nothing: each finds the id, its position and the state of the draw where the
+ * one before left them. first: of these, whose position is not there if more than one row was
+ * before. */
+static clq_status enqueue_steps(clq_session *s, const clq_sampling *sampling, int64_t first,
+                                int32_t *chosen, int64_t count) {
+  clq_plan *plan = NULL;
+  CLQI_TRY(find_pass(s, 1, CLQ_LOGITS_LAST, sampling, &plan));
+  s->next[0] = s->next[1] = (cl_int)first;
+  for (int64_t i = 0; i < count; ++i) {
+    const clqi_pass_transfer transfer = {.to = s->inputs,
+                                         .inputs = s->next,
+                                         .input_count = i == 0 ? CLQI_DECODER_POSITIONS : 0,
+                                         .ids_at = CLQI_DECODER_POSITIONS,
+                                         .ids = chosen + i,
+                                         .id_count = 1};
+    CLQI_TRY(clqi_pass_enqueue(plan, s->stream, s->trace, &transfer));
+  }
+  return CLQ_OK;
+}
+
+/* What is enqueued at once. */
+enum { MOST_STEPS = 16 };
+
+static clq_status generate(clq_session *s, const int32_t *ids, int64_t rows,
+                           const clq_sampler *sampler, int32_t *chosen, int64_t wanted) {
+  clq_status status = enqueue_first(s, ids, rows, sampler, chosen);
+  for (int64_t done = 1; status == CLQ_OK && done < wanted; done += MOST_STEPS) {
+    const int64_t steps = wanted - done < MOST_STEPS ? wanted - done : MOST_STEPS;
+    status = enqueue_steps(s, clqi_session_sampling(sampler), s->position + rows + done - 1,
+                           chosen + done, steps);
+    CLQI_ALSO(status, clq_stream_finish(s->stream));
+  }
+  CLQI_ALSO(status, clq_stream_finish(s->stream));
+  return status;
+}
+
+clq_status clq_session_generate(clq_session *session, const int32_t *ids, int64_t count,
+                                clq_sampler *sampler, int32_t *chosen, int64_t wanted) {
+  CLQI_TRY(check_eval(session, ids, count, CLQ_LOGITS_NONE, NULL));
+  CLQI_REQUIRE(count > 0 && wanted > 0 && chosen != NULL,
+               "session: %lld tokens to feed and %lld to choose, expected 1 or more of each, and "
+               "memory for them",
+               (long long)count, (long long)wanted);
+  CLQI_REQUIRE(wanted - 1 <= session->sequence.context - session->position - count,
+               "session: %lld more tokens do not fit behind the %lld of the context's %lld "
+               "positions that are taken",
+               (long long)wanted - 1, (long long)(session->position + count),
+               (long long)session->sequence.context);
+  CLQI_TRY(clqi_session_check_sampler(session, sampler));
+  const int64_t start = session->position;
+  const int64_t last = count % CLQI_MAX_ROWS == 0 ? CLQI_MAX_ROWS : count % CLQI_MAX_ROWS;
+  CLQI_TRY(clq_session_eval(session, ids, count - last, CLQ_LOGITS_NONE, NULL));
+  const clq_status status = generate(session, ids + count - last, last, sampler, chosen, wanted);
+  session->position = status == CLQ_OK ? start + count + wanted - 1 : start;
+  if (status == CLQ_OK && sampler != NULL) {
+    clqi_sampler_count(sampler, wanted);
+  }
+  return status;
 }
 
 /* ---------------------------------------------------------------- the object */
@@ -219,6 +329,7 @@ void clq_session_destroy(clq_session *session) {
   clqi_memory_unclaim(session->model->context, session->kv_bytes);
   clqi_buffer_release(session->sequence.table);
   clqi_buffer_release(session->inputs);
+  clqi_buffer_release(session->states);
   clqi_buffer_release(session->logits);
   clq_stream_destroy(session->own_stream);
   clqi_free(session->caches);

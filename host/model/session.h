@@ -16,6 +16,7 @@ struct clq_session {
   clqi_decoder_sequence sequence;
   cl_mem *caches; /* k then v of each layer */
   cl_mem inputs;  /* see clqi_decoder_pass, as logits */
+  cl_mem states;  /* of draws on the device */
   cl_mem logits;
   int64_t logit_rows; /* that logits holds */
   int64_t position;
@@ -23,8 +24,16 @@ struct clq_session {
   clqi_pass_cache passes;
   /* On their way to the device. */
   cl_int input[CLQI_DECODER_POSITIONS + CLQI_MAX_ROWS];
+  cl_int state[CLQI_DECODER_STATE];
+  cl_int next[CLQI_DECODER_POSITIONS];
   clq_trace *trace;
 };
+
+/* CLQ_INVALID_ARGUMENT unless the sampler, which may be NULL, takes as many logits as the model
+ * has. */
+clq_status clqi_session_check_sampler(const clq_session *session, const clq_sampler *sampler);
+/* Its settings; greedy for NULL. */
+const clq_sampling *clqi_session_sampling(const clq_sampler *sampler);
 
 /* CLQ_INVALID_ARGUMENT unless the id, the index-th of a call, is one of the model's. */
 clq_status clqi_session_check_id(const clq_session *session, int32_t id, int64_t index);

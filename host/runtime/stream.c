@@ -369,10 +369,15 @@ clq_status clqi_stream_write(clq_stream *stream, cl_mem buffer, size_t bytes, co
 }
 
 clq_status clqi_stream_read(clq_stream *stream, cl_mem buffer, size_t bytes, void *data) {
+  return clqi_stream_read_at(stream, buffer, 0, bytes, data);
+}
+
+clq_status clqi_stream_read_at(clq_stream *stream, cl_mem buffer, size_t offset, size_t bytes,
+                               void *data) {
   CLQI_TRY(usable(stream));
   return stream_cl(stream,
-                   clEnqueueReadBuffer(stream->queue, buffer, CL_FALSE, 0, bytes, data, 0, NULL,
-                                       next_event(stream)),
+                   clEnqueueReadBuffer(stream->queue, buffer, CL_FALSE, offset, bytes, data, 0,
+                                       NULL, next_event(stream)),
                    "clEnqueueReadBuffer");
 }
 

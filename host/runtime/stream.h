@@ -27,6 +27,9 @@ clq_status clqi_stream_flush(clq_stream *stream);
 /* The bytes move in the stream's order; data must stay until the stream has finished. */
 clq_status clqi_stream_write(clq_stream *stream, cl_mem buffer, size_t bytes, const void *data);
 clq_status clqi_stream_read(clq_stream *stream, cl_mem buffer, size_t bytes, void *data);
+/* The same from `offset` bytes on. */
+clq_status clqi_stream_read_at(clq_stream *stream, cl_mem buffer, size_t offset, size_t bytes,
+                               void *data);
 /* On the device, in the stream's order. */
 clq_status clqi_stream_copy(clq_stream *stream, const clqi_copy *copy);
 

@@ -165,6 +165,18 @@ typedef enum clq_logits_wanted {
 CLQ_API CLQ_NODISCARD clq_status clq_session_eval(clq_session *session, const int32_t *ids,
                                                   int64_t count, clq_logits_wanted wanted,
                                                   float *logits);
+typedef struct clq_sampler clq_sampler;
+
+/** Feeds @p count tokens, at least one, and chooses @p wanted more, each fed to the next step: the
+ * ids that clq_sampler_sample would choose from the logits, but chosen on the device, so that only
+ * ids are read back, and steps follow each other without the host. The last one is not fed yet. @p
+ * sampler says how and counts the draws; NULL is greedy. It may draw here and with
+ * clq_sampler_sample by turns. A text that ends earlier has ended: clq_session_rewind takes back
+ * what followed. CLQ_INVALID_ARGUMENT as clq_session_eval and clq_sampler_sample; after this and
+ * any other error nothing has been fed or drawn. */
+CLQ_API CLQ_NODISCARD clq_status clq_session_generate(clq_session *session, const int32_t *ids,
+                                                      int64_t count, clq_sampler *sampler,
+                                                      int32_t *chosen, int64_t wanted);
 /** Tokens fed so far. */
 CLQ_API int64_t clq_session_position(const clq_session *session);
 /** Forgets all tokens from @p position on; 0 starts anew. */
@@ -216,12 +228,17 @@ CLQ_API void clq_batch_destroy(clq_batch *batch);
  *  error nothing has been fed to any session. */
 CLQ_API CLQ_NODISCARD clq_status clq_batch_eval(clq_batch *batch, const int32_t *members,
                                                 const int32_t *ids, int32_t count, float *logits);
+/** The same, but of logits only the next token of each is read back, as clq_session_generate
+ * chooses it: chosen[i] by samplers[i]. @p samplers NULL: greedy; else none is NULL, and they have
+ * the same settings but for the seed (CLQ_UNSUPPORTED otherwise). */
+CLQ_API CLQ_NODISCARD clq_status clq_batch_generate(clq_batch *batch, const int32_t *members,
+                                                    const int32_t *ids, int32_t count,
+                                                    clq_sampler *const *samplers, int32_t *chosen);
 /** kv_bytes: of all its sessions; the rest: of the batch's own passes. */
 CLQ_API void clq_batch_get_stats(const clq_batch *batch, clq_session_stats *stats);
 
 /* ---------------------------------------------------------------- sampling */
 
-typedef struct clq_sampler clq_sampler;
 /** @p sampling NULL: greedy; @p vocabulary: the most logits that a call will have.
  *  CLQ_INVALID_ARGUMENT for settings out of range. */
 CLQ_API CLQ_NODISCARD clq_status clq_sampler_create(const clq_sampling *sampling,
