@@ -180,6 +180,9 @@ static void reference(const inputs *in, int64_t row, float *out, float *sum) {
 static void store(const setting *s, float v, unsigned char *p) {
   if (s->out == CLQ_U8) {
     *p = clqi_ref_softmax_u8(v);
+  } else if (s->out == CLQ_U16) {
+    const uint16_t code = clqi_ref_softmax_u16(v);
+    memcpy(p, &code, sizeof code);
   } else if (s->out == CLQ_I8) {
     *p = (unsigned char)(int8_t)clqi_ref_static_code(v, OUT_SCALE, s->zero ? OUT_ZERO : 0, -128);
   } else {
@@ -262,6 +265,15 @@ static void check(const test_device *d, setting set, shape s, const char *form) 
                      "row %lld of %lld x %lld, %s to %s, exp %d, without %s", (long long)r,
                      (long long)s.rows, (long long)s.cols, clq_dtype_name(set.x),
                      clq_dtype_name(set.out), (int)set.exp, form == NULL ? "nothing" : form);
+    if (set.out == CLQ_U16 && has_codes(&set)) { /* whose tables are of such numbers */
+      uint64_t total = 0;
+      for (int64_t i = 0; i < s.cols; ++i) {
+        uint16_t code;
+        memcpy(&code, got + (size_t)(r * stride + i) * size, sizeof code);
+        total += code;
+      }
+      cr_assert_eq(sums[r], (float)total * 0x1p-16f, "sum of row %lld", (long long)r);
+    }
     if (set.sum) {
       cr_assert_arr_eq(&sums[r], &sum, 4, "sum of row %lld", (long long)r);
     }
@@ -303,6 +315,9 @@ static const setting settings[] = {
     {CLQ_I8, CLQ_U8, .exp = CLQ_EXP_U16, .mask = CLQ_U8},
     {CLQ_U8, CLQ_F32, .exp = CLQ_EXP_U16, .sum = true},
     {CLQ_I8, CLQ_I8, .exp = CLQ_EXP_U16_TWO_LEVEL},
+    {CLQ_I8, CLQ_U16, .exp = CLQ_EXP_U16_TWO_LEVEL, .sum = true, .per_token = true},
+    {CLQ_U8, CLQ_U16, .exp = CLQ_EXP_U16, .sum = true, .mask = CLQ_U8},
+    {CLQ_F32, CLQ_U16, .sum = true, .causal = true},
     {CLQ_I8, CLQ_F32, .exp = CLQ_EXP_IBERT, .per_token = true},
     {CLQ_I8, CLQ_BF16, .exp = CLQ_EXP_IVIT, .sum = true, .per_token = true},
 };
@@ -586,7 +601,10 @@ Test(softmax, bad_arguments_are_named) {
   REFUSES(bad, "softmax: log and sum are both given, expected one of them");
   a.log = false;
   a.out.dtype = CLQ_U8;
-  REFUSES(CLQ_UNSUPPORTED, "dtype of out is u8, offered: f32, f16, bf16");
+  REFUSES(CLQ_UNSUPPORTED, "dtype of out is u8, offered: f32, f16, bf16, u16");
+  a = good;
+  a.out.dtype = CLQ_U16;
+  REFUSES(CLQ_UNSUPPORTED, "dtype of out is u16, offered: f32, f16, bf16, i8, u8");
   a = good;
   a.x.shape[0] = a.out.shape[0] = 50;
   REFUSES(bad, "the buffer of x");

@@ -68,12 +68,12 @@ int64_t clqi_rows(const clq_tensor *t, int dims) {
 
 static clq_status check_dtype(const char *op, const char *arg, const clq_tensor *t,
                               unsigned allowed) {
-  if (t->dtype >= CLQ_F32 && t->dtype <= CLQ_I32 && (allowed & CLQI_DT(t->dtype)) != 0) {
+  if (t->dtype >= CLQ_F32 && t->dtype <= CLQ_U16 && (allowed & CLQI_DT(t->dtype)) != 0) {
     return CLQ_OK;
   }
   char names[64] = "";
   size_t n = 0;
-  for (int d = CLQ_F32; d <= CLQ_I32; ++d) {
+  for (int d = CLQ_F32; d <= CLQ_U16; ++d) {
     if ((allowed & CLQI_DT(d)) != 0) {
       n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n == 0 ? "" : ", ",
                             clq_dtype_name((clq_dtype)d));

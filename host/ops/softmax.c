@@ -70,7 +70,8 @@ static clq_status check_what_counts(const clq_softmax_args *a) {
 static clq_status check_out(const clq_softmax_args *a) {
   const clq_tensor *out = &a->out;
   const bool codes = finish_of(a) == PROBABILITIES;
-  CLQI_TRY(clqi_check_tensor(NAME, "out", out, 2, FLOATS | (codes ? CODES : 0U)));
+  const unsigned fixed = finish_of(a) == EXPONENTIALS ? CLQI_DT(CLQ_U16) : 0U;
+  CLQI_TRY(clqi_check_tensor(NAME, "out", out, 2, FLOATS | fixed | (codes ? CODES : 0U)));
   CLQI_TRY(clqi_check_extent(NAME, "out", out, 0, a->x.shape[0], "rows of x"));
   CLQI_TRY(clqi_check_extent(NAME, "out", out, 1, a->x.shape[1], "cols of x"));
   if (out->quant.per != 0 || out->dtype == CLQ_I8) {

@@ -209,3 +209,8 @@ uint8_t clqi_ref_softmax_u8(float p) {
   const float steps = p * 256.0f;
   return isnan(p) ? 0 : (uint8_t)rintf(steps < 255.0f ? steps : 255.0f);
 }
+
+uint16_t clqi_ref_softmax_u16(float e) {
+  const float v = rintf(e * 65536.0f);
+  return isnan(v) ? 0 : (uint16_t)(v > 65535.0f ? 65535.0f : v);
+}

@@ -30,5 +30,7 @@ void clqi_ref_softmax_codes(const void *codes, clq_dtype dtype, float step, clq_
 
 /* 256 p as u8. */
 uint8_t clqi_ref_softmax_u8(float p);
+/* 65536 e as u16. */
+uint16_t clqi_ref_softmax_u16(float e);
 
 #endif

@@ -5,7 +5,8 @@ size_t clq_dtype_bytes(clq_dtype dtype) {
     case CLQ_F32:
     case CLQ_I32: return 4;
     case CLQ_F16:
-    case CLQ_BF16: return 2;
+    case CLQ_BF16:
+    case CLQ_U16: return 2;
     case CLQ_I8:
     case CLQ_U8: return 1;
   }
@@ -20,6 +21,7 @@ const char *clq_dtype_name(clq_dtype dtype) {
     case CLQ_I8: return "i8";
     case CLQ_U8: return "u8";
     case CLQ_I32: return "i32";
+    case CLQ_U16: return "u16";
   }
   return "?";
 }

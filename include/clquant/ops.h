@@ -381,8 +381,12 @@ typedef enum clq_exp {
  * saturated to 255 (`out.quant` absent, or per tensor: then its scale receives 1/256); or i8 per
  * tensor, the scale and an optional zero point given.
  *
- *  -inf gives 0, a row of -inf zeros; NaN or +inf, also as x's scale, makes its row NaN (u8: 0).
- *  Relative error of an f32 result against exact arithmetic: at most 4e-6 where exp is of f32 or
+ *  With `sum`, `out` may also be u16: the exponentials times 2^16, the nearest, at most 65535. Of
+ *  CLQ_EXP_U16 and CLQ_EXP_U16_TWO_LEVEL these are the table's entries themselves and sum is their
+ * sum times 2^-16, rounded once: what an integer product with V needs, exactly.
+ *
+ *  -inf gives 0, a row of -inf zeros; NaN or +inf, also as x's scale, makes its row NaN (u8, u16:
+ * 0). Relative error of an f32 result against exact arithmetic: at most 4e-6 where exp is of f32 or
  *  x of floats; docs/softmax.md has the others' errors. */
 typedef struct clq_softmax_args {
   clq_tensor x;

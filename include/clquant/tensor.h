@@ -32,12 +32,13 @@ typedef enum clq_dtype {
   CLQ_BF16 = 3, /**< upper half of an f32, storage only */
   CLQ_I8 = 4,
   CLQ_U8 = 5,
-  CLQ_I32 = 6
+  CLQ_I32 = 6,
+  CLQ_U16 = 7 /**< softmax's exponentials, in units of 2^-16; no other operator takes it */
 } clq_dtype;
 
 /** Bytes of one element; 0 for an unknown type. */
 CLQ_API size_t clq_dtype_bytes(clq_dtype dtype);
-/** "f32", "f16", "bf16", "i8", "u8", "i32"; "?" for an unknown type. */
+/** "f32", "f16", "bf16", "i8", "u8", "i32", "u16"; "?" for an unknown type. */
 CLQ_API const char *clq_dtype_name(clq_dtype dtype);
 
 /** What shares one scale. Dimension -1 is the last one (the channels). */

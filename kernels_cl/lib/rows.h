@@ -5,7 +5,7 @@
  *   float16 clq_row_load_f32|f16|bf16(p, i, end)   p[i .. i+15], 0 at end and beyond
  *   int16   clq_row_load_i8|u8|i32(p, i, end)
  *   clq_row_store_f32|f16|bf16(float16 x, p, i, end)
- *   clq_row_store_i8|u8(int16 codes, p, i, end)
+ *   clq_row_store_i8|u8|u16(int16 codes, p, i, end)
  *
  *   float16 clq_row_keep_f32|f16|bf16(x, p, i, end)  stores as well, and returns what was stored
  *
@@ -123,6 +123,7 @@ CLQ_DEFINE_ROW_LOAD(i32, int, int, int16, CLQ_LOAD16, CLQ_LOAD1)
 #define CLQ_STORE1_BF16(x, p) (*(p) = clq_bf16_from_f32(x))
 #define CLQ_STORE1_I8(x, p) (*(p) = (char)(x))
 #define CLQ_STORE1_U8(x, p) (*(p) = (uchar)(x))
+#define CLQ_STORE1_U16(x, p) (*(p) = (ushort)(x))
 CLQ_DEFINE_ROW_STORE(f32, float, float, float16, , f32, CLQ_STORE1)
 CLQ_DEFINE_ROW_STORE(f16, half, float, float16, clq_f16_from_f32_16, b16, CLQ_STORE1_F16)
 CLQ_DEFINE_ROW_STORE(bf16, ushort, float, float16, clq_bf16_from_f32_16, b16, CLQ_STORE1_BF16)
@@ -131,6 +132,7 @@ CLQ_DEFINE_ROW_KEEP(f16, half, float16, ushort16, clq_f16_from_f32_16, clq_f32_f
 CLQ_DEFINE_ROW_KEEP(bf16, ushort, float16, ushort16, clq_bf16_from_f32_16, clq_f32_from_bf16_16,
                     b16)
 CLQ_DEFINE_ROW_STORE(i8, char, int, int16, convert_char16, i8, CLQ_STORE1_I8)
+CLQ_DEFINE_ROW_STORE(u16, ushort, int, int16, convert_ushort16, b16, CLQ_STORE1_U16)
 CLQ_DEFINE_ROW_STORE(u8, uchar, int, int16, convert_uchar16, u8, CLQ_STORE1_U8)
 
 /* Elements before the first at a multiple of 16 of them, at most end. */

@@ -5,7 +5,8 @@
  * every form does the same operations in the same order. The host sets
  *   CLQ_X      the type of the logits
  *   CLQ_OUT    of the result: CLQ_F32, CLQ_F16, CLQ_BF16; CLQ_U8, in steps of 1/256; CLQ_I8, codes
- *              with the scale and zero point given
+ *              with the scale and zero point given; CLQ_U16, exponentials in steps of
+ *              2^-16
  *   CLQ_MASK   0: none; CLQ_U8: 0 hides an element; a float type: is added to the scaled logit
  *   CLQ_FINISH what becomes of the exponentials */
 #ifndef CLQ_LIB_SOFTMAX_H
@@ -105,14 +106,16 @@ static inline float clq_log_of(float x) {
   a.zero = 0
 #endif
 
-/* p, of CLQ_U8 times 256 already, as it is stored, for F floats and I ints. A u8 comes from the low
- * bits of p + 1.5 * 2^23; NaN becomes 0. */
-#if CLQ_OUT == CLQ_U8
+/* p, of CLQ_U8 times 256 already, as it is stored, for F floats and I ints. A u8 or u16 comes from the
+ * low bits of p + 1.5 * 2^23; NaN becomes 0. */
+#if CLQ_OUT == CLQ_U8 || CLQ_OUT == CLQ_U16
+#define CLQ_MOST (CLQ_OUT == CLQ_U8 ? 255 : 65535)
 #define CLQ_DEFINE_STORED(F, I, S)                                                          \
   static inline I clq_stored##S(F p, clq_affine a) {                                        \
-    p = p > (F)255.0f ? (F)255.0f : p;                                                      \
+    p = CLQ_OUT == CLQ_U16 ? p * 0x1p+16f : p;                                              \
+    p = p > (F)(float)CLQ_MOST ? (F)(float)CLQ_MOST : p;                                    \
     p = p != p ? (F)0.0f : p;                                                               \
-    return as_##I(p + 0x1.8p+23f) & 255;                                                    \
+    return as_##I(p + 0x1.8p+23f) & CLQ_MOST;                                               \
   }
 #elif CLQ_OUT == CLQ_I8
 #define CLQ_DEFINE_STORED(F, I, S)                                                          \

@@ -12,6 +12,7 @@
 #define CLQ_I8 4
 #define CLQ_U8 5
 #define CLQ_I32 6
+#define CLQ_U16 7
 
 #define CLQ_PASTE_(a, b) a##b
 #define CLQ_PASTE(a, b) CLQ_PASTE_(a, b)
@@ -23,6 +24,7 @@
 #define CLQ_T_4 char
 #define CLQ_T_5 uchar
 #define CLQ_T_6 int
+#define CLQ_T_7 ushort
 #define CLQ_T(type) CLQ_PASTE(CLQ_T_, type)
 
 #define CLQ_NAME_1 f32
@@ -31,6 +33,7 @@
 #define CLQ_NAME_4 i8
 #define CLQ_NAME_5 u8
 #define CLQ_NAME_6 i32
+#define CLQ_NAME_7 u16
 #define CLQ_NAMED(prefix, type) CLQ_PASTE(prefix, CLQ_PASTE(CLQ_NAME_, type))
 
 #define CLQ_ROW_LOAD(type) CLQ_NAMED(clq_row_load_, type)
