@@ -66,9 +66,12 @@ static const shape_word shape_words[] = {
     {"heads", BENCH_NUMBER, "attention, rope: query heads"},
     {"kv-heads", BENCH_NUMBER, "attention, rope: heads of the KV cache"},
     {"head-dim", BENCH_NUMBER, "attention, rope: elements of a head, a multiple of 16 up to 256"},
-    {"queries", BENCH_NUMBER, "attention: rows at the end of the sequence"},
+    {"queries", BENCH_NUMBER, "attention: rows at the end of each sequence"},
     {"keys", BENCH_NUMBER, "attention: length of the sequence"},
     {"kv", BENCH_WORD, "attention, rope: type of the KV cache, f32, f16"},
+    {"window", BENCH_NUMBER,
+     "attention: keys that a row sees at most to either side, itself among them"},
+    {"bidirectional", BENCH_FLAG, "attention: rows see keys behind them too"},
     {"nodes", BENCH_NUMBER, "plan: nodes of the graph"},
 };
 enum { WORDS = sizeof shape_words / sizeof shape_words[0], OWN_OPTIONS = 7 };
