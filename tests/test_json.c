@@ -1,5 +1,6 @@
 /* The strict JSON reader: what it accepts, and a sentence for everything else. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,6 +157,18 @@ static clq_status integer_of(const char *text, int64_t least, int64_t most, int6
   return status;
 }
 
+static clq_status number_of(const char *text, double *out) {
+  clqi_json json;
+  const size_t length = strlen(text);
+  char *copy = copy_of(text, length);
+  cr_assert_eq(clqi_json_begin(&json, "x.json", 0, copy, length), CLQ_OK);
+  clq_status status = clqi_json_number(&json, out);
+  status = status != CLQ_OK ? status : clqi_json_finish(&json);
+  clqi_json_free(&json);
+  free(copy);
+  return status;
+}
+
 Test(json, integers_are_exact) {
   static const struct {
     const char *text;
@@ -196,6 +209,35 @@ Test(json, integers_are_exact) {
                    "x.json: the JSON has the number 8, expected an integer from 0 to 7 (at byte "
                    "0): the file is damaged, fetch it again");
   cr_assert_eq(integer_of("-1", 0, 7, &out), CLQ_BAD_FILE);
+}
+
+Test(json, numbers_are_near) {
+  static const char *const good[] = {"0",
+                                     "-0.0",
+                                     "1",
+                                     "-12.5",
+                                     "1e-12",
+                                     "1E+3",
+                                     "0.1",
+                                     "3.14159265358979323846264338327950288",
+                                     "123456789012345678901234567890",
+                                     "1e308",
+                                     "5e-324",
+                                     "1e-400",
+                                     "0e999999999999",
+                                     "0.00000000000000000000000000000000001",
+                                     "2.2250738585072014e-308"};
+  static const char *const bad[] = {
+      "1e309", "-1e309", "1e99999999999999999999", "\"1\"", "null", "true", "[]", "1.", ".5", "+1"};
+  double out = 5.0;
+  for (size_t i = 0; i < sizeof good / sizeof *good; ++i) {
+    cr_assert_eq(number_of(good[i], &out), CLQ_OK, "%s", clq_last_error());
+    const double exact = strtod(good[i], NULL);
+    cr_assert_leq(fabs(out - exact), fabs(exact) * 0x1p-51, "%s: %.17g", good[i], out);
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) {
+    cr_assert_eq(number_of(bad[i], &out), CLQ_BAD_FILE, "%s", bad[i]);
+  }
 }
 
 /* Keys must not take quadratic time, nor memory that nobody sees. */

@@ -38,6 +38,11 @@ static const struct {
      "F: the folder has neither tokenizer.json nor vocab.txt; give -m a GGUF file, or the folder "
      "of "
      "a model that has one of them"},
+    {"io/safetensors.c",
+     "%s: the folder has neither %s nor %s",
+     {"F", "model.safetensors", "x.json"},
+     "F: the folder has neither model.safetensors nor x.json; give -m the folder of a model that "
+     "has one of them"},
     {"io/tokenizer_json.c",
      "%s: %s type is %s, expected %s",
      {"F/tokenizer.json", "model", "BPE", "WordPiece"},

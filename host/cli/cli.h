@@ -21,6 +21,7 @@ enum { CLI_CANCELLED = 3 };
 int cli_bench(int argc, char **argv);
 int cli_cache(int argc, char **argv);
 int cli_devices(int argc, char **argv);
+int cli_embed(int argc, char **argv);
 int cli_logits(int argc, char **argv);
 int cli_perplexity(int argc, char **argv);
 int cli_run(int argc, char **argv);

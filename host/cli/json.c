@@ -111,10 +111,14 @@ void cli_json_open_list(cli_json *json, const char *key) {
 /* After a failure open and close no longer pair up, and nothing is added. */
 void cli_json_close(cli_json *json) { json->depth -= json->depth > 0; }
 
-int cli_json_print(cli_json *json) {
-  char *text = json->failed ? NULL : cJSON_Print(json->open[0]);
+void cli_json_drop(cli_json *json) {
   cJSON_Delete(json->open[0]);
   *json = (cli_json){.failed = true};
+}
+
+int cli_json_print(cli_json *json) {
+  char *text = json->failed ? NULL : cJSON_Print(json->open[0]);
+  cli_json_drop(json);
   if (text == NULL) {
     return cli_fail_memory();
   }

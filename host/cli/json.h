@@ -42,5 +42,7 @@ void cli_json_close(cli_json *json);
 
 /* Writes the object and a newline to stdout and releases it; an exit code. */
 int cli_json_print(cli_json *json);
+/* Releases it without a word. */
+void cli_json_drop(cli_json *json);
 
 #endif

@@ -17,6 +17,7 @@ static const struct command {
 #endif
     {"cache", cli_cache, "show or clear the folder of compiled kernels"},
     {"devices", cli_devices, "list the OpenCL devices and what they can do"},
+    {"embed", cli_embed, "turn texts into vectors with an encoder model"},
     {"logits", cli_logits, "write a model's predictions for every token of a text"},
     {"perplexity", cli_perplexity, "measure how well a model predicts a text"},
     {"run", cli_run, "continue a text, or answer it, with a language model"},

@@ -11,7 +11,7 @@
 /* Where in the library it was, which is nobody's business here, wherever in a sentence it stands.
  */
 static const char *const places[] = {
-    "plan: node *: ", "graph: node *: ", "session: ", "batch: ", "sampling: "};
+    "plan: node *: ", "graph: node *: ", "session: ", "batch: ", "encoder: ", "sampling: "};
 
 /* In `said`, * is any text; in `told`, $1 is what the first of them stands for, $0 all of it. The
  * first row that fits counts: all of a sentence, or what is behind a ": " in it; what stands before
@@ -29,6 +29,8 @@ static const struct {
     {"*: the file is empty", "$0; download it again"},
     {"*: the folder has neither tokenizer.json nor vocab.txt",
      "$0; give -m a GGUF file, or the folder of a model that has one of them"},
+    {"*: the folder has neither model.safetensors nor *",
+     "$0; give -m the folder of a model that has one of them"},
     {"*.json: * type is *, expected *", "$0; use another model"},
     {"*: tokenizer: max_input_chars_per_word is *, expected *", "$0; use another model"},
     {"*: tokenizer: model is *, supported is *",

@@ -1,6 +1,7 @@
 #include "io/json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -365,6 +366,55 @@ clq_status clqi_json_integer(clqi_json *json, int64_t least, int64_t most, int64
         json->what, clqi_excerpt_of(digits).text, least, most);
   }
   *out = value;
+  return CLQ_OK;
+}
+
+/* By hand: strtod reads as the process's locale writes. */
+static double number_of(clqi_text digits) {
+  enum { MOST = 400, MOST_EXPONENT = 100000 };
+  size_t i = digits.data[0] == '-';
+  long double mantissa = 0.0L;
+  int exponent = 0;
+  bool fraction = false;
+  for (; i < digits.length && digits.data[i] != 'e' && digits.data[i] != 'E'; ++i) {
+    if (digits.data[i] == '.') {
+      fraction = true;
+    } else if (mantissa < 1e18L) {
+      mantissa = 10.0L * mantissa + (long double)(digits.data[i] - '0');
+      exponent -= fraction;
+    } else {
+      exponent += !fraction; /* digits that no double has */
+    }
+  }
+  int written = 0;
+  bool negative = false;
+  for (++i; i < digits.length; ++i) {
+    negative = negative || digits.data[i] == '-';
+    if (digits.data[i] >= '0' && digits.data[i] <= '9' && written < MOST_EXPONENT) {
+      written = 10 * written + (digits.data[i] - '0');
+    }
+  }
+  exponent += negative ? -written : written;
+  exponent = exponent > MOST ? MOST : exponent < -MOST ? -MOST : exponent;
+  const long double value = mantissa * powl(10.0L, (long double)exponent);
+  return (double)(digits.data[0] == '-' ? -value : value);
+}
+
+clq_status clqi_json_number(clqi_json *json, double *out) {
+  clqi_text digits = {0};
+  bool whole = false;
+  clqi_json_kind kind = CLQI_JSON_NULL;
+  CLQI_TRY(clqi_json_peek(json, &kind));
+  if (kind != CLQI_JSON_NUMBER) {
+    return fail_expected(json, "a number");
+  }
+  const size_t start = json->at;
+  CLQI_TRY(take_number(json, &digits, &whole));
+  *out = number_of(digits);
+  if (!isfinite(*out)) {
+    return clqi_json_refuse_at(json, start, "%s has the number %s, which is too large", json->what,
+                               clqi_excerpt_of(digits).text);
+  }
   return CLQ_OK;
 }
 

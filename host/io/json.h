@@ -83,6 +83,8 @@ CLQ_NODISCARD clq_status clqi_json_string(clqi_json *json, const char **out);
 /* A number without fraction and exponent from least to most, which lie within 2^53. */
 CLQ_NODISCARD clq_status clqi_json_integer(clqi_json *json, int64_t least, int64_t most,
                                            int64_t *out);
+/* Any number that a double can hold, within two units of its last place. */
+CLQ_NODISCARD clq_status clqi_json_number(clqi_json *json, double *out);
 CLQ_NODISCARD clq_status clqi_json_bool(clqi_json *json, bool *out);
 /* Any value, checked all the same. */
 CLQ_NODISCARD clq_status clqi_json_skip(clqi_json *json);

@@ -4,6 +4,7 @@
 #include <clquant/block.h>
 #include <clquant/checkpoint.h>
 #include <clquant/context.h>
+#include <clquant/encoder.h>
 #include <clquant/graph.h>
 #include <clquant/model.h>
 #include <clquant/ops.h>
