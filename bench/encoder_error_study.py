@@ -18,16 +18,32 @@ import numpy as np
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden", "encoder.bin")
 
+CALIBRATION = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "architecture.md")
+CALIBRATE = ["--calibrate", CALIBRATION]
+INT8 = ["--weights", "w8", "--acts", "q8g32"]
+
 FORMS = [
     ("float", []),
     ("weights f16", ["--weights", "f16"]),
     ("weights bf16", ["--weights", "bf16"]),
+    ("tables of words and positions int8", ["--embeddings", "w8"]),
     ("weights int8, a scale a row", ["--weights", "w8"]),
     ("weights int8, a scale per 32", ["--weights", "w8g32"]),
     ("activations int8 per 32", ["--acts", "q8g32"]),
     ("activations int8 per token", ["--acts", "q8"]),
-    ("weights int8 a row, activations int8 per 32", ["--weights", "w8", "--acts", "q8g32"]),
-    ("weights int8 a row, activations int8 per token", ["--weights", "w8", "--acts", "q8"]),
+    ("residual int8 per 32 (with such activations)", ["--acts", "q8g32", "--int8", "residual"]),
+    ("GELU by table", ["--int8", "activation", *CALIBRATE]),
+    ("norm inputs int8 per channel", ["--int8", "norm", *CALIBRATE]),
+    ("matrices int8: weights a row, activations per 32", INT8),
+    ("matrices int8: weights a row, activations per token", ["--weights", "w8", "--acts", "q8"]),
+    ("matrices, GELU, norm inputs and residual int8",
+     [*INT8, "--int8", "activation,norm,residual", *CALIBRATE]),
+]
+# Where attention of codes is offered.
+ATTENTION = [
+    ("attention int8, softmax float", ["--int8", "attention"]),
+    ("attention int8, softmax by table", ["--int8", "softmax"]),
+    ("all of it int8", [*INT8, "--int8", "softmax,activation,norm,residual", *CALIBRATE]),
 ]
 
 
@@ -63,18 +79,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clq", required=True)
     parser.add_argument("--encoder", required=True, help="the folder of all-MiniLM-L6-v2")
+    parser.add_argument("--attention", action="store_true", help="forms with attention of codes too")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     texts, exact = read_golden()
+    forms = FORMS + (ATTENTION if args.attention else [])
     best = {}
     for _ in range(args.rounds + 1):  # the first one compiles
-        for name, options in FORMS:
+        for name, options in forms:
             result = run(args.clq, args.encoder, options, texts)
             if name not in best or result["embed_s"] < best[name]["embed_s"]:
                 best[name] = result
     print("| form | 1 - cosine, median | worst | texts/s | weights, MB | activations, MB |")
     print("|---|---|---|---|---|---|")
-    for name, _ in FORMS:
+    for name, _ in forms:
         r = best[name]
         d = distances(r, exact)
         print(f"| {name} | {np.median(d):.1e} | {d.max():.1e} | {len(texts) / r['embed_s']:.0f} "
