@@ -58,11 +58,10 @@ bool bench_is_weights_word(const char *word) {
 /* Of a weight as it lies on the device, where that is not its part of a block. */
 static double packed_bits(clq_format format) {
   switch (format) {
-    case CLQ_FORMAT_Q3_K: return 5.0;
-    case CLQ_FORMAT_Q2_K:
-    case CLQ_FORMAT_Q4_K: return 6.0;
-    case CLQ_FORMAT_Q5_K: return 7.0;
-    case CLQ_FORMAT_Q6_K: return 8.0;
+    case CLQ_FORMAT_Q2_K: return 3.125;
+    case CLQ_FORMAT_Q3_K: return 3.5625;
+    case CLQ_FORMAT_Q4_K: return 4.625;
+    case CLQ_FORMAT_Q5_K: return 5.625;
     case CLQ_FORMAT_MXFP4: return 4.5;
     default: {
       const clqi_ref_block block = clqi_ref_block_of(format);

@@ -36,17 +36,16 @@ typedef struct table_row {
   const __global clq_scale *scale;
   const __global clq_scale *min;
   const __global uchar *zero;
-  int lane; /* of the tile */
+  long groups; /* where the tile's first group is in these */
+  int lane;    /* of the tile */
   int group;
 } table_row;
 
 #define TABLE_ROW(id)                                                                             \
   {                                                                                               \
     (id) < 0 || (id) >= table_rows ? 0 : w_base + w_start + (id) / TILE * CLQ_W_TILE_WORDS(padded_cols), \
-        w_scale_base + w_scale_start + (id) / TILE * ((cols + w_group - 1) / w_group) * TILE,     \
-        min_base + min_start + (id) / TILE * ((cols + w_group - 1) / w_group) * TILE,             \
-        w_zero_base + w_zero_start + (id) / TILE * ((cols + w_group - 1) / w_group) * TILE,       \
-        (int)((id) % TILE), (int)w_group                                                          \
+        w_scale_base + w_scale_start, min_base + min_start, w_zero_base + w_zero_start,           \
+        (id) / TILE * ((cols + w_group - 1) / w_group) * TILE, (int)((id) % TILE), (int)w_group   \
   }
 
 /* Elements k .. k + 3, k a multiple of 4, which share a scale; those at end and beyond are zeros. */
@@ -63,7 +62,7 @@ CLQ_INLINE float4 table_values(const table_row *t, long k, long end) {
   const uint word = clq_codes(t->w + t->lane, (int)k & ~7, (int)k >> 2 & 1);
   const int4 bits = (int4)((int)(word << 24), (int)(word << 16), (int)(word << 8), (int)word);
   const float4 codes = convert_float4(CLQ_W_SIGNED ? bits >> 24 : as_int4(as_uint4(bits) >> 24u));
-  const long p = (long)((int)k / t->group) * TILE + t->lane;
+  const long p = t->groups + (long)((int)k / t->group) * TILE + t->lane;
   const float s = clq_load_scale(p, t->scale);
 #if CLQ_W_MIN
   const float4 v = fma(codes, (float4)s, (float4)clq_load_scale(p, t->min));

@@ -28,22 +28,21 @@ typedef struct tile_cursor {
   __global const clq_scale *ws;
   __global const clq_scale *wm;
   __global const uchar *wz;
+  long group; /* the next one's place in these */
   float16 scale, shift;
 } tile_cursor;
 
 /* Reads scale and shift of the group that starts here, and steps on. */
 static inline void next_group(tile_cursor *t) {
-  t->scale = clq_load_scale16(t->ws);
-  t->ws += 16;
+  t->scale = clq_load_scale16(t->group, t->ws);
 #if CLQ_W_ZERO
-  t->shift = convert_float16(vload16(0, t->wz));
-  t->wz += 16;
+  t->shift = convert_float16(vload16(0, t->wz + t->group));
 #elif CLQ_W_MIN
-  t->shift = clq_load_scale16(t->wm);
-  t->wm += 16;
+  t->shift = clq_load_scale16(t->group, t->wm);
 #else
   t->shift = -CLQ_W_OFFSET * t->scale;
 #endif
+  t->group += 16;
 }
 
 /* CLQ_STEP elements of K as floats, from k on. */
@@ -105,10 +104,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
       float16 c[COLUMN_TILES];
       CLQ_UNROLL for (int i = 0; i < COLUMN_TILES; i++) {
         const long at = min(t + i, t1 - 1);
-        cursor[i].w = w + at * words;
-        cursor[i].ws = ws + at * groups * 16;
-        cursor[i].wm = wm + at * groups * 16;
-        cursor[i].wz = wz + at * groups * 16;
+        cursor[i] = (tile_cursor){w + at * words, ws, wm, wz, at * groups * 16, 0.0f, 0.0f};
         c[i] = 0.0f;
       }
       int k = 0;
@@ -171,12 +167,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_f32_tile(
 #endif
     }
     for (int t = t0; t < t1; t++) {
-      tile_cursor cursor;
-      cursor.w = w + t * words;
-      const long plane = ((long)t * groups + k0 / group) * 16;
-      cursor.ws = ws + plane;
-      cursor.wm = wm + plane;
-      cursor.wz = wz + plane;
+      tile_cursor cursor = {
+          w + t * words, ws, wm, wz, ((long)t * groups + k0 / group) * 16, 0.0f, 0.0f};
       int left = 0;
       CLQ_ONCE for (int k = k0; k < k1; k += CLQ_STEP) {
 #if CLQ_W_BITS < 16

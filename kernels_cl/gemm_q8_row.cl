@@ -150,16 +150,16 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_row(
 #if CLQ_X_AFFINE
         acc -= w_sum * zero[g];
 #endif
-        const float16 s = clq_load_scale16(ws + q);
+        const float16 s = clq_load_scale16(q, ws);
 #if CLQ_X_GROUPED
         c = fma(convert_float16(acc) * scale[g], s, c);
 #else
         c = fma(convert_float16(acc), s, c);
 #endif
 #if CLQ_W_MIN && CLQ_X_GROUPED
-        c = fma((float16)(scale[g] * (float)sum[g]), clq_load_scale16(wm + q), c);
+        c = fma((float16)(scale[g] * (float)sum[g]), clq_load_scale16(q, wm), c);
 #elif CLQ_W_MIN
-        c = fma((float16)(float)sum[g], clq_load_scale16(wm + q), c);
+        c = fma((float16)(float)sum[g], clq_load_scale16(q, wm), c);
 #endif
         if (++w_part == w_ratio) {
           w_part = 0;

@@ -16,7 +16,8 @@
  * second while all row tiles pass. Partial sums wait in an `out` of f32 meanwhile.
  * Codes whose bits lie in two rows, or four to a byte, cost more to take out than nibbles, as do those of
  * a table but for one look-up of 64 codes: of these a column tile's chunk is decoded once for
- * CLQ_ROW_TILES tiles of x, which then wait in the second cache (CLQ_PANEL). */
+ * CLQ_ROW_TILES tiles of x, which then wait in the second cache (CLQ_PANEL), with the scales and minima
+ * of super-blocks. */
 #include "lib/gemm_args.h"
 #include "lib/q8.h"
 
@@ -28,6 +29,21 @@
 #endif
 #define CLQ_PANEL (CLQ_W_TABLE ? !CLQ_DOT_VNNI : CLQ_W_BITS < 8 && CLQ_W_BITS != 4)
 #define X_TILES (CLQ_PANEL ? CLQ_ROW_TILES : 1)
+
+/* A column tile's chunk of weights, decoded. */
+#define CLQ_PANEL_SCALES (CLQ_PANEL && CLQ_W_SUPER)
+typedef struct w_panel {
+  int16 code[CLQ_PANEL ? CLQ_CHUNK / 4 + 8 : 1]; /* from a multiple of 32 on */
+  float16 scale[CLQ_PANEL_SCALES ? CLQ_CHUNK_GROUPS + 1 : 1];
+  float16 min[CLQ_PANEL_SCALES && CLQ_W_MIN ? CLQ_CHUNK_GROUPS + 1 : 1];
+} w_panel;
+#if CLQ_PANEL_SCALES
+#define CLQ_TILE_SCALE(i, q) panel->scale[i]
+#define CLQ_TILE_MIN(i, q) panel->min[i]
+#else
+#define CLQ_TILE_SCALE(i, q) clq_load_scale16(q, ws)
+#define CLQ_TILE_MIN(i, q) clq_load_scale16(q, wm)
+#endif
 
 /* One row tile of one chunk: four codes of each row side by side, and what each
  * group needs of each row. */
@@ -62,11 +78,12 @@ static inline int zero_at(int g0, int g) {
 }
 
 /* c += x * W for the groups g0 .. g1 - 1, `depth` elements in all from k0 on, of which x has the first
- * `there`: CLQ_BLOCK rows from row r0 of the tile on, 16 columns. */
+ * `there`: CLQ_BLOCK rows from row r0 of the tile on, 16 columns, whose scales, minima and zero points
+ * are the elements from `plane` on. */
 static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int depth, int there,
-                            int group, __global const uint *w, const int16 *panel,
-                            __global const clq_scale *ws,
-                            __global const clq_scale *wm, __global const uchar *wz, int w_ratio,
+                            int group, __global const uint *w, const w_panel *panel,
+                            __global const clq_scale *ws, __global const clq_scale *wm,
+                            __global const uchar *wz, long plane, int w_ratio,
                             float16 *sums) {
   float16 c[CLQ_BLOCK];
   CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
@@ -77,7 +94,8 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
 #if CLQ_X_AFFINE
   const int ones = CLQ_Q8_ONES;
 #endif
-  long q = g0 / w_ratio * 16;
+  long q = plane + g0 / w_ratio * 16;
+  int w_group = 0;
   int w_part = g0 % w_ratio;
   for (int g = 0; g < g1 - g0; g++) {
     const int *fix = (const int *)&x->fix[g] + r0;
@@ -121,8 +139,9 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
       for (int k = block; k < block_end; k += 8) {
         CLQ_UNROLL for (int s = 0; s < CLQ_Q8_STEPS; s++) {
           const int at = g * span + k;
-          const clq_columns v = CLQ_PANEL ? clq_waiting_weights(panel + at / 4, s)
-                                          : clq_step_weights(w, k0 + at, s);
+          const clq_columns v = CLQ_PANEL
+                                    ? clq_waiting_weights(panel->code + ((k0 & 31) + at) / 4, s)
+                                    : clq_step_weights(w, k0 + at, s);
           CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
             part[r] = clq_step(part[r], v, a + s * CLQ_TILE_ROWS + r);
           }
@@ -147,9 +166,9 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
       acc[r] -= w_sum * offset[r];
     }
 #endif
-    const float16 s = clq_load_scale16(ws + q);
+    const float16 s = CLQ_TILE_SCALE(w_group, q);
 #if CLQ_W_MIN
-    const float16 least = clq_load_scale16(wm + q);
+    const float16 least = CLQ_TILE_MIN(w_group, q);
 #endif
     CLQ_UNROLL for (int r = 0; r < CLQ_BLOCK; r++) {
 #if CLQ_X_GROUPED
@@ -163,6 +182,7 @@ static inline void multiply(const x_tile *x, int r0, int g0, int g1, int k0, int
     }
     if (++w_part == w_ratio) {
       w_part = 0;
+      w_group++;
       q += 16;
     }
   }
@@ -186,11 +206,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
   const int end = min(first + row_tiles * CLQ_TILE_ROWS, rows);
 
   x_tile xt[X_TILES];
-#if CLQ_PANEL
-  int16 panel[CLQ_CHUNK / 4 + 8]; /* from a multiple of 32 on */
-#else
-  const int16 *const panel = 0;
-#endif
+  w_panel panel;
 
   for (int g0 = 0; g0 < groups; g0 += chunk_groups) {
     const int g1 = min(g0 + chunk_groups, groups);
@@ -285,8 +301,17 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         CLQ_ONCE for (int k = start; k < k1; k += 32) {
           CLQ_UNROLL for (int i = 0; i < 8; i++) {
             clq_keep_weights(clq_four_weights(words + CLQ_W_BLOCK(k), i / 2 * 8, i % 2),
-                             &panel[(k - start) / 4 + i]);
+                             &panel.code[(k - start) / 4 + i]);
           }
+        }
+#endif
+#if CLQ_PANEL_SCALES
+        const long w_first = plane + g0 / w_ratio * 16;
+        CLQ_ONCE for (int i = 0; i <= (g1 - 1) / w_ratio - g0 / w_ratio; i++) {
+          panel.scale[i] = clq_load_scale16(w_first + 16 * i, ws);
+#if CLQ_W_MIN
+          panel.min[i] = clq_load_scale16(w_first + 16 * i, wm);
+#endif
         }
 #endif
         CLQ_ONCE for (int r0 = m; r0 < m1; r0 += CLQ_BLOCK) {
@@ -298,7 +323,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
             c[r] = partial ? clq_load_columns(o + r * out_stride, left) : (float16)0.0f;
           }
           multiply(&xt[(r0 - m) / CLQ_TILE_ROWS], (r0 - m) % CLQ_TILE_ROWS, g0, g1, k0, k1 - k0, there,
-                   group, words, panel + (k0 & 31) / 4, ws + plane, wm + plane, wz + plane, w_ratio, c);
+                   group, words, &panel, ws, wm, wz, plane, w_ratio, c);
           CLQ_ONCE for (int r = 0; r < live; r++) {
 #if !CLQ_X_GROUPED
             if (g1 == groups) {

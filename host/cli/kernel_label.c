@@ -48,6 +48,8 @@ static void add_weights(char label[CLI_LABEL_BYTES], const char *name) {
   const bool has_min = value_of(name, "W_MIN") != 0;
   if (bits >= 16) {
     add(label, " %s%d", value_of(name, "W_BF16") != 0 ? "bf" : "f", bits);
+  } else if (value_of(name, "W_SUPER") != 0) {
+    add(label, " q%d_k", bits);
   } else if (bits != 0 && (has_zero || value_of(name, "W_SCALE") != CLQ_F16)) {
     add(label, " w%d%s", bits, has_zero ? "z" : has_min ? "m" : "");
   } else if (bits != 0) {
@@ -56,8 +58,9 @@ static void add_weights(char label[CLI_LABEL_BYTES], const char *name) {
 }
 
 /* What these say stands in the label as words. */
-static const char *const worded[] = {"W_BITS", "W_ZERO",    "W_MIN", "W_SCALE",  "W_BF16",
-                                     "OUT",    "X_GROUPED", "X",     "RESIDUAL", "CACHE"};
+static const char *const worded[] = {"W_BITS",  "W_ZERO",   "W_MIN", "W_SCALE",
+                                     "W_SUPER", "W_BF16",   "OUT",   "X_GROUPED",
+                                     "X",       "RESIDUAL", "CACHE"};
 
 static void add_words(char label[CLI_LABEL_BYTES], const char *name) {
   add_weights(label, name);

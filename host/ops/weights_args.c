@@ -5,9 +5,9 @@
 void clqi_weights_options(const clq_weights *w, char options[CLQI_WEIGHTS_OPTIONS_BYTES]) {
   (void)snprintf(options, CLQI_WEIGHTS_OPTIONS_BYTES,
                  "-DCLQ_W_BITS=%d -DCLQ_W_TABLE=%d -DCLQ_W_ZERO=%d -DCLQ_W_MIN=%d "
-                 "-DCLQ_W_SCALE=%d%s%s",
+                 "-DCLQ_W_SCALE=%d -DCLQ_W_SUPER=%d%s%s",
                  (int)w->bits, (int)w->values, w->has_zero, w->has_min, (int)w->scale_dtype,
-                 w->format == CLQ_FORMAT_BF16 ? " -DCLQ_W_BF16=1" : "",
+                 (int)clqi_weights_super(w), w->format == CLQ_FORMAT_BF16 ? " -DCLQ_W_BF16=1" : "",
                  w->has_order ? " -DCLQ_W_ORDER=1" : "");
 }
 
@@ -26,7 +26,7 @@ void clqi_arg_order(clqi_launch *launch, const clq_weights *w) {
 }
 
 double clqi_weights_row_bytes(const clq_weights *w, double rows) {
-  const double per_group =
-      (double)clqi_weights_scale_bytes(w) * (w->has_min ? 2.0 : 1.0) + (w->has_zero ? 1.0 : 0.0);
-  return rows * ((double)w->cols * (double)w->bits / 8.0 + (double)w->groups * per_group);
+  const double scales = (double)clqi_weights_plane_bytes(w) * (w->has_min ? 2.0 : 1.0);
+  const double zeros = w->has_zero ? (double)w->groups : 0.0;
+  return rows * ((double)w->cols * (double)w->bits / 8.0 + scales + zeros);
 }

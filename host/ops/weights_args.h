@@ -5,9 +5,9 @@
 #include "quant/weights.h"
 #include "runtime/launch.h"
 
-/* "-DCLQ_W_BITS=... -DCLQ_W_TABLE=... -DCLQ_W_ZERO=... -DCLQ_W_MIN=... -DCLQ_W_SCALE=...", for
- * bfloat16 " -DCLQ_W_BF16=1", with an order " -DCLQ_W_ORDER=1" */
-enum { CLQI_WEIGHTS_OPTIONS_BYTES = 112 };
+/* "-DCLQ_W_BITS=... -DCLQ_W_TABLE=... -DCLQ_W_ZERO=... -DCLQ_W_MIN=... -DCLQ_W_SCALE=...
+ * -DCLQ_W_SUPER=...", for bfloat16 " -DCLQ_W_BF16=1", with an order " -DCLQ_W_ORDER=1" */
+enum { CLQI_WEIGHTS_OPTIONS_BYTES = 128 };
 void clqi_weights_options(const clq_weights *w, char options[CLQI_WEIGHTS_OPTIONS_BYTES]);
 
 /* Four tensors, eight arguments: codes (units of 4 bytes), scales, minima, zero points; what the

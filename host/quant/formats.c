@@ -5,7 +5,8 @@
 #include "quant/words.h"
 #include "runtime/checked.h"
 
-/* name, block, bytes, group, packed bits, packed scales, minima, plain bits, values */
+/* name, block, bytes, group, packed bits, packed scales, minima, plain bits, values. Scales that
+ * are I8: those of super-blocks, the format's own blocks. */
 static const clqi_format_info table[] = {
     [CLQ_FORMAT_F32] = {"f32", 1, 4, 0, 32, 0, false, 0, 0},
     [CLQ_FORMAT_F16] = {"f16", 1, 2, 0, 16, 0, false, 0, 0},
@@ -19,11 +20,11 @@ static const clqi_format_info table[] = {
     [CLQ_FORMAT_Q5_0] = {"q5_0", 32, 22, 32, 5, CLQ_F16, false, 0, 0},
     [CLQ_FORMAT_Q5_1] = {"q5_1", 32, 24, 32, 5, CLQ_F16, true, 0, 0},
     [CLQ_FORMAT_Q8_0] = {"q8_0", 32, 34, 32, 8, CLQ_F16, false, 0, 0},
-    [CLQ_FORMAT_Q2_K] = {"q2_k", 256, 84, 16, 2, CLQ_F32, true, 0, 0},
-    [CLQ_FORMAT_Q3_K] = {"q3_k", 256, 110, 16, 3, CLQ_F32, false, 0, 0},
-    [CLQ_FORMAT_Q4_K] = {"q4_k", 256, 144, 32, 4, CLQ_F32, true, 0, 0},
-    [CLQ_FORMAT_Q5_K] = {"q5_k", 256, 176, 32, 5, CLQ_F32, true, 0, 0},
-    [CLQ_FORMAT_Q6_K] = {"q6_k", 256, 210, 16, 6, CLQ_F32, false, 0, 0},
+    [CLQ_FORMAT_Q2_K] = {"q2_k", 256, 84, 16, 2, CLQ_I8, true, 0, 0},
+    [CLQ_FORMAT_Q3_K] = {"q3_k", 256, 110, 16, 3, CLQ_I8, false, 0, 0},
+    [CLQ_FORMAT_Q4_K] = {"q4_k", 256, 144, 32, 4, CLQ_I8, true, 0, 0},
+    [CLQ_FORMAT_Q5_K] = {"q5_k", 256, 176, 32, 5, CLQ_I8, true, 0, 0},
+    [CLQ_FORMAT_Q6_K] = {"q6_k", 256, 210, 16, 6, CLQ_I8, false, 0, 0},
     [CLQ_FORMAT_IQ4_NL] = {"iq4_nl", 32, 18, 32, 4, CLQ_F16, false, 0, 1},
     [CLQ_FORMAT_MXFP4] = {"mxfp4", 32, 17, 32, 4, CLQ_BF16, false, 0, 2},
 };
@@ -141,12 +142,25 @@ CLQI_INLINED void add_bits(const uint8_t *bytes, int at, uint8_t *codes) {
   }
 }
 
+/* The halves of a super-block, that of its minima negative. */
+static void read_super(const uint8_t *scale, const uint8_t *min, clqi_block *b) {
+  b->super[0] = clqi_load16(scale);
+  b->super[1] = min == NULL ? 0 : clqi_load16(min) ^ 0x8000U;
+}
+
+/* Scales and minima from what was read of a super-block. */
+static void multiply_super(const clqi_format_info *info, clqi_block *b) {
+  for (int g = 0; g < info->block / info->group; ++g) {
+    b->scales[g] = clqi_f32_from_f16(b->super[0]) * (float)b->parts[0][g];
+    b->mins[g] = info->has_min ? clqi_f32_from_f16(b->super[1]) * (float)b->parts[1][g] : 0.0f;
+  }
+}
+
 static void read_q2_k(const uint8_t *bytes, clqi_block *b) {
-  const float d = clqi_load_f16(bytes + 80);
-  const float least = clqi_load_f16(bytes + 82);
+  read_super(bytes + 80, bytes + 82, b);
   for (int g = 0; g < 16; ++g) {
-    b->scales[g] = d * (float)(bytes[g] & 15);
-    b->mins[g] = -(least * (float)(bytes[g] >> 4));
+    b->parts[0][g] = (int8_t)(bytes[g] & 15);
+    b->parts[1][g] = (int8_t)(bytes[g] >> 4);
   }
   split_pairs(bytes + 16, b->codes);
 }
@@ -154,11 +168,11 @@ static void read_q2_k(const uint8_t *bytes, clqi_block *b) {
 /* Scales: low nibbles in eight bytes, two high bits in four. */
 static void read_q3_k(const uint8_t *bytes, clqi_block *b) {
   const uint8_t *scales = bytes + 96;
-  const float d = clqi_load_f16(bytes + 108);
+  read_super(bytes + 108, NULL, b);
   for (int g = 0; g < 16; ++g) {
     const int low = g < 8 ? scales[g] & 15 : scales[g - 8] >> 4;
     const int high = (scales[8 + g % 4] >> (g / 4 * 2)) & 3;
-    b->scales[g] = d * (float)((low | high << 4) - 32);
+    b->parts[0][g] = (int8_t)((low | high << 4) - 32);
   }
   split_pairs(bytes + 32, b->codes);
   add_bits(bytes, 2, b->codes);
@@ -166,14 +180,13 @@ static void read_q3_k(const uint8_t *bytes, clqi_block *b) {
 
 /* d, dmin, then eight scales and eight minima of 6 bits in 12 bytes. */
 static void read_k_scales(const uint8_t *bytes, clqi_block *b) {
-  const float d = clqi_load_f16(bytes);
-  const float least = clqi_load_f16(bytes + 2);
   const uint8_t *s = bytes + 4;
+  read_super(bytes, bytes + 2, b);
   for (int g = 0; g < 8; ++g) {
     const int scale = g < 4 ? s[g] & 63 : (s[g + 4] & 15) | (s[g - 4] >> 6) << 4;
     const int min = g < 4 ? s[g + 4] & 63 : (s[g + 4] >> 4) | (s[g] >> 6) << 4;
-    b->scales[g] = d * (float)scale;
-    b->mins[g] = -(least * (float)min);
+    b->parts[0][g] = (int8_t)scale;
+    b->parts[1][g] = (int8_t)min;
   }
 }
 
@@ -193,11 +206,9 @@ static void read_q5_k(const uint8_t *bytes, clqi_block *b) {
 }
 
 static void read_q6_k(const uint8_t *bytes, clqi_block *b) {
-  const float d = clqi_load_f16(bytes + 208);
-  for (int g = 0; g < 16; ++g) {
-    b->scales[g] = d * (float)(int8_t)bytes[192 + g];
-  }
   uint8_t high[256];
+  read_super(bytes + 208, NULL, b);
+  memcpy(b->parts[0], bytes + 192, 16);
   split_nibbles(bytes, 64, b->codes);
   split_nibbles(bytes + 64, 64, b->codes + 128);
   split_pairs(bytes + 128, high);
@@ -206,7 +217,7 @@ static void read_q6_k(const uint8_t *bytes, clqi_block *b) {
   }
 }
 
-void clqi_block_read(clq_format format, const uint8_t *bytes, clqi_block *block) {
+static void read_block(clq_format format, const uint8_t *bytes, clqi_block *block) {
   switch (format) {
     case CLQ_FORMAT_Q4_0: read_q4(bytes, false, block); return;
     case CLQ_FORMAT_Q4_1: read_q4(bytes, true, block); return;
@@ -224,6 +235,14 @@ void clqi_block_read(clq_format format, const uint8_t *bytes, clqi_block *block)
   }
 }
 
+void clqi_block_read(clq_format format, const uint8_t *bytes, clqi_block *block) {
+  const clqi_format_info *info = clqi_format_find(format);
+  read_block(format, bytes, block);
+  if (info->scale == CLQ_I8) {
+    multiply_super(info, block);
+  }
+}
+
 int clqi_format_middle(const clqi_format_info *info) {
   return info->has_min || info->bits == 8 ? 0 : 1 << (info->bits - 1);
 }
@@ -231,7 +250,7 @@ int clqi_format_middle(const clqi_format_info *info) {
 static void decode_blocks(clq_format format, const uint8_t *row, int64_t cols, float *out) {
   const clqi_format_info *info = clqi_format_find(format);
   const int middle = clqi_format_middle(info);
-  clqi_block b = {{0}, {0}, {0}};
+  clqi_block b = {.codes = {0}};
   for (int64_t k = 0; k < cols; k += info->block, row += info->block_bytes) {
     clqi_block_read(format, row, &b);
     for (int32_t j = 0; j < info->block; ++j) {

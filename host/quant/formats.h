@@ -16,7 +16,7 @@ typedef struct clqi_format_info {
   int32_t group;   /* elements that share a scale; 0: none (floats), or scales stand beside */
   int32_t bits;    /* of a packed code: 2 to 6 or 8; 16, 32: floats */
   clq_dtype scale; /* of packed scales and minima, 0 for floats; f16: the first halves of a block;
-                      of plain codes the description may say another */
+                      i8: of a super-block; of plain codes the description may say another */
   bool has_min;    /* a weight is code * scale + minimum; of plain codes the parts say it */
   int32_t plain;   /* bits of a plain code in files, 2, 3, 4 or 8; 0: other formats */
   int32_t values;  /* of clqi_format_values, by codes of 4 bits; 0: codes are the values */
@@ -55,6 +55,9 @@ typedef struct clqi_block {
   uint8_t codes[CLQI_MAX_BLOCK];
   float scales[CLQI_MAX_BLOCK_GROUPS];
   float mins[CLQI_MAX_BLOCK_GROUPS];
+  uint16_t super[2]; /* of a super-block: the halves that make them of these integers, those of the
+                        minima second */
+  int8_t parts[2][CLQI_MAX_BLOCK_GROUPS];
 } clqi_block;
 
 /* The code of a GGUF format that means zero. */

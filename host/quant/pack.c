@@ -114,29 +114,43 @@ static void put_codes(int bits, const uint8_t *codes, int32_t count, uint8_t *ou
   }
 }
 
-/* What one block of one row writes: its codes, and its groups' scales and minima. */
+/* Where one block of column n of a tile goes: its codes, and the planes of scales and minima from
+ * its first group on. */
 typedef struct block_place {
   uint8_t *codes;
   uint8_t *scale;
-  uint8_t *min;
+  uint8_t *min; /* NULL without minima */
+  int n;
 } block_place;
 
-static void pack_nothing(const clq_weights *w, const clqi_format_info *info, block_place to) {
-  const size_t bytes = clqi_weights_scale_bytes(w);
-  for (int32_t i = 0; i < info->block * w->bits / 32; ++i) {
+/* A block's scale of 16 bits, or the half of a super-block and its bytes, one for each group. */
+static void put_scales(const clqi_format_info *info, uint16_t scale, const int8_t *parts, int n,
+                       uint8_t *plane) {
+  memcpy(plane + 2 * n, &scale, sizeof scale);
+  for (int32_t g = 0; info->scale == CLQ_I8 && g < info->block / info->group; ++g) {
+    plane[(g + 2) * TILE + n] = (uint8_t)parts[g];
+  }
+}
+
+static size_t scale_bytes_of_blocks(const clqi_format_info *info) {
+  const size_t parts = info->scale == CLQ_I8 ? (size_t)(info->block / info->group) : 0;
+  return (2 + parts) * TILE;
+}
+
+static void pack_nothing(const clqi_format_info *info, block_place to) {
+  const int8_t parts[CLQI_MAX_BLOCK_GROUPS] = {0};
+  for (int32_t i = 0; i < info->block * info->bits / 32; ++i) {
     clqi_store32(to.codes + (size_t)i * 4 * TILE, 0);
   }
-  for (int32_t g = 0; g < info->block / info->group; ++g) {
-    memset(to.scale + (size_t)g * TILE * bytes, 0, bytes);
-    if (w->has_min) {
-      memset(to.min + (size_t)g * TILE * bytes, 0, bytes);
-    }
+  put_scales(info, 0, parts, to.n, to.scale);
+  if (to.min != NULL) {
+    put_scales(info, 0, parts, to.n, to.min);
   }
 }
 
 /* Where the nibbles of a block are, if they are what is packed: element j low, j + 16 high. */
-static const uint8_t *nibbles_of(const clq_weights *w, const uint8_t *block) {
-  switch (w->format) {
+static const uint8_t *nibbles_of(clq_format format, const uint8_t *block) {
+  switch (format) {
     case CLQ_FORMAT_Q4_1: return block + 4;
     case CLQ_FORMAT_Q4_0:
     case CLQ_FORMAT_IQ4_NL: return block + 2;
@@ -145,35 +159,38 @@ static const uint8_t *nibbles_of(const clq_weights *w, const uint8_t *block) {
   }
 }
 
-static void pack_block(const clq_weights *w, const clqi_format_info *info, const uint8_t *block,
-                       block_place to) {
-  const uint8_t *nibbles = nibbles_of(w, block);
+static void pack_super_block(clq_format format, const clqi_format_info *info, const uint8_t *block,
+                             block_place to) {
   clqi_block b;
-  if (w->scale_dtype == CLQ_F16) { /* in the file they are halves already, one group a block */
-    memcpy(to.scale, block, 2);
-    if (w->has_min) {
-      memcpy(to.min, block + 2, 2);
-    }
+  clqi_block_read(format, block, &b);
+  put_codes(info->bits, b.codes, info->block, to.codes);
+  put_scales(info, b.super[0], b.parts[0], to.n, to.scale);
+  if (to.min != NULL) {
+    put_scales(info, b.super[1], b.parts[1], to.n, to.min);
   }
-  if (w->format == CLQ_FORMAT_MXFP4) {
-    const uint16_t scale = clqi_mxfp4_scale(block[0]);
-    memcpy(to.scale, &scale, sizeof scale);
+}
+
+static void pack_block(clq_format format, const clqi_format_info *info, const uint8_t *block,
+                       block_place to) {
+  if (info->scale == CLQ_I8) {
+    pack_super_block(format, info, block, to);
+    return;
+  }
+  const uint8_t *nibbles = nibbles_of(format, block);
+  const bool has_half = format != CLQ_FORMAT_MXFP4;
+  put_scales(info, has_half ? clqi_load16(block) : clqi_mxfp4_scale(block[0]), NULL, to.n,
+             to.scale);
+  if (to.min != NULL) {
+    put_scales(info, clqi_load16(block + 2), NULL, to.n, to.min);
   }
   if (nibbles != NULL) {
     pack_nibble_block(nibbles, to.codes);
-    return;
-  }
-  if (w->format == CLQ_FORMAT_Q8_0) {
+  } else if (format == CLQ_FORMAT_Q8_0) {
     put_codes(8, block + 2, BLOCK, to.codes);
-    return;
-  }
-  clqi_block_read(w->format, block, &b);
-  put_codes(w->bits, b.codes, info->block, to.codes);
-  for (int32_t g = 0; w->scale_dtype == CLQ_F32 && g < info->block / info->group; ++g) {
-    memcpy(to.scale + (size_t)g * TILE * sizeof(float), &b.scales[g], sizeof(float));
-    if (w->has_min) {
-      memcpy(to.min + (size_t)g * TILE * sizeof(float), &b.mins[g], sizeof(float));
-    }
+  } else {
+    clqi_block b;
+    clqi_block_read(format, block, &b);
+    put_codes(info->bits, b.codes, info->block, to.codes);
   }
 }
 
@@ -182,21 +199,19 @@ static void pack_blocks(const job *j, const source_row rows[TILE], uint8_t *code
                         uint8_t *min) {
   const clq_weights *w = j->weights;
   const clqi_format_info *info = clqi_format_find(w->format);
-  const size_t scale_bytes = clqi_weights_scale_bytes(w);
-  const size_t plane_step = (size_t)(info->block / info->group) * TILE * scale_bytes;
+  const size_t step = scale_bytes_of_blocks(info);
   for (int64_t i = 0; i < w->cols / info->block; ++i) {
     for (int n = 0; n < TILE; ++n) {
-      const size_t column = (size_t)n * scale_bytes;
-      const block_place to = {codes + 4 * n, scale + column, w->has_min ? min + column : NULL};
+      const block_place to = {codes + 4 * n, scale, w->has_min ? min : NULL, n};
       if (rows[n].data == NULL) {
-        pack_nothing(w, info, to);
+        pack_nothing(info, to);
       } else {
-        pack_block(w, info, rows[n].data + (size_t)i * (size_t)info->block_bytes, to);
+        pack_block(w->format, info, rows[n].data + (size_t)i * (size_t)info->block_bytes, to);
       }
     }
     codes += (size_t)info->block * (size_t)w->bits * TILE / 8;
-    scale += plane_step;
-    min += w->has_min ? plane_step : 0;
+    scale += step;
+    min += w->has_min ? step : 0;
   }
 }
 
@@ -319,11 +334,11 @@ static void pack_tile(void *loop, int64_t index, int thread) {
   const job *j = loop;
   const clq_weights *w = j->weights;
   const size_t code_bytes = (size_t)w->padded_cols * (size_t)w->bits * TILE / 8;
-  const size_t plane = (size_t)w->groups * TILE;
+  const size_t scale_bytes = (size_t)clqi_weights_plane_bytes(w) * TILE;
   const size_t i = (size_t)(j->to + index);
   uint8_t *codes = j->base + i * code_bytes;
-  uint8_t *scale = j->base + w->scale_offset + i * plane * clqi_weights_scale_bytes(w);
-  uint8_t *min = j->base + w->min_offset + i * plane * clqi_weights_scale_bytes(w);
+  uint8_t *scale = j->base + w->scale_offset + i * scale_bytes;
+  uint8_t *min = j->base + w->min_offset + i * scale_bytes;
   source_row rows[TILE] = {{0}};
   (void)thread;
   find_rows(j, (j->from + index) * TILE, rows);
@@ -333,7 +348,7 @@ static void pack_tile(void *loop, int64_t index, int thread) {
     pack_blocks(j, rows, codes, scale, min);
   } else {
     pack_codes(j, rows, codes);
-    pack_planes(j, rows, scale, min, j->base + w->zero_offset + i * plane);
+    pack_planes(j, rows, scale, min, j->base + w->zero_offset + i * (size_t)w->groups * TILE);
   }
 }
 
@@ -359,6 +374,11 @@ static float unpack_float(const clq_weights *w, const uint8_t *base, size_t i) {
 
 /* Element i of the plane of scales or minima at p. */
 static float plane_value(const clq_weights *w, const uint8_t *p, size_t i) {
+  const size_t super = TILE * (size_t)clqi_weights_super(w);
+  if (super != 0) {
+    const uint8_t *block = p + i / super * (super + 2 * TILE);
+    return clqi_load_f16(block + 2 * (i % TILE)) * (float)(int8_t)block[2 * TILE + i % super];
+  }
   return w->scale_dtype == CLQ_F32    ? load_f32(p + 4 * i)
          : w->scale_dtype == CLQ_BF16 ? clqi_load_bf16(p + 2 * i)
                                       : clqi_load_f16(p + 2 * i);

@@ -191,10 +191,9 @@ static clq_status lay_out(clq_weights *w, const clq_weights_desc *desc) {
   uint64_t codes = 0;
   fits = fits && append_plane(&w->bytes, tiles, w->padded_cols * w->bits / 8, 1, &codes);
   if (w->bits < 16) {
-    const size_t scale_bytes = clqi_weights_scale_bytes(w);
-    fits = fits && append_plane(&w->bytes, tiles, w->groups, scale_bytes, &w->scale_offset);
-    fits = fits &&
-           (!w->has_min || append_plane(&w->bytes, tiles, w->groups, scale_bytes, &w->min_offset));
+    const int64_t scales = clqi_weights_plane_bytes(w);
+    fits = fits && append_plane(&w->bytes, tiles, scales, 1, &w->scale_offset);
+    fits = fits && (!w->has_min || append_plane(&w->bytes, tiles, scales, 1, &w->min_offset));
     fits = fits && (!w->has_zero || append_plane(&w->bytes, tiles, w->groups, 1, &w->zero_offset));
   }
   w->outlier_count = desc->outlier_count;

@@ -14,12 +14,11 @@
  *
  * Kp is K padded up to 32; the padding's codes are zero bits (kernels meet them with x = 0).
  * Planes behind the codes, each [N/16][groups][16], groups = ceil(K / group):
- *   scale  f16, f32 or bf16
- *   min    as scale; with minima
- *   zero   u8; plain codes with zero points
- * W[n, k] = code * scale + min with minima; (code - zero) * scale with zero points; else (code -
- * 2^(bits - 1)) * scale, and code * scale for signed bytes; values[code] * scale. All in one
- * buffer; planes start at multiples of 128 bytes.
+ *   scale  f16, f32 or bf16; or those of super-blocks of 256 elements: 16 halves, then for each
+ * group 16 signed bytes which these multiply min    as scale; with minima zero   u8; plain codes
+ * with zero points W[n, k] = code * scale + min with minima; (code - zero) * scale with zero
+ * points; else (code - 2^(bits - 1)) * scale, and code * scale for signed bytes; values[code] *
+ * scale. All in one buffer; planes start at multiples of 128 bytes.
  *
  * What a format becomes (the table of quant/formats.c), and the bits that a weight then takes:
  *
@@ -29,11 +28,11 @@
  *   Q5_0                  5 bits: n           32  f16 d     -            5.5  (5.5)
  *   Q5_1                  5 bits: n           32  f16 d     f16 m        6    (6)
  *   Q8_0                  n                   32  f16 d     -            8.5  (8.5)
- *   Q2_K                  2 bits: n           16  f32 d*sc  f32 -dmin*m  6    (2.625)
- *   Q3_K                  3 bits: n           16  f32 d*sc  -            5    (3.4375)
- *   Q4_K                  n                   32  f32 d*sc  f32 -dmin*m  6    (4.5)
- *   Q5_K                  5 bits: n           32  f32 d*sc  f32 -dmin*m  7    (5.5)
- *   Q6_K                  6 bits: n           16  f32 d*sc  -            8    (6.5625)
+ *   Q2_K                  2 bits: n           16  d, sc     -dmin, m     3.125 (2.625)
+ *   Q3_K                  3 bits: n           16  d, sc     -            3.563 (3.4375)
+ *   Q4_K                  n                   32  d, sc     -dmin, m     4.625 (4.5)
+ *   Q5_K                  5 bits: n           32  d, sc     -dmin, m     5.625 (5.5)
+ *   Q6_K                  6 bits: n           16  d, sc     -            6.563 (6.5625)
  *   IQ4_NL                n, of 16 values     32  f16 d     -            4.5  (4.5)
  *   MXFP4                 n, of 2 e2m1        32  bf16 / 2  -            4.5  (4.25)
  *   W2, W3, W4, W8        n                  any  any       any          2, 3, 4, 8 and the planes
@@ -45,9 +44,8 @@
  * Columns that stay f16 beside codes of 8 bits have zeros there, and behind all planes f16
  * [N/16][count][16] and their numbers, i32 [count].
  *
- * (n: the code as files number it from 0, Q3_K's third bit counted.) Scales and minima of the K
- * formats are products of a half and an integer, which f32 holds exactly: weights are what the file
- * says, bit for bit.
+ * (n: the code as files number it from 0, Q3_K's third bit counted.) The products that are scales
+ * and minima of the K formats are exact in f32: weights are what the file says, bit for bit.
  *
  * Bits of element (n, k), i = k % 32, in a block whose first word is (n/16 * Kp/32 + k/32) * bits
  * * 16: those of the rows of `r` bits from row f on (f, r: 0, low; low, bits - low) in byte i%4 of
@@ -67,9 +65,10 @@ struct clq_weights {
   clq_context *context;
   cl_mem mem;
   clq_format format;
-  int32_t bits;          /* of one code: 2 to 6, 8, 16 or 32 */
-  clq_dtype scale_dtype; /* and of minima: f32, f16, bf16; meaningless for floats */
-  int32_t values;        /* clqi_format_values; 0: none */
+  int32_t bits; /* of one code: 2 to 6, 8, 16 or 32 */
+  clq_dtype
+      scale_dtype; /* and of minima: f32, f16, bf16, i8 of super-blocks; meaningless for floats */
+  int32_t values;  /* clqi_format_values; 0: none */
   bool has_min;
   bool has_zero;
   int64_t rows;          /* N */
@@ -91,7 +90,21 @@ struct clq_weights {
 
 /* Bytes of one element of the planes of scales and minima. */
 static inline size_t clqi_weights_scale_bytes(const clq_weights *w) {
-  return w->scale_dtype == CLQ_F32 ? 4 : 2;
+  return w->scale_dtype == CLQ_F32 ? 4 : w->scale_dtype == CLQ_I8 ? 1 : 2;
+}
+
+enum { CLQI_SUPER_BLOCK = 256 };
+
+/* Groups of a super-block; 0: scales are no bytes. */
+static inline int64_t clqi_weights_super(const clq_weights *w) {
+  return w->scale_dtype == CLQ_I8 ? CLQI_SUPER_BLOCK / w->group : 0;
+}
+
+/* Bytes of the plane of scales, or of minima, of a row of W: what halves super-blocks have is
+ * counted. */
+static inline int64_t clqi_weights_plane_bytes(const clq_weights *w) {
+  const int64_t halves = w->scale_dtype == CLQ_I8 ? 2 * (w->cols / CLQI_SUPER_BLOCK) : 0;
+  return w->groups * (int64_t)clqi_weights_scale_bytes(w) + halves;
 }
 
 /* Whether codes of 8 bits are signed; shorter ones never are. */

@@ -22,6 +22,12 @@
 #define CLQI_INLINED static inline
 #endif
 
+static inline uint16_t clqi_load16(const uint8_t *p) {
+  uint16_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
 static inline uint32_t clqi_load32(const uint8_t *p) {
   uint32_t v;
   memcpy(&v, p, sizeof v);

@@ -24,6 +24,10 @@
 #ifndef CLQ_W_SCALE
 #define CLQ_W_SCALE CLQ_F16 /* the type of scales and minima; CLQ_F32, CLQ_BF16 */
 #endif
+#ifndef CLQ_W_SUPER
+#define CLQ_W_SUPER 0 /* 8, 16: groups of a super-block, whose scales and minima are bytes that one half
+                         multiplies; 0: each is a float of the type above */
+#endif
 
 /* Bits of a code once it is taken out: with a table (lib/lookup.h) those of its values. */
 #define CLQ_W_CODE_BITS (CLQ_W_TABLE == 1 ? 8 : CLQ_W_TABLE == 2 ? 5 : CLQ_W_BITS)
@@ -38,19 +42,37 @@
 #define CLQ_W_OFFSET 0
 #endif
 
-/* Of scales and minima. */
-#if CLQ_W_SCALE == CLQ_F32
+/* Scales and minima: clq_load_scale(i, p) is element i of the plane that begins at p,
+ * clq_load_scale16(i, p) are those of the 16 columns of a group, i a multiple of 16. */
+#if CLQ_W_SUPER
+typedef char clq_scale;
+#define CLQ_SUPER_BYTES (32 + 16 * CLQ_W_SUPER) /* 16 halves, then 16 bytes for each group */
+static inline const __global char *clq_super_block(long i, const __global char *plane) {
+  return plane + (ulong)i / (16 * CLQ_W_SUPER) * CLQ_SUPER_BYTES;
+}
+/* Both are exact: a half has 11 bits, a byte 8. */
+static inline float clq_load_scale(long i, const __global char *plane) {
+  const __global char *super = clq_super_block(i, plane);
+  return (float)super[32 + (ulong)i % (16 * CLQ_W_SUPER)] *
+         clq_load_half((size_t)(i % 16), (const __global half *)super);
+}
+static inline float16 clq_load_scale16(long i, const __global char *plane) {
+  const __global char *super = clq_super_block(i, plane);
+  return convert_float16(vload16(0, super + 32 + (ulong)i % (16 * CLQ_W_SUPER))) *
+         clq_load_half16(0, (const __global half *)super);
+}
+#elif CLQ_W_SCALE == CLQ_F32
 typedef float clq_scale;
-#define clq_load_scale(i, p) ((p)[i])
-#define clq_load_scale16(p)  vload16(0, p)
+#define clq_load_scale(i, p)   ((p)[i])
+#define clq_load_scale16(i, p) vload16(0, (p) + (i))
 #elif CLQ_W_SCALE == CLQ_BF16
 typedef ushort clq_scale;
-#define clq_load_scale(i, p) clq_f32_from_bf16((p)[i])
-#define clq_load_scale16(p)  clq_f32_from_bf16_16(vload16(0, p))
+#define clq_load_scale(i, p)   clq_f32_from_bf16((p)[i])
+#define clq_load_scale16(i, p) clq_f32_from_bf16_16(vload16(0, (p) + (i)))
 #else
 typedef half clq_scale;
-#define clq_load_scale(i, p) clq_load_half(i, p)
-#define clq_load_scale16(p)  clq_load_half16(0, p)
+#define clq_load_scale(i, p)   clq_load_half(i, p)
+#define clq_load_scale16(i, p) clq_load_half16(0, (p) + (i))
 #endif
 
 /* Floats as they are stored, or words of codes. clq_load_weight(i, p), clq_load_weight16(p): one of
