@@ -10,6 +10,9 @@
  *   CLQ_EXP_IBERT          i-exp (arXiv 2101.01321), in steps of 2^-16, ln 2 / step to the nearest
  *   CLQ_EXP_IVIT           shift-exp (arXiv 2207.01405), of 15 doublings
  *
+ * With CLQ_PERMUTE_X86 what a D becomes in the end is looked up too where `out` is of bytes, 64 at once,
+ * and so are the entries of CLQ_EXP_U16; rows without a mask.
+ *
  * From Q30 on entries are integers and their sum is exact; the first two add floats as
  * lib/softmax.h says. out = T(D) * (1 / sum), or T(D) as a number between 0 and 1 and the sum of
  * those beside it. */
@@ -20,6 +23,7 @@
 #endif
 typedef CLQ_T(CLQ_X) clq_x;
 
+#include "lib/permute.h"
 #include "lib/softmax.h"
 
 #define CLQ_EXP_TWO_LEVEL 0
@@ -36,6 +40,11 @@ typedef CLQ_T(CLQ_X) clq_x;
 #define INTEGERS (CLQ_EXP >= CLQ_EXP_Q30)
 #define TWO_LEVELS (CLQ_EXP == CLQ_EXP_TWO_LEVEL || CLQ_EXP == CLQ_EXP_U16_TWO_LEVEL)
 #define LOWEST (CLQ_X == CLQ_U8 ? 0 : -128)
+#define LOOK_UP_64 (CLQ_PERMUTE_X86 && !CLQ_MASK)
+#define LOOK_UP_OUT (LOOK_UP_64 && CLQ_FINISH == CLQ_PROBABILITIES && (CLQ_OUT == CLQ_U8 || CLQ_OUT == CLQ_I8))
+#define LOOK_UP_ENTRIES (LOOK_UP_64 && CLQ_EXP == CLQ_EXP_U16)
+/* Elements from which on it pays to make a table of a row's results. */
+#define LEAST_FOR_TABLE 256
 
 #if INTEGERS
 typedef uint entry;
@@ -133,6 +142,14 @@ static inline float factor_of(float step, float sum, bool any) {
 
 #if CLQ_ON_CPU
 
+#if CLQ_X == CLQ_I8
+typedef char16 x16;
+#define AS_X16 as_char16
+#else
+typedef uchar16 x16;
+#define AS_X16 as_uchar16
+#endif
+
 typedef struct row_of {
   const __global clq_x *x;
   const __global clq_mask *mask;
@@ -141,6 +158,9 @@ typedef struct row_of {
   entry16 high, low;
 #else
   entry table[256];
+#endif
+#if LOOK_UP_ENTRIES
+  clq_bytes256 low_bytes, high_bytes; /* of the table's entries */
 #endif
 } row_of;
 
@@ -159,6 +179,22 @@ static inline float16 pick(float16 from, int16 lane) {
 }
 #endif
 
+#if LOOK_UP_64
+static inline clq_bytes256 bytes_of(const uchar16 *bytes) {
+  clq_bytes256 t;
+  for (int i = 0; i < 4; i++) {
+    t.v[i] = vload16(i, (const uint *)bytes);
+  }
+  return t;
+}
+
+/* D of 64 elements. */
+static inline uint16 down64(const row_of *r, long i) {
+  return clq_sub_bytes64((uint16)((uint)(r->top & 255) * 0x01010101u),
+                         clq_load_bytes64((const __global uchar *)r->x + i));
+}
+#endif
+
 static inline void make_table(row_of *r, float step) {
 #if CLQ_EXP == CLQ_EXP_TWO_LEVEL
   r->high = clq_exp16(convert_float16(-16 * LANES) * step);
@@ -171,10 +207,32 @@ static inline void make_table(row_of *r, float step) {
   }
   r->high = vload16(0, high);
   r->low = vload16(0, low);
+#elif CLQ_EXP == CLQ_EXP_F32 || CLQ_EXP == CLQ_EXP_Q30 || CLQ_EXP == CLQ_EXP_U16
+  for (int d = 0; d < 256; d += 16) {
+    const float16 e = clq_exp16(convert_float16(-d - LANES) * step);
+#if CLQ_EXP == CLQ_EXP_F32
+    vstore16(e, 0, r->table + d);
+#else
+    const float one = CLQ_EXP == CLQ_EXP_Q30 ? 0x1p+30f : 0x1p+16f;
+    const float16 v = rint(e * one);
+    const float16 most = CLQ_EXP == CLQ_EXP_Q30 ? 0x1p+30f : 65535.0f;
+    vstore16(convert_uint16(v < most ? v : most), 0, r->table + d);
+#endif
+  }
 #else
   for (int d = 0; d < 256; d++) {
     r->table[d] = entry_of(d, step);
   }
+#endif
+#if LOOK_UP_ENTRIES
+  uchar16 low[16], high[16];
+  for (int i = 0; i < 16; i++) {
+    const uint16 e = vload16(i, r->table);
+    low[i] = convert_uchar16(e & 255u);
+    high[i] = convert_uchar16(e >> 8);
+  }
+  r->low_bytes = bytes_of(low);
+  r->high_bytes = bytes_of(high);
 #endif
 }
 
@@ -217,8 +275,20 @@ static inline entry16 exponentials(const row_of *r, long i, long end) {
 static inline int largest_of(const row_of *r, long n) {
   int16 most = (int16)(LOWEST - 1);
   long i = 0;
-#if !CLQ_MASK && CLQ_X == CLQ_I8
-  char16 m = (char16)-128;
+#if LOOK_UP_64
+  uint16 m = (uint16)((uint)(LOWEST & 255) * 0x01010101u);
+  for (; i + 64 <= n; i += 64) {
+    const uint16 v = clq_load_bytes64((const __global uchar *)r->x + i);
+    m = CLQ_X == CLQ_I8 ? clq_max_i8x64(m, v) : clq_max_u8x64(m, v);
+  }
+  if (i > 0) {
+    const uint4 quarters[4] = {m.lo.lo, m.lo.hi, m.hi.lo, m.hi.hi};
+    for (int j = 0; j < 4; j++) {
+      most = max(most, convert_int16(AS_X16(quarters[j])));
+    }
+  }
+#elif !CLQ_MASK
+  x16 m = (x16)LOWEST;
   for (; i + 64 <= n; i += 64) {
     m = max(max(m, max(vload16(0, r->x + i), vload16(1, r->x + i))),
             max(vload16(2, r->x + i), vload16(3, r->x + i)));
@@ -232,17 +302,55 @@ static inline int largest_of(const row_of *r, long n) {
   return clq_fold_max16i(most);
 }
 
+/* The entries' sum in the first elements, a multiple of 64. */
+#if LOOK_UP_ENTRIES
+static inline ulong sum_looked_up(const row_of *r, long n) {
+  ulong8 low = 0, high = 0;
+  for (long i = 0; i < n; i += 64) {
+    const uint16 d = down64(r, i);
+    low += clq_sum_bytes64(clq_permute64(&r->low_bytes, d));
+    high += clq_sum_bytes64(clq_permute64(&r->high_bytes, d));
+  }
+  const ulong8 sums = low + (high << 8);
+  const ulong4 s4 = sums.lo + sums.hi;
+  return (s4.x + s4.y) + (s4.z + s4.w);
+}
+#endif
+
+/* Results of the first elements, a multiple of 64. */
+#if LOOK_UP_OUT
+static inline void put_looked_up(const row_of *r, float factor, clq_affine a, long n,
+                                 __global clq_out *out) {
+  uchar16 codes[16];
+  for (int i = 0; i < 16; i++) {
+    const int16 code = clq_stored16(AS_FLOAT16(entries(r, 16 * i + LANES)) * factor, a);
+    codes[i] = convert_uchar16(code & 255);
+  }
+  const clq_bytes256 table = bytes_of(codes);
+  for (long i = 0; i < n; i += 64) {
+    clq_store_bytes64(clq_permute64(&table, down64(r, i)), (__global uchar *)out + i);
+  }
+}
+#endif
+
 static inline void softmax_row(row_of *r, float step, __global clq_out *out,
                                __global float *total_out, long n, long cols, clq_affine a) {
   r->top = largest_of(r, n);
 #if INTEGERS
+#if LOOK_UP_ENTRIES
+  const long summed = n & ~63L;
+  const ulong before = sum_looked_up(r, summed);
+#else
+  const long summed = 0;
+  const ulong before = 0;
+#endif
   ulong16 sums = (ulong16)0;
 #define STEP(i, end, j) sums += convert_ulong16(exponentials(r, i, end));
-  CLQ_WALK(STEP, n)
+  CLQ_WALK_FROM(STEP, summed, n)
 #undef STEP
   const ulong8 s8 = sums.lo + sums.hi;
   const ulong4 s4 = s8.lo + s8.hi;
-  const float sum = (float)((s4.x + s4.y) + (s4.z + s4.w));
+  const float sum = (float)(before + ((s4.x + s4.y) + (s4.z + s4.w)));
 #else
   float16 lanes[4] = {(float16)0.0f, (float16)0.0f, (float16)0.0f, (float16)0.0f};
 #define STEP(i, end, j) lanes[j] += exponentials(r, i, end);
@@ -254,9 +362,16 @@ static inline void softmax_row(row_of *r, float step, __global clq_out *out,
 #if CLQ_FINISH == CLQ_EXPONENTIALS
   total_out[0] = sum * factor;
 #endif
+  long put = 0;
+#if LOOK_UP_OUT
+  if (n >= LEAST_FOR_TABLE) {
+    put = n & ~63L;
+    put_looked_up(r, factor, a, put, out);
+  }
+#endif
 #define STEP(i, end, j) \
   CLQ_PUT16(AS_FLOAT16(exponentials(r, i, end)) * factor, i, end, out, a);
-  CLQ_WALK(STEP, n)
+  CLQ_WALK_FROM(STEP, put, n)
 #undef STEP
   clq_hide_rest(out, n, cols, a);
 }

@@ -16,9 +16,9 @@ static const int64_t widths[] = {1,  2,  3,  15, 16, 17,  31,  32,  33,  47,  48
                                  49, 63, 64, 65, 70, 127, 128, 129, 255, 257, 1025};
 enum { WIDTHS = sizeof widths / sizeof widths[0] };
 
-/* Without AVX-512, tables of two levels are looked up in another way, nothing else. */
-static const char *const forms[] = {NULL, "x86_avx512", "cpu"};
-enum { FORMS = sizeof forms / sizeof forms[0], NO_AVX512 = 1 };
+/* Without AVX-512 or its VBMI, tables are looked up in another way, nothing else. */
+static const char *const forms[] = {NULL, "x86_vbmi", "x86_avx512", "cpu"};
+enum { FORMS = sizeof forms / sizeof forms[0], NO_VBMI = 1, NO_AVX512 = 2, NO_CPU = 3 };
 
 /* Ways of making exponentials that differ in more than their table. */
 static const clq_exp few_exps[] = {CLQ_EXP_TWO_LEVEL, CLQ_EXP_U16, CLQ_EXP_IVIT};
@@ -323,12 +323,19 @@ static const setting settings[] = {
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
 
+/* Whether form f computes this in a way of its own. */
+static bool differs(size_t f, const setting *s) {
+  const bool bytes = s->out == CLQ_I8 || s->out == CLQ_U8;
+  return f == NO_VBMI     ? has_codes(s) && (bytes || s->exp == CLQ_EXP_U16)
+         : f == NO_AVX512 ? has_codes(s) && s->exp == CLQ_EXP_TWO_LEVEL
+                          : true;
+}
+
 Test(softmax, is_the_reference_bit_for_bit) {
   for (size_t f = 0; f < FORMS; ++f) {
     test_device d = test_device_open(forms[f]);
     for (int i = 0; i < SETTINGS; ++i) {
-      const bool table = has_codes(&settings[i]);
-      if (f == NO_AVX512 && !(table && settings[i].exp == CLQ_EXP_TWO_LEVEL)) {
+      if (!differs(f, &settings[i])) {
         continue;
       }
       for (int w = 0; w < WIDTHS; ++w) {
@@ -336,7 +343,7 @@ Test(softmax, is_the_reference_bit_for_bit) {
               forms[f]);
       }
     }
-    if (f != NO_AVX512) {
+    if (f != NO_VBMI && f != NO_AVX512) {
       check(&d, settings[0], (shape){.rows = 700, .cols = 37}, forms[f]);
       check(&d, settings[4], (shape){.rows = 2, .cols = 9000}, forms[f]);
     }
@@ -483,7 +490,7 @@ Test(softmax, u8_saturates) {
   const float scale = 1.0f;
   for (size_t f = 0; f < FORMS; ++f) {
     test_device d = test_device_open(forms[f]);
-    for (int e = 0; e < FEW_EXPS && f != NO_AVX512; ++e) {
+    for (int e = 0; e < FEW_EXPS && f != NO_VBMI && f != NO_AVX512; ++e) {
       const clq_exp exp = few_exps[e];
       unsigned char *out = run_plain(&d, (setting){CLQ_I8, CLQ_U8, .exp = exp},
                                      (shape){.rows = 1, .cols = COLS}, x, &scale);
@@ -508,7 +515,7 @@ Test(softmax, i8_special_scales) {
   }
   for (size_t f = 0; f < FORMS; ++f) {
     test_device d = test_device_open(forms[f]);
-    for (int e = 0; e < FEW_EXPS && f != NO_AVX512; ++e) {
+    for (int e = 0; e < FEW_EXPS && f != NO_VBMI && f != NO_AVX512; ++e) {
       const clq_exp exp = few_exps[e];
       setting set = {CLQ_I8, CLQ_F32, .per_token = true, .exp = exp};
       float *p = (float *)(void *)run_plain(&d, set, s, x, scales);
@@ -536,12 +543,15 @@ Test(softmax, forms_are_chosen_by_trait) {
   for (size_t f = 0; f < FORMS; ++f) {
     test_device d = test_device_open(forms[f]);
     const bool rows = test_has_trait(d.context, "cpu");
-    cr_assert(f < 2 || !rows);
+    cr_assert(f != NO_CPU || !rows);
     test_dispatch_start();
     check(&d, settings[0], s, forms[f]);
     check(&d, (setting){CLQ_I8, CLQ_F32}, s, forms[f]);
     cr_assert(test_dispatch_saw("softmax", rows ? "softmax_float_rows" : "softmax_float_group"));
-    cr_assert(test_dispatch_saw("softmax", rows ? "softmax_codes_rows" : "softmax_codes_group"));
+    const bool permutes = rows && test_has_trait(d.context, "x86_vbmi");
+    cr_assert(test_dispatch_saw("softmax", permutes ? "softmax_codes_rows_vbmi"
+                                           : rows   ? "softmax_codes_rows"
+                                                    : "softmax_codes_group"));
     test_dispatch_stop();
     test_device_close(&d);
   }

@@ -123,6 +123,10 @@ static const clqi_variant float_variants[] = {
 };
 
 static const clqi_variant codes_variants[] = {
+    {.name = "softmax_codes_rows_vbmi",
+     .kernel = CLQI_KERNEL_softmax_codes_rows,
+     .options = "-DCLQ_PERMUTE_X86=1",
+     .needs = CLQI_BIT(CPU) | CLQI_BIT(X86_VBMI)},
     {.name = "softmax_codes_rows",
      .kernel = CLQI_KERNEL_softmax_codes_rows,
      .needs = CLQI_BIT(CPU)},

@@ -35,6 +35,27 @@ static inline clq_bytes256 clq_load_bytes256(const __global uchar *p) {
   return t;
 }
 
+/* Byte by byte: a - b; the larger, of signed and of unsigned ones. */
+static inline uint16 clq_sub_bytes64(uint16 a, uint16 b) {
+  __asm__("vpsubb %2, %1, %0" : "=v"(a) : "v"(a), "v"(b));
+  return a;
+}
+static inline uint16 clq_max_i8x64(uint16 a, uint16 b) {
+  __asm__("vpmaxsb %2, %1, %0" : "=v"(a) : "v"(a), "v"(b));
+  return a;
+}
+static inline uint16 clq_max_u8x64(uint16 a, uint16 b) {
+  __asm__("vpmaxub %2, %1, %0" : "=v"(a) : "v"(a), "v"(b));
+  return a;
+}
+
+/* The sum of each eight bytes. */
+static inline ulong8 clq_sum_bytes64(uint16 v) {
+  ulong8 sums;
+  __asm__("vpsadbw %2, %1, %0" : "=v"(sums) : "v"(v), "v"((uint16)0));
+  return sums;
+}
+
 static inline uint16 clq_permute128(uint16 low, uint16 high, uint16 codes) {
   __asm__("vpermi2b %2, %1, %0" : "+v"(codes) : "v"(low), "v"(high));
   return codes;

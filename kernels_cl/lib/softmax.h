@@ -151,10 +151,12 @@ CLQ_DEFINE_STORED(float16, int16, 16)
 
 /* STEP(i, end, j) for every 16 elements of the row's first n, those of lanes 16 j and on; for whole
  * vectors `end` is known to be i + 16. */
-#define CLQ_WALK(STEP, n)                                                                   \
+#define CLQ_WALK(STEP, n) CLQ_WALK_FROM(STEP, 0, n)
+/* The same from a multiple of 64 on. */
+#define CLQ_WALK_FROM(STEP, from, n)                                                        \
   {                                                                                         \
     const long clq_whole = (n) & ~63L;                                                      \
-    for (long clq_i = 0; clq_i < clq_whole; clq_i += 64) {                                  \
+    for (long clq_i = (from); clq_i < clq_whole; clq_i += 64) {                             \
       __attribute__((opencl_unroll_hint(4))) for (int clq_j = 0; clq_j < 4; clq_j++) {      \
         STEP(clq_i + 16 * clq_j, clq_i + 16 * clq_j + 16, clq_j)                            \
       }                                                                                     \
