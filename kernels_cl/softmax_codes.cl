@@ -157,7 +157,7 @@ typedef struct row_of {
 #if TWO_LEVELS
   entry16 high, low;
 #else
-  entry table[256];
+  entry table[256] __attribute__((aligned(64)));
 #endif
 #if LOOK_UP_ENTRIES
   clq_bytes256 low_bytes, high_bytes; /* of the table's entries */
@@ -183,7 +183,7 @@ static inline float16 pick(float16 from, int16 lane) {
 static inline clq_bytes256 bytes_of(const uchar16 *bytes) {
   clq_bytes256 t;
   for (int i = 0; i < 4; i++) {
-    t.v[i] = vload16(i, (const uint *)bytes);
+    t.v[i] = ((const uint16 *)bytes)[i];
   }
   return t;
 }
@@ -207,32 +207,29 @@ static inline void make_table(row_of *r, float step) {
   }
   r->high = vload16(0, high);
   r->low = vload16(0, low);
-#elif CLQ_EXP == CLQ_EXP_F32 || CLQ_EXP == CLQ_EXP_Q30 || CLQ_EXP == CLQ_EXP_U16
-  for (int d = 0; d < 256; d += 16) {
-    const float16 e = clq_exp16(convert_float16(-d - LANES) * step);
-#if CLQ_EXP == CLQ_EXP_F32
-    vstore16(e, 0, r->table + d);
-#else
-    const float one = CLQ_EXP == CLQ_EXP_Q30 ? 0x1p+30f : 0x1p+16f;
-    const float16 v = rint(e * one);
-    const float16 most = CLQ_EXP == CLQ_EXP_Q30 ? 0x1p+30f : 65535.0f;
-    vstore16(convert_uint16(v < most ? v : most), 0, r->table + d);
+#elif CLQ_EXP == CLQ_EXP_U16
+#if LOOK_UP_ENTRIES
+  uchar16 low[16] __attribute__((aligned(64))), high[16] __attribute__((aligned(64)));
+#endif
+  for (int i = 0; i < 16; i++) {
+    /* Rounded as rint does it: below 2^22 by adding 1.5 * 2^23. */
+    const float16 v = clq_exp16(convert_float16(-16 * i - LANES) * step) * 0x1p+16f + 0x1.8p+23f;
+    const uint16 n = as_uint16(v) - (uint16)0x4b400000u;
+    const uint16 e = min(n, 65535u);
+    ((uint16 *)r->table)[i] = e;
+#if LOOK_UP_ENTRIES
+    low[i] = convert_uchar16(e & 255u);
+    high[i] = convert_uchar16(e >> 8);
 #endif
   }
+#if LOOK_UP_ENTRIES
+  r->low_bytes = bytes_of(low);
+  r->high_bytes = bytes_of(high);
+#endif
 #else
   for (int d = 0; d < 256; d++) {
     r->table[d] = entry_of(d, step);
   }
-#endif
-#if LOOK_UP_ENTRIES
-  uchar16 low[16], high[16];
-  for (int i = 0; i < 16; i++) {
-    const uint16 e = vload16(i, r->table);
-    low[i] = convert_uchar16(e & 255u);
-    high[i] = convert_uchar16(e >> 8);
-  }
-  r->low_bytes = bytes_of(low);
-  r->high_bytes = bytes_of(high);
 #endif
 }
 
@@ -321,9 +318,14 @@ static inline ulong sum_looked_up(const row_of *r, long n) {
 #if LOOK_UP_OUT
 static inline void put_looked_up(const row_of *r, float factor, clq_affine a, long n,
                                  __global clq_out *out) {
-  uchar16 codes[16];
+  uchar16 codes[16] __attribute__((aligned(64)));
   for (int i = 0; i < 16; i++) {
-    const int16 code = clq_stored16(AS_FLOAT16(entries(r, 16 * i + LANES)) * factor, a);
+#if TWO_LEVELS
+    const entry16 e = entries(r, 16 * i + LANES);
+#else
+    const entry16 e = ((const entry16 *)r->table)[i];
+#endif
+    const int16 code = clq_stored16(AS_FLOAT16(e) * factor, a);
     codes[i] = convert_uchar16(code & 255);
   }
   const clq_bytes256 table = bytes_of(codes);
