@@ -116,10 +116,11 @@ softmax_codes|spirv|-DCLQ_X=5 -DCLQ_MASK=5 -DCLQ_OUT=2 -DCLQ_FINISH=2 -DCLQ_EXP=
 sample|sm_90||bar.sync st.shared fma.rn.f32|
 sample|gfx1100|-DCLQ_WHOLE=1|s_barrier v_fma|
 sample|spirv||OpControlBarrier OpAtomicCompareExchange|
-rope|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|fma.rn.f32 cvt.rn.f16.f32|
-rope|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|fma.rn.f32|
-rope|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_CACHE=2|v_fma v_cvt_f16_f32|
-rope|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_CACHE=1|ExtInst|
+rope|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_K=2 -DCLQ_V=2|fma.rn.f32 cvt.rn.f16.f32|
+rope|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_K=1 -DCLQ_V=1|fma.rn.f32|
+rope|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_K=4 -DCLQ_V=5|fma.rn.f32|
+rope|gfx1100|-DCLQ_HEAD_DIM=128 -DCLQ_LAYOUT=2 -DCLQ_K=2 -DCLQ_V=2|v_fma v_cvt_f16_f32|
+rope|spirv|-DCLQ_HEAD_DIM=64 -DCLQ_LAYOUT=1 -DCLQ_K=1 -DCLQ_V=1|ExtInst|
 attention|sm_90|-DCLQ_HEAD_DIM=128 -DCLQ_K=2 -DCLQ_V=2 -DCLQ_OUT=4 -DCLQ_WORK_ITEMS=64|fma.rn.f32 cvt.f32.f16 bar.sync|
 attention|sm_90|-DCLQ_HEAD_DIM=64 -DCLQ_K=1 -DCLQ_V=1 -DCLQ_OUT=1 -DCLQ_WORK_ITEMS=64|fma.rn.f32 bar.sync|
 attention|sm_90|-DCLQ_HEAD_DIM=80 -DCLQ_K=1 -DCLQ_V=1 -DCLQ_OUT=2 -DCLQ_WORK_ITEMS=64 -DCLQ_SPLIT=1|fma.rn.f32 bar.sync|
