@@ -35,7 +35,11 @@ typedef struct key_range {
 
 #endif
 
+#if CLQ_K >= CLQ_I8
+#include "lib/attention_codes.h"
+#else
 #include "lib/attention_float.h"
+#endif
 
 #pragma OPENCL FP_CONTRACT OFF
 

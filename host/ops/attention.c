@@ -87,8 +87,10 @@ static clq_status check(const clq_context *context, const void *args) {
   if (a->math != CLQ_ATTENTION_FLOAT) {
     return clqi_fail(CLQ_UNSUPPORTED, "attention: math %d: this is not offered yet", (int)a->math);
   }
-  if (clqi_is_codes(&a->cache.k) || clqi_is_codes(&a->cache.v)) {
-    return clqi_fail(CLQ_UNSUPPORTED, "attention: a cache of codes: this is not offered yet");
+  if (clqi_is_codes(&a->cache.k) != clqi_is_codes(&a->cache.v)) {
+    return clqi_fail(CLQ_UNSUPPORTED,
+                     "attention: cache.k is %s and cache.v %s, offered: both floats or both codes",
+                     clq_dtype_name(a->cache.k.dtype), clq_dtype_name(a->cache.v.dtype));
   }
   return check_out(a);
 }
@@ -265,8 +267,8 @@ static void numbers(clqi_launch *l, const clq_attention_args *a) {
 /* Begins the launch of the chosen form, or of the merge behind it, which is of the same program. */
 static void begin(clqi_launch *l, clqi_emitter *emitter, const clqi_variant *v,
                   const clq_attention_args *a, cl_mem parts) {
-  clqi_begin(l, emitter, v, "-DCLQ_HEAD_DIM=%d -DCLQ_K=%d -DCLQ_V=%d %s", (int)a->q.shape[2],
-             (int)a->cache.k.dtype, (int)a->cache.v.dtype, clqi_emit_option(&a->out));
+  clqi_begin(l, emitter, v, "-DCLQ_HEAD_DIM=%d %s %s", (int)a->q.shape[2],
+             clqi_cache_options_of(&a->cache).text, clqi_emit_option(&a->out));
   tensors(l, a);
   numbers(l, a);
   if (parts != NULL) {
@@ -287,9 +289,8 @@ static double own_keys(const clq_attention_args *a) {
 static double moved_bytes(const clq_attention_args *a) {
   const int64_t rows = a->q.shape[0];
   const int64_t width = a->q.shape[1] * a->q.shape[2];
-  const double cached = (double)(rows * clqi_cache_heads(&a->cache) * a->q.shape[2]);
   return 4.0 * (double)(rows * width) + clqi_emit_bytes(&a->out, rows, width) +
-         cached * (double)(clq_dtype_bytes(a->cache.k.dtype) + clq_dtype_bytes(a->cache.v.dtype));
+         (double)(rows * clqi_cache_heads(&a->cache)) * clqi_cache_token_bytes(&a->cache);
 }
 
 static clq_status merge(clqi_emitter *emitter, const clqi_variant *v, const clq_attention_args *a,

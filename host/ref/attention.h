@@ -2,15 +2,16 @@
 #ifndef CLQI_REF_ATTENTION_H
 #define CLQI_REF_ATTENTION_H
 
-#include <clquant/ops.h>
+#include "ref/kv_cache.h"
 
 typedef struct clqi_ref_attention {
-  const float *q;        /* [rows, heads, head_dim] */
-  const void *k_cache;   /* [kv_heads, capacity / 16, head_dim, 16], of cache_dtype */
-  const void *v_cache;   /* [kv_heads, capacity, head_dim] */
-  double *out;           /* [rows, heads, head_dim] */
-  double *scratch;       /* [capacity] */
-  clq_dtype cache_dtype; /* CLQ_F32 or CLQ_F16 */
+  const float *q;              /* [rows, heads, head_dim] */
+  const void *k_cache;         /* [kv_heads, capacity / 16, head_dim, 16], of cache_dtype */
+  const void *v_cache;         /* [kv_heads, capacity, head_dim] */
+  double *out;                 /* [rows, heads, head_dim] */
+  double *scratch;             /* [capacity] */
+  clq_dtype cache_dtype;       /* CLQ_F32 or CLQ_F16 */
+  const clqi_ref_cache *cache; /* not NULL: in place of k_cache and v_cache, any, of one sequence */
   int64_t rows, heads, kv_heads, head_dim, capacity;
   int64_t position;   /* of the first row */
   bool bidirectional; /* rows see `keys` keys, else up to their own */

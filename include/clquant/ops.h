@@ -335,7 +335,7 @@ typedef enum clq_attention_math {
  * whose keys are not in the cache is zero, and the next clq_stream_finish reports it, as it does
  * `starts` that do not ascend or pass the rows (then `out` is not defined, and nothing beside it
  * written). Codes are those of clq_quantize on the float result, bit for bit. Not offered yet,
- * CLQ_UNSUPPORTED: caches of codes, other `math` than CLQ_ATTENTION_FLOAT. */
+ * CLQ_UNSUPPORTED: other `math` than CLQ_ATTENTION_FLOAT. */
 typedef struct clq_attention_args {
   clq_tensor q;
   clq_kv_cache cache;

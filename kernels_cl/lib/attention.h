@@ -27,6 +27,9 @@
 #ifndef CLQ_V
 #define CLQ_V CLQ_F32
 #endif
+#ifndef CLQ_K_GIVEN
+#define CLQ_K_GIVEN 0 /* 1: the scales of keys are of channels, [kv_heads, head_dim] */
+#endif
 #ifndef CLQ_SPLIT
 #define CLQ_SPLIT 0
 #endif
@@ -182,7 +185,8 @@ typedef struct head_cache {
   const head_cache name = {                                                                    \
       k_base + k_start + (s) * k_sequence + (kv) * k_head,                                     \
       v_base + v_start + (s) * v_sequence + (kv) * v_head,                                     \
-      CLQ_PLANE(k_scale, ((long)(s) * kv_heads + (kv)) * capacity),                                  \
+      CLQ_PLANE(k_scale, CLQ_K_GIVEN ? (kv) * (long)CLQ_HEAD_DIM                                \
+                                     : ((long)(s) * kv_heads + (kv)) * capacity),                                  \
       CLQ_PLANE(k_zero, ((long)(s) * kv_heads + (kv)) * capacity),                                   \
       CLQ_PLANE(v_scale, ((long)(s) * kv_heads + (kv)) * capacity),                                  \
       CLQ_PLANE(v_zero, ((long)(s) * kv_heads + (kv)) * capacity)};
