@@ -9,9 +9,9 @@
  * are keys a prefill. */
 typedef struct state {
   clq_attention_args args;
-  float *q;    /* of all sequences */
-  void *k, *v; /* of all sequences */
-  int64_t sequences, rows, keys, capacity;
+  float *q; /* of all sequences */
+  clqi_ref_cache cache;
+  int64_t sequences, rows, keys;
 } state;
 
 static const bench_word words[] = {
@@ -22,13 +22,56 @@ static const bench_word words[] = {
     {"bidirectional", BENCH_FLAG, "", NULL, NULL},
 };
 
-static void *random_cache(bench_case *c, clq_dtype dtype, int64_t count, uint64_t seed) {
+/* Numbers of at most 1. */
+static clqi_ref_kv random_half(bench_case *c, const clqi_ref_cache *cache, clq_dtype dtype,
+                               uint64_t seed) {
+  const int64_t tokens = cache->sequences * cache->heads * cache->capacity;
+  const int64_t bytes = (int64_t)clqi_ref_kv_bytes(cache, dtype);
+  const int64_t count = bytes / (int64_t)clq_dtype_bytes(dtype);
   float *floats = bench_random_floats(c, count, seed);
-  uint16_t *halves = dtype == CLQ_F16 ? bench_host(c, count, sizeof *halves) : NULL;
-  for (int64_t i = 0; floats != NULL && halves != NULL && i < count; ++i) {
-    halves[i] = clqi_ref_f16_from_f32(floats[i]);
+  clqi_ref_kv half = {.data = bench_host(c, bytes, 1),
+                      .dtype = dtype,
+                      .scale = bench_host(c, tokens, sizeof(float)),
+                      .zero = bench_host(c, tokens, sizeof(int32_t))};
+  for (int64_t i = 0; c->code == 0 && i < count; ++i) {
+    switch (dtype) {
+      case CLQ_F32: ((float *)half.data)[i] = floats[i]; break;
+      case CLQ_F16: ((uint16_t *)half.data)[i] = clqi_ref_f16_from_f32(floats[i]); break;
+      case CLQ_I8: ((int8_t *)half.data)[i] = (int8_t)(127.0f * floats[i]); break;
+      default: ((uint8_t *)half.data)[i] = (uint8_t)(128 + (int)(127.0f * floats[i])); break;
+    }
   }
-  return dtype == CLQ_F16 ? (void *)halves : (void *)floats;
+  for (int64_t i = 0; c->code == 0 && i < tokens; ++i) {
+    half.scale[i] = dtype == CLQ_I8 ? 1.0f / 127.0f : 1.0f / 8.0f;
+    half.zero[i] = 8;
+  }
+  return half;
+}
+
+static clq_tensor upload(bench_case *c, const clqi_ref_cache *cache, const clqi_ref_kv *half) {
+  const int64_t dims = half->dtype == CLQ_U8 ? cache->head_dim / 2 : cache->head_dim;
+  const int64_t tokens = cache->sequences * cache->heads * cache->capacity;
+  clq_tensor t = {bench_buffer(c, half->data, tokens * dims, clq_dtype_bytes(half->dtype)),
+                  half->dtype,
+                  {cache->sequences, cache->heads, cache->capacity, dims}};
+  if (half->dtype == CLQ_I8 || half->dtype == CLQ_U8) {
+    t.quant.per = CLQ_PER_TOKEN;
+    t.quant.scale = bench_buffer(c, half->scale, tokens, sizeof(float));
+  }
+  if (half->dtype == CLQ_U8) {
+    t.quant.zero = bench_buffer(c, half->zero, tokens, sizeof(int32_t));
+  }
+  return t;
+}
+
+/* Bytes of an element, a token's scale and zero point included. */
+static double cache_bytes(const clqi_ref_cache *cache, clq_dtype dtype) {
+  const double dims = (double)cache->head_dim;
+  switch (dtype) {
+    case CLQ_I8: return 1.0 + 4.0 / dims;
+    case CLQ_U8: return 0.5 + 8.0 / dims;
+    default: return (double)clq_dtype_bytes(dtype);
+  }
 }
 
 /* Keys that a sequence's rows see together. */
@@ -53,9 +96,8 @@ static void count_work(bench_case *c, double width, double kv_width) {
   const double behind =
       s->args.window == 0 ? (double)s->keys : (double)s->args.window + (double)s->rows - 1.0;
   const double read = fmin(behind, (double)s->keys);
-  c->record.bytes =
-      batch * (8.0 * (double)s->rows * width +
-               2.0 * read * kv_width * (double)clq_dtype_bytes(s->args.cache.k.dtype));
+  c->record.bytes = batch * (8.0 * (double)s->rows * width +
+                             2.0 * read * kv_width * cache_bytes(&s->cache, s->cache.k.dtype));
   c->record.ops = batch * 4.0 * keys_seen(s) * width;
 }
 
@@ -64,22 +106,25 @@ static void prepare(bench_case *c) {
   const int64_t heads = bench_number(c, "heads");
   const int64_t kv_heads = bench_number(c, "kv-heads");
   const int64_t head_dim = bench_number(c, "head-dim");
-  const clq_dtype dtype = bench_is(c, "kv", "f32") ? CLQ_F32 : CLQ_F16;
+  const clq_dtype dtype = bench_is(c, "kv", "f32")   ? CLQ_F32
+                          : bench_is(c, "kv", "f16") ? CLQ_F16
+                          : bench_is(c, "kv", "q8")  ? CLQ_I8
+                                                     : CLQ_U8;
   s->sequences = bench_number(c, "batch");
   s->rows = bench_number(c, "queries");
   s->keys = bench_number(c, "keys");
-  if (bench_is(c, "kv", "q8") || bench_is(c, "kv", "q4")) {
-    bench_fail(c, "attention: --kv %s is not offered yet; take f32 or f16", bench_choice(c, "kv"));
-  } else if (s->rows > s->keys) {
+  if (s->rows > s->keys) {
     bench_fail(c, "attention: --queries %lld are more than --keys %lld; take fewer",
                (long long)s->rows, (long long)s->keys);
   }
-  s->capacity = (s->keys + 15) / 16 * 16;
+  s->cache = (clqi_ref_cache){.sequences = s->sequences,
+                              .heads = kv_heads,
+                              .capacity = (s->keys + 15) / 16 * 16,
+                              .head_dim = head_dim};
   const int64_t width = heads * head_dim;
-  const int64_t cached = s->sequences * kv_heads * s->capacity * head_dim;
   s->q = bench_random_floats(c, s->sequences * s->rows * width, 1);
-  s->k = random_cache(c, dtype, cached, 2);
-  s->v = random_cache(c, dtype, cached, 3);
+  s->cache.k = random_half(c, &s->cache, dtype, 2);
+  s->cache.v = random_half(c, &s->cache, dtype, 3);
   int32_t *position = bench_host(c, s->sequences, sizeof *position);
   for (int64_t i = 0; position != NULL && i < s->sequences; ++i) {
     position[i] = (int32_t)(s->keys - s->rows);
@@ -87,16 +132,12 @@ static void prepare(bench_case *c) {
   if (c->code != 0) {
     return;
   }
-  const int64_t bytes = (int64_t)clq_dtype_bytes(dtype);
-  const int64_t shape[] = {s->sequences, kv_heads, s->capacity, head_dim};
   clq_attention_args *a = &s->args;
-  a->cache.k = a->cache.v =
-      (clq_tensor){.dtype = dtype, .shape = {shape[0], shape[1], shape[2], shape[3]}};
   a->q = (clq_tensor){bench_buffer(c, s->q, s->sequences * s->rows * width, sizeof *s->q),
                       CLQ_F32,
                       {s->sequences * s->rows, heads, head_dim}};
-  a->cache.k.mem = bench_buffer(c, s->k, cached, (size_t)bytes);
-  a->cache.v.mem = bench_buffer(c, s->v, cached, (size_t)bytes);
+  a->cache.k = upload(c, &s->cache, &s->cache.k);
+  a->cache.v = upload(c, &s->cache, &s->cache.v);
   a->position = (clq_tensor){
       bench_buffer(c, position, s->sequences, sizeof *position), CLQ_I32, {s->sequences}};
   a->out = bench_output(c, "f32", s->sequences * s->rows, width);
@@ -131,19 +172,16 @@ static void check_row(bench_case *c, int64_t sequence, int64_t row, const float 
   const int64_t head_dim = a->q.shape[2];
   const int64_t kv_heads = a->cache.k.shape[1];
   const float *q = s->q + (sequence * s->rows + row) * heads * head_dim;
-  const size_t cached =
-      (size_t)(sequence * kv_heads * s->capacity * head_dim) * clq_dtype_bytes(a->cache.k.dtype);
   const clqi_ref_attention r = {.q = q,
-                                .k_cache = (const char *)s->k + cached,
-                                .v_cache = (const char *)s->v + cached,
+                                .cache = &s->cache,
+                                .sequence = sequence,
                                 .out = exact,
                                 .scratch = scratch,
-                                .cache_dtype = a->cache.k.dtype,
                                 .rows = 1,
                                 .heads = heads,
                                 .kv_heads = kv_heads,
                                 .head_dim = head_dim,
-                                .capacity = s->capacity,
+                                .capacity = s->cache.capacity,
                                 .position = s->keys - s->rows + row,
                                 .bidirectional = a->bidirectional,
                                 .keys = s->keys,
@@ -162,8 +200,8 @@ static void check(bench_case *c) {
   const int64_t rows = s->sequences * s->rows;
   const int64_t width = s->args.q.shape[1] * s->args.q.shape[2];
   double *exact = bench_host(c, width, sizeof *exact);
-  double *scratch = bench_host(c, s->capacity, sizeof *scratch);
-  const int64_t samples = bench_sample_count(rows, 2 * s->capacity * width);
+  double *scratch = bench_host(c, s->cache.capacity, sizeof *scratch);
+  const int64_t samples = bench_sample_count(rows, 2 * s->cache.capacity * width);
   const float *out = bench_read(c, s->args.out.mem, rows * width, sizeof *out);
   for (int64_t i = 0; i < samples && !bench_over(c); ++i) {
     const int64_t row = bench_sample_row(rows, samples, i);

@@ -220,17 +220,18 @@ Test(batch, a_copy_goes_on_like_the_session_copied) {
   fixture f = open_fixture();
   static const int64_t prompts[] = {1, 16, 37};
   static const int64_t contexts[] = {64, 128, 41}; /* caches of other sizes, too */
-  for (size_t kv = 0; kv < 2; ++kv) {
-    clq_session *from = open_session(&f, 0, kv == 0 ? CLQ_F16 : CLQ_F32, 64);
+  static const clq_dtype kvs[] = {CLQ_F16, CLQ_F32, CLQ_U8};
+  for (size_t kv = 0; kv < sizeof kvs / sizeof kvs[0]; ++kv) {
+    clq_session *from = open_session(&f, 0, kvs[kv], 64);
     for (size_t i = 0; i < 3; ++i) {
-      clq_session *to = open_session(&f, 0, kv == 0 ? CLQ_F16 : CLQ_F32, contexts[i]);
+      clq_session *to = open_session(&f, 0, kvs[kv], contexts[i]);
       test_ok(clq_session_rewind(from, 0));
       feed(from, (int32_t)i, prompts[i]);
       feed(to, 8, 39); /* to be forgotten */
       test_ok(clq_session_copy(to, from));
       expect_same_step(&f, from, to, 17);
       /* They are two: what one is fed now does not touch the other. */
-      clq_session *third = open_session(&f, 0, kv == 0 ? CLQ_F16 : CLQ_F32, 64);
+      clq_session *third = open_session(&f, 0, kvs[kv], 64);
       test_ok(clq_session_copy(third, to));
       test_ok(clq_session_eval(to, (int32_t[]){21}, 1, CLQ_LOGITS_NONE, NULL));
       expect_same_step(&f, from, third, 18);
@@ -241,7 +242,7 @@ Test(batch, a_copy_goes_on_like_the_session_copied) {
     const int64_t position = clq_session_position(from);
     test_ok(clq_session_copy(from, from));
     cr_assert_eq(clq_session_position(from), position);
-    clq_session *none = open_session(&f, 0, kv == 0 ? CLQ_F16 : CLQ_F32, 16);
+    clq_session *none = open_session(&f, 0, kvs[kv], 16);
     test_ok(clq_session_copy(from, none));
     expect_same_step(&f, from, none, 5);
     clq_session_destroy(none);

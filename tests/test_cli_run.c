@@ -72,7 +72,6 @@ Test(cli_run, run_ends_for_the_reason_it_gives) {
   expect_refusal(clq(NULL, "run", "-m", model, "-p", "Once upon a", "--ctx", "2"), 1,
                  "the prompt has 3 tokens, the context holds 2");
   expect_refusal(clq(NULL, "run", "-m", model, "-p", ""), 1, "no tokens");
-  expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--kv", "q4"), 1, "not offered");
   expect_refusal(clq(NULL, "run", "-m", model, "-p", "a", "--ctx", "9999999"), 1,
                  "--ctx is 9999999, the model was trained for 8192; use a smaller --ctx");
   expect_refusal(clq(NULL, "perplexity", "-m", model, "-p", "a b c", "--ctx", "9999999"), 1,

@@ -68,7 +68,7 @@ static const shape_word shape_words[] = {
     {"head-dim", BENCH_NUMBER, "attention, rope: elements of a head, a multiple of 16 up to 256"},
     {"queries", BENCH_NUMBER, "attention: rows at the end of each sequence"},
     {"keys", BENCH_NUMBER, "attention: length of the sequence"},
-    {"kv", BENCH_WORD, "attention, rope: type of the KV cache, f32, f16"},
+    {"kv", BENCH_WORD, "attention, rope: type of the KV cache, f32, f16, q8, q4"},
     {"window", BENCH_NUMBER,
      "attention: keys that a row sees at most to either side, itself among them"},
     {"bidirectional", BENCH_FLAG, "attention: rows see keys behind them too"},

@@ -9,11 +9,10 @@ static const struct {
   clq_acts acts;
 } all_acts[] = {{"q8g32", CLQ_ACTS_Q8G32}, {"q8", CLQ_ACTS_Q8}, {"f32", CLQ_ACTS_F32}};
 
-/* dtype 0: not offered yet. */
 static const struct {
   const char *name;
   clq_dtype dtype;
-} all_kv[] = {{"f16", CLQ_F16}, {"f32", CLQ_F32}, {"q8", 0}, {"q4", 0}};
+} all_kv[] = {{"f16", CLQ_F16}, {"f32", CLQ_F32}, {"q8", CLQ_I8}, {"q4", CLQ_U8}};
 
 const char *cli_acts_name(const cli_engine *engine) { return all_acts[engine->acts].name; }
 const char *cli_kv_name(const cli_engine *engine) { return all_kv[engine->kv].name; }
@@ -33,13 +32,13 @@ int cli_engine_check(const cli_engine *engine, const cli_usage *usage) {
 
 int cli_engine_fail(const cli_engine *engine, clq_status status) {
   const bool memory = status == CLQ_OUT_OF_HOST_MEMORY || status == CLQ_OUT_OF_DEVICE_MEMORY;
-  const bool halves = all_kv[engine->kv].dtype == CLQ_F16;
+  const bool floats = all_kv[engine->kv].dtype == CLQ_F32;
   if (!memory) {
     return cli_fail_library();
   }
   char sentence[CLI_SENTENCE_BYTES];
   cli_sentence(sentence);
-  return cli_fail("%s; %s%s, or free memory", sentence, engine->thrift, halves ? "" : ", --kv f16");
+  return cli_fail("%s; %s%s, or free memory", sentence, engine->thrift, floats ? ", --kv f16" : "");
 }
 
 const char *cli_engine_nan_advice(const cli_engine *engine) {
@@ -53,10 +52,6 @@ int cli_engine_fail_logits(const cli_engine *engine) {
 }
 
 int cli_engine_load(cli_engine *engine) {
-  if (all_kv[engine->kv].dtype == 0) {
-    return cli_fail("a KV cache of %s is not offered yet; use --kv f16 or f32",
-                    cli_kv_name(engine));
-  }
   if (cli_open_context(engine->device, &engine->context) != CLI_DONE) {
     return CLI_FAILED;
   }

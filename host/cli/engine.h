@@ -39,7 +39,7 @@ typedef struct cli_engine {
        "activations: int8 with a scale per 32 (default) or per token,\nor float",                \
        &(engine).acts},                                                                          \
   {                                                                                              \
-    "kv", 0, CLI_CHOICE, CLI_KV, "KV cache (f16; q8 and q4 are not offered yet)", &(engine).kv   \
+    "kv", 0, CLI_CHOICE, CLI_KV, "KV cache (f16)", &(engine).kv                                  \
   }
 
 const char *cli_acts_name(const cli_engine *engine);

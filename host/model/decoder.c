@@ -95,15 +95,29 @@ static clq_block_norm gamma_of(const recorder *r, cl_mem gamma) {
   return (clq_block_norm){.gamma = {gamma, CLQ_F32, {r->model->info.width}}};
 }
 
+/* Keys or values of a layer. */
+static clq_tensor half_cache(const recorder *r, const clqi_decoder_sequence *s, cl_mem mem) {
+  const clq_model_info *info = &r->model->info;
+  const int64_t planes = clqi_decoder_planes(s->kv);
+  const int64_t head_bytes = clqi_decoder_head_bytes(s->kv, info->head_dim);
+  const uint64_t tokens = (uint64_t)(info->kv_heads * s->capacity);
+  clq_tensor t = {
+      mem, s->kv, {1, info->kv_heads, s->capacity, head_bytes / (int64_t)clq_dtype_bytes(s->kv)}};
+  if (planes > 0) {
+    t.quant.per = CLQ_PER_TOKEN;
+    t.quant.scale = mem;
+    t.quant.scale_offset = tokens * (uint64_t)head_bytes;
+  }
+  if (planes > 1) {
+    t.quant.zero = mem;
+    t.quant.zero_offset = t.quant.scale_offset + tokens * sizeof(cl_float);
+  }
+  return t;
+}
+
 /* Of a layer. */
 static clq_kv_cache cache(const recorder *r, const clqi_decoder_sequence *s, int64_t index) {
-  const clq_model_info *info = &r->model->info;
-  clq_kv_cache c;
-  c.k = c.v =
-      (clq_tensor){.dtype = s->kv, .shape = {1, info->kv_heads, s->capacity, info->head_dim}};
-  c.k.mem = s->k[index];
-  c.v.mem = s->v[index];
-  return c;
+  return (clq_kv_cache){half_cache(r, s, s->k[index]), half_cache(r, s, s->v[index])};
 }
 
 enum { FIRST_TOKEN, LAST_TOKEN };

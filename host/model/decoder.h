@@ -15,6 +15,16 @@ typedef struct clqi_decoder_sequence {
   int64_t capacity; /* keys that a cache holds, a multiple of 16 */
 } clqi_decoder_sequence;
 
+/* Bytes of a key or a value in one head, without its planes, which are a scale and with 4 bits a
+ * zero point: [kv_heads, capacity] each, behind all keys or values in the same buffer. CLQ_U8: two
+ * codes a byte. */
+static inline int64_t clqi_decoder_head_bytes(clq_dtype kv, int64_t head_dim) {
+  return kv == CLQ_U8 ? head_dim / 2 : head_dim * (int64_t)clq_dtype_bytes(kv);
+}
+static inline int64_t clqi_decoder_planes(clq_dtype kv) {
+  return kv == CLQ_U8 ? 2 : kv == CLQ_I8 ? 1 : 0;
+}
+
 /* Numbers that every sequence has in front of the ids in `inputs`. */
 enum { CLQI_DECODER_POSITIONS = 2 };
 /* And of what a draw needs of each in `states`, as clq_sample_args has it. */

@@ -39,8 +39,9 @@ static clq_status create_caches(clq_session *s) {
   const clq_model_info *info = &s->model->info;
   const size_t layers = (size_t)info->layers;
   size_t bytes;
-  if (!clqi_mul_size((size_t)(info->kv_heads * info->head_dim), clq_dtype_bytes(s->sequence.kv),
-                     &bytes) ||
+  const int64_t token_bytes = clqi_decoder_head_bytes(s->sequence.kv, info->head_dim) +
+                              4 * clqi_decoder_planes(s->sequence.kv);
+  if (!clqi_mul_size((size_t)info->kv_heads, (size_t)token_bytes, &bytes) ||
       !clqi_mul_size(bytes, (size_t)s->sequence.capacity, &bytes)) {
     return out_of_memory();
   }
@@ -279,8 +280,9 @@ clq_status clq_session_generate(clq_session *session, const int32_t *ids, int64_
 static clq_status check_desc(const clq_model *model, const clq_session_desc *desc) {
   CLQI_REQUIRE(desc->acts >= 0 && desc->acts <= CLQ_ACTS_F32, "session: acts is %d",
                (int)desc->acts);
-  CLQI_REQUIRE(desc->kv == 0 || desc->kv == CLQ_F16 || desc->kv == CLQ_F32,
-               "session: kv is %s, offered: f16, f32", clq_dtype_name(desc->kv));
+  CLQI_REQUIRE(desc->kv == 0 || desc->kv == CLQ_F16 || desc->kv == CLQ_F32 || desc->kv == CLQ_I8 ||
+                   desc->kv == CLQ_U8,
+               "session: kv is %s, offered: f16, f32, i8, u8 (4 bits)", clq_dtype_name(desc->kv));
   CLQI_REQUIRE(desc->context >= 0 && desc->context <= model->info.context,
                "session: a context of %lld tokens is wanted, the model was trained for %lld",
                (long long)desc->context, (long long)model->info.context);
@@ -346,19 +348,34 @@ clq_status clq_session_rewind(clq_session *session, int64_t position) {
   return CLQ_OK;
 }
 
-/* A head's keys lie one behind the other, in blocks; so do its values. */
+/* What heads have side by side, `capacity` items of so many bytes each, from `start` of a token's
+ * bytes on in all heads: the first `keys` items of each. */
+static clq_status copy_part(clq_session *to, const clq_session *from, int64_t cache, int64_t start,
+                            int64_t item_bytes) {
+  const size_t heads = (size_t)from->model->info.kv_heads;
+  const size_t item = (size_t)item_bytes;
+  const int64_t keys = clqi_div_up(from->position, CLQI_KEY_BLOCK) * CLQI_KEY_BLOCK;
+  return clqi_stream_copy(
+      to->stream,
+      &(clqi_copy){.from = from->caches[cache],
+                   .to = to->caches[cache],
+                   .bytes = (size_t)keys * item,
+                   .lines = heads,
+                   .from_start = (size_t)start * heads * (size_t)from->sequence.capacity,
+                   .to_start = (size_t)start * heads * (size_t)to->sequence.capacity,
+                   .from_pitch = (size_t)from->sequence.capacity * item,
+                   .to_pitch = (size_t)to->sequence.capacity * item});
+}
+
+/* A head's keys lie one behind the other, in blocks; so do its values, and their scales. */
 static clq_status copy_caches(clq_session *to, const clq_session *from) {
   const clq_model_info *info = &from->model->info;
-  const size_t key_bytes = (size_t)info->head_dim * clq_dtype_bytes(from->sequence.kv);
-  const int64_t keys = clqi_div_up(from->position, CLQI_KEY_BLOCK) * CLQI_KEY_BLOCK;
+  const int64_t head_bytes = clqi_decoder_head_bytes(from->sequence.kv, info->head_dim);
   for (int64_t i = 0; i < 2 * info->layers; ++i) {
-    const clqi_copy copy = {.from = from->caches[i],
-                            .to = to->caches[i],
-                            .bytes = (size_t)keys * key_bytes,
-                            .lines = (size_t)info->kv_heads,
-                            .from_pitch = (size_t)from->sequence.capacity * key_bytes,
-                            .to_pitch = (size_t)to->sequence.capacity * key_bytes};
-    CLQI_TRY(clqi_stream_copy(to->stream, &copy));
+    CLQI_TRY(copy_part(to, from, i, 0, head_bytes));
+    for (int64_t plane = 0; plane < clqi_decoder_planes(from->sequence.kv); ++plane) {
+      CLQI_TRY(copy_part(to, from, i, head_bytes + 4 * plane, 4));
+    }
   }
   return CLQ_OK;
 }

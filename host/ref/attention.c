@@ -13,7 +13,7 @@ static double load(const clqi_ref_attention *r, const void *cache, int64_t i) {
 static double key_at(const clqi_ref_attention *r, int64_t head, int64_t key, int64_t d) {
   if (r->cache != NULL) {
     float scale;
-    const float x = clqi_ref_cache_k(r->cache, (clqi_ref_token){0, head, key}, d, &scale);
+    const float x = clqi_ref_cache_k(r->cache, (clqi_ref_token){r->sequence, head, key}, d, &scale);
     return (double)x * (double)scale;
   }
   const int64_t start = (head * r->capacity + key / 16 * 16) * r->head_dim;
@@ -23,7 +23,7 @@ static double key_at(const clqi_ref_attention *r, int64_t head, int64_t key, int
 static double value_at(const clqi_ref_attention *r, int64_t head, int64_t key, int64_t d) {
   if (r->cache != NULL) {
     float scale;
-    const float x = clqi_ref_cache_v(r->cache, (clqi_ref_token){0, head, key}, d, &scale);
+    const float x = clqi_ref_cache_v(r->cache, (clqi_ref_token){r->sequence, head, key}, d, &scale);
     return (double)x * (double)scale;
   }
   return load(r, r->v_cache, (head * r->capacity + key) * r->head_dim + d);

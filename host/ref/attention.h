@@ -11,7 +11,8 @@ typedef struct clqi_ref_attention {
   double *out;                 /* [rows, heads, head_dim] */
   double *scratch;             /* [capacity] */
   clq_dtype cache_dtype;       /* CLQ_F32 or CLQ_F16 */
-  const clqi_ref_cache *cache; /* not NULL: in place of k_cache and v_cache, any, of one sequence */
+  const clqi_ref_cache *cache; /* not NULL: any, in place of k_cache and v_cache */
+  int64_t sequence;            /* of cache */
   int64_t rows, heads, kv_heads, head_dim, capacity;
   int64_t position;   /* of the first row */
   bool bidirectional; /* rows see `keys` keys, else up to their own */

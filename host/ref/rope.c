@@ -14,7 +14,7 @@ enum { MOST_DIMS = 256 };
 static void turn(const clqi_ref_rope *r, const float *x, const float *gains, const float *angles,
                  float *y) {
   float t[MOST_DIMS] = {0};
-  const int64_t pairs = r->dims / 2;
+  const int64_t pairs = angles == NULL ? 0 : r->dims / 2;
   if (gains != NULL) {
     clqi_ref_rmsnorm(x, NULL, gains, r->eps, 1, r->head_dim, CLQ_F32, t);
   } else {
@@ -37,8 +37,7 @@ static void turn(const clqi_ref_rope *r, const float *x, const float *gains, con
 }
 
 static void one_row(const clqi_ref_rope *r, int64_t sequence, int64_t row, int64_t p) {
-  static const float none[2] = {1.0f, 0.0f};
-  const float *angles = r->table != NULL ? r->table + p * r->dims : none;
+  const float *angles = r->table != NULL ? r->table + p * r->dims : NULL;
   for (int64_t head = 0; r->q != NULL && head < r->heads; ++head) {
     const int64_t at = (row * r->heads + head) * r->head_dim;
     turn(r, r->q + at, r->q_gamma, angles, r->out + at);

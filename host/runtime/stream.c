@@ -382,12 +382,13 @@ clq_status clqi_stream_read_at(clq_stream *stream, cl_mem buffer, size_t offset,
 }
 
 clq_status clqi_stream_copy(clq_stream *stream, const clqi_copy *copy) {
-  static const size_t start[3];
+  const size_t from[3] = {copy->from_start, 0, 0};
+  const size_t to[3] = {copy->to_start, 0, 0};
   const size_t region[3] = {copy->bytes, copy->lines, 1};
   CLQI_TRY(usable(stream));
   return stream_cl(
       stream,
-      clEnqueueCopyBufferRect(stream->queue, copy->from, copy->to, start, start, region,
+      clEnqueueCopyBufferRect(stream->queue, copy->from, copy->to, from, to, region,
                               copy->from_pitch, 0, copy->to_pitch, 0, 0, NULL, next_event(stream)),
       "clEnqueueCopyBufferRect");
 }

@@ -10,13 +10,15 @@ clqi_emitter *clqi_stream_emitter(clq_stream *stream);
 /* Enqueues a finished launch whose kernel has its arguments; event may be NULL. */
 clq_status clqi_stream_enqueue(clq_stream *stream, const clqi_launch *launch, cl_event *event);
 
-/* `lines` times `bytes` bytes, which lie `from_pitch` and `to_pitch` bytes apart; the buffers are
- * two. */
+/* `lines` times `bytes` bytes, from `from_start` and `to_start` on, `from_pitch` and `to_pitch`
+ * bytes apart; the buffers are two. */
 typedef struct clqi_copy {
   cl_mem from;
   cl_mem to;
   size_t bytes;
   size_t lines;
+  size_t from_start;
+  size_t to_start;
   size_t from_pitch;
   size_t to_pitch;
 } clqi_copy;

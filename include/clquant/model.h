@@ -142,7 +142,8 @@ typedef enum clq_acts {
 /** All zero: the defaults. */
 typedef struct clq_session_desc {
   clq_acts acts;   /**< 0: CLQ_ACTS_Q8G32 */
-  clq_dtype kv;    /**< CLQ_F16 (0) or CLQ_F32 */
+  clq_dtype kv;    /**< of the KV cache: CLQ_F16 (0), CLQ_F32, or quantized as keys and values are
+                        appended (clq_kv_cache): CLQ_I8, CLQ_U8 for 4 bits */
   int64_t context; /**< most tokens in the sequence; 0: what the model was trained for */
 } clq_session_desc;
 

@@ -323,6 +323,8 @@ typedef enum clq_attention_math {
  *      bidirectional  all keys of its sequence: keys[sequence] (cross-attention), or without `keys`
  *                     position[sequence] and as many more as it has rows
  *      window > 0     of those the ones above p - window and below p + window.
+ *  The cache: keys and values both of floats or both of codes, which count as the numbers that they
+ *  stand for.
  *  `out` [rows, heads * head_dim] f32, f16, bf16, i8 per group of 32 (then head_dim % 32 == 0), or
  *  i8 per tensor with a scale that is given.
  *  Keys are taken in chunks of a fixed size, merged in ascending order: a row has the same bits

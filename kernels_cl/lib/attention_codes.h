@@ -190,7 +190,7 @@ DEFINE_TILE(4)
 #endif
 
 /* Scores of blocks begin .. end - 1 of 16 keys each, counted in the chunk at `start`. */
-static inline void chunk_scores(const head_cache *c, long start, const tile_queries *queries,
+APART void chunk_scores(const head_cache *c, long start, const tile_queries *queries,
                                 int begin, int end, float *scores) {
 #if CLQ_K_GIVEN
   float x[CLQ_LINES * CLQ_HEAD_DIM];
@@ -217,7 +217,7 @@ static inline void chunk_scores(const head_cache *c, long start, const tile_quer
 }
 
 /* Adds the values of keys begin .. end - 1 of a chunk to the sums of one line. */
-static inline void line_values(const head_cache *c, long start, const float *weights, int begin,
+APART void line_values(const head_cache *c, long start, const float *weights, int begin,
                                int end, float16 *sums) {
   for (int j = begin; j < end; j++) {
     const float16 weight = (float16)weights[j];
