@@ -268,11 +268,12 @@ __kernel void rope_pairs(ROPE_ARGS) {
 #else
 
 #define PADDED ((CLQ_HEAD_DIM + 15) / 16 * 16)
+#define APART static __attribute__((noinline)) /* compiled once */
 
 static inline void store_private(float16 x, float *p) { ((clq_packed_f32 *)p)->v = x; }
 
 /* A head of a row into private memory, normalized if there are gains. */
-static inline void load_head(const __global float *x, const __global float *gains, float eps,
+APART void load_head(const __global float *x, const __global float *gains, float eps,
                              float *y) {
   float rstd = 0.0f;
   if (gains != 0) {
@@ -288,7 +289,7 @@ static inline void load_head(const __global float *x, const __global float *gain
 }
 
 /* Turns a head in place. `angles`: the table at its position. */
-static inline void rotate(const __global float *angles, int dims, float *y) {
+APART void rotate(const __global float *angles, int dims, float *y) {
   const int pairs = dims / 2;
   int i = 0;
   for (; i + 8 <= pairs; i += 8) {
@@ -320,7 +321,7 @@ static inline void rotate(const __global float *angles, int dims, float *y) {
 #if CLQ_K_IS_CODES
 #define K_BLOCK (4 * CLQ_K_BYTES) /* elements of a block */
 typedef uint k_word;
-static inline void keep_k(const float *y, int key, const __global float *given,
+APART void keep_k(const float *y, int key, const __global float *given,
                           __global float *scale, __global int *zero, k_word *block) {
 #if !CLQ_K_GIVEN
   const clq_affine a = K_CODES_OF(y);
@@ -353,7 +354,7 @@ static inline void store_k(k_word x, long i, __global k_t *to) { ((__global uint
 #else
 #define K_BLOCK (16 * CLQ_HEAD_DIM)
 typedef float k_word;
-static inline void keep_k(const float *y, int key, const __global float *given,
+APART void keep_k(const float *y, int key, const __global float *given,
                           __global float *scale, __global int *zero, k_word *block) {
   for (int d = 0; d < CLQ_HEAD_DIM; d++) {
     block[d * 16 + key] = y[d];
@@ -373,7 +374,7 @@ static inline void store_k(k_word x, long i, __global k_t *to) { to[i] = x; }
 #endif
 
 /* `there`: a bit for each key of the block that is to be written. */
-static inline void store_k_block(const k_word *block, int there, __global k_t *to) {
+APART void store_k_block(const k_word *block, int there, __global k_t *to) {
   if (there == 0xffff) {
     for (int i = 0; i < K_BLOCK; i += 16) {
       store_k16(block, i, to);
@@ -391,7 +392,7 @@ static inline void store_k_block(const k_word *block, int there, __global k_t *t
 
 #if CLQ_V_IS_CODES
 /* The bytes of a key's values; kept key by key, and turned when four keys are stored together. */
-static inline void keep_v(const float *x, __global float *scale, __global int *zero,
+APART void keep_v(const float *x, __global float *scale, __global int *zero,
                           uchar *bytes) {
   const clq_affine a = V_CODES_OF(x);
   *scale = a.scale;
@@ -410,7 +411,7 @@ static inline void keep_v(const float *x, __global float *scale, __global int *z
 }
 
 /* The four keys from `quad` on, a multiple of 4, of which `there` says which. */
-static inline void store_v_quad(uchar bytes[16][CLQ_HEAD_DIM], int quad, int there,
+APART void store_v_quad(uchar bytes[16][CLQ_HEAD_DIM], int quad, int there,
                                 __global v_t *to) {
   if (there == 15) {
     for (int d = 0; d < CLQ_V_BYTES; d += 8) {

@@ -193,10 +193,10 @@ Test(attention_codes, is_what_the_codes_stand_for_in_every_form) {
     for (size_t f = 0; f < 2; ++f) {
       test_device d = test_device_open(cases[c].forms[f]);
       out[f] = run(&d, &s, 0, s.length);
-      if (c == 0) {
+      if (c == 0 && f == 0) {
         float *last = run(&d, &s, s.length - 1, 1);
         cr_assert_arr_eq(last, out[f] + (s.length - 1) * width, (size_t)width * sizeof *last,
-                         "the last row alone, form %zu", f);
+                         "the last row alone");
         free(last);
       }
       test_device_close(&d);

@@ -368,7 +368,8 @@ static void sweep(const char *disable) {
 Test(rope, is_the_reference_bit_for_bit) { sweep(NULL); }
 Test(rope, portable_form_is_the_reference_bit_for_bit) { sweep("cpu"); }
 
-/* Keys and values alone, as an encoder appends them, whatever they hold. */
+/* Keys and values alone, as an encoder appends them, whatever they hold. Of programs that other
+ * tests build too. */
 Test(rope, special_numbers_are_quantized_as_the_reference_does) {
   static const clq_dtype types[][2] = {{CLQ_I8, CLQ_I8}, {CLQ_U8, CLQ_U8}, {CLQ_I8, CLQ_F16}};
   for (size_t f = 0; f < 2; ++f) {
@@ -377,12 +378,14 @@ Test(rope, special_numbers_are_quantized_as_the_reference_does) {
       for (int64_t rows = 5; rows <= 21; rows += 16) {
         cr_assert_eq(check_shape(&d, (shape){.rows = rows,
                                              .kv_heads = t == 2 ? 1 : 2,
-                                             .head_dim = t == 2 ? 128 : 64,
+                                             .head_dim = t == 2   ? 128
+                                                         : t == 1 ? 80
+                                                                  : 64,
                                              .position = 3,
                                              .capacity = 48,
                                              .k = types[t][0],
                                              .v = types[t][1],
-                                             .layout = t == 0 ? CLQ_ROPE_HALF : 0,
+                                             .layout = t == 2 ? 0 : CLQ_ROPE_HALF,
                                              .given = t == 2,
                                              .special = t != 2}),
                      0);
@@ -394,7 +397,7 @@ Test(rope, special_numbers_are_quantized_as_the_reference_does) {
 
 /* The norm before the rotation is clq_rmsnorm's, to the bit. */
 Test(rope, norms_are_those_of_rmsnorm) {
-  enum { ROWS = 7, HEADS = 3, DIM = 64, COUNT = ROWS * HEADS * DIM };
+  enum { ROWS = 7, HEADS = 3, DIM = 34, COUNT = ROWS * HEADS * DIM };
   for (size_t f = 0; f < 2; ++f) {
     test_device d = test_device_open(forms[f]);
     float *x = fill(COUNT, 5);
@@ -475,8 +478,8 @@ Test(rope, positions_outside_are_reported) {
                .dims = 16,
                .positions = 64,
                .capacity = 48,
-               .k = CLQ_F16,
-               .v = CLQ_F16};
+               .k = CLQ_F32,
+               .v = CLQ_F32};
     s.position = 40;
     cr_assert_eq(check_shape(&d, s), 12);
     s.position = -7;
@@ -586,8 +589,8 @@ Test(rope, forms_are_chosen_by_trait) {
                                   .dims = 16,
                                   .positions = 64,
                                   .capacity = 48,
-                                  .k = CLQ_F16,
-                                  .v = CLQ_F16});
+                                  .k = CLQ_F32,
+                                  .v = CLQ_F32});
     const bool blocks = f == 0 && test_has_trait(d.context, "cpu");
     cr_assert(test_dispatch_saw("rope", blocks ? "rope_blocks" : "rope_pairs"));
     test_dispatch_stop();

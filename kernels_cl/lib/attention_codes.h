@@ -128,7 +128,7 @@ static inline float16 v_values(const head_cache *c, long key, int n) {
     for (int g = 0; g < K_WORDS; g++) {                                                         \
       uint16 w[N];                                                                              \
       CLQ_UNROLL(N) for (int n = 0; n < N; n++) { w[n] = vload16(n * K_WORDS + g, k); }         \
-      CLQ_UNROLL(8) for (int i = 0; i < K_PER_WORD; i++) {                                      \
+      CLQ_UNROLL(1) for (int i = 0; i < K_PER_WORD; i++) {                                      \
         float16 code[N];                                                                        \
         CLQ_UNROLL(N) for (int n = 0; n < N; n++) {                                             \
           code[n] = K_LESS_ZERO(convert_float16(K_CODE(int16, w[n], i)), zero[n]);              \
