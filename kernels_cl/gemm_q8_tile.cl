@@ -206,7 +206,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
   const int end = min(first + row_tiles * CLQ_TILE_ROWS, rows);
 
   x_tile xt[X_TILES];
-  w_panel panel;
+#if CLQ_PANEL
+  w_panel decoded;
+  const w_panel *const panel = &decoded;
+#else
+  const w_panel *const panel = 0;
+#endif
 
   for (int g0 = 0; g0 < groups; g0 += chunk_groups) {
     const int g1 = min(g0 + chunk_groups, groups);
@@ -301,16 +306,16 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
         CLQ_ONCE for (int k = start; k < k1; k += 32) {
           CLQ_UNROLL for (int i = 0; i < 8; i++) {
             clq_keep_weights(clq_four_weights(words + CLQ_W_BLOCK(k), i / 2 * 8, i % 2),
-                             &panel.code[(k - start) / 4 + i]);
+                             &decoded.code[(k - start) / 4 + i]);
           }
         }
 #endif
 #if CLQ_PANEL_SCALES
         const long w_first = plane + g0 / w_ratio * 16;
         CLQ_ONCE for (int i = 0; i <= (g1 - 1) / w_ratio - g0 / w_ratio; i++) {
-          panel.scale[i] = clq_load_scale16(w_first + 16 * i, ws);
+          decoded.scale[i] = clq_load_scale16(w_first + 16 * i, ws);
 #if CLQ_W_MIN
-          panel.min[i] = clq_load_scale16(w_first + 16 * i, wm);
+          decoded.min[i] = clq_load_scale16(w_first + 16 * i, wm);
 #endif
         }
 #endif
@@ -323,7 +328,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_q8_tile(
             c[r] = partial ? clq_load_columns(o + r * out_stride, left) : (float16)0.0f;
           }
           multiply(&xt[(r0 - m) / CLQ_TILE_ROWS], (r0 - m) % CLQ_TILE_ROWS, g0, g1, k0, k1 - k0, there,
-                   group, words, &panel, ws, wm, wz, plane, w_ratio, c);
+                   group, words, panel, ws, wm, wz, plane, w_ratio, c);
           CLQ_ONCE for (int r = 0; r < live; r++) {
 #if !CLQ_X_GROUPED
             if (g1 == groups) {
