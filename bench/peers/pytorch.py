@@ -1,4 +1,4 @@
-"""PyTorch eager on the CPU as a peer of the norms.
+"""PyTorch eager on the CPU as a peer of the norms and of softmax.
 
   python pytorch.py --clq build/release/clq [--rows 4096] [--cols 768,1024,4096,8192] [-o json]
 
@@ -7,6 +7,7 @@ same data; the medians over the rounds count. In f32 and f16:
   layernorm, rmsnorm   with gamma (and beta)
   chain                x + r, written back; rms_norm; int8 codes and a scale for each row:
                        `clq bench rmsnorm --residual --out q8`
+  softmax              of rows, when --cases asks for it
 
 PyTorch runs at its best in eager mode: results go into tensors that are already there wherever the
 operator takes out=; of rms_norm and of the largest magnitude there are several ways to write them, and
@@ -85,11 +86,14 @@ class Case:
 
     def bytes(self):
         """That must move, as `clq bench` counts them for floats and codes; without its sums."""
-        each = {"layernorm": 2 * self.size, "rmsnorm": 2 * self.size, "chain": 3 * self.size + 1}
-        return self.rows * self.cols * each[self.kind]
+        each = 3 * self.size + 1 if self.kind == "chain" else 2 * self.size
+        return self.rows * self.cols * each
 
     def forms(self):
         """The ways to write it, by name."""
+        if self.kind == "softmax":
+            return {"softmax out=": lambda: torch.softmax(self.x, -1, out=self.y),
+                    "softmax": lambda: torch.nn.functional.softmax(self.x, -1)}
         if self.kind == "layernorm":
             return {"layer_norm": self.layer_norm, "native_layer_norm out=": self.layer_norm_out}
         norms = {"rms_norm": self.rms_norm, "vector_norm": self.vector_norm,
@@ -165,6 +169,8 @@ def norm_inf(y):
 def expected(case, rows):
     """The definition in f64, of the first rows: y, and the codes of y."""
     t = case.x[:rows].double()
+    if case.kind == "softmax":
+        return torch.softmax(t, -1), None
     if case.kind == "chain":
         t = (case.x[:rows] + tensor("residual", (rows, case.cols), case.x.dtype)).double()
     if case.kind == "layernorm":
@@ -226,7 +232,7 @@ def fastest(case):
 
 def ours(arguments, case):
     """The record and context of one `clq bench`."""
-    words = ["layernorm" if case.kind == "layernorm" else "rmsnorm", "--dtype", case.dtype]
+    words = ["rmsnorm" if case.kind == "chain" else case.kind, "--dtype", case.dtype]
     words += ["--residual", "--out", "q8"] if case.kind == "chain" else ["--out", case.dtype]
     line = arguments.clq.split() + ["bench", *words, "--rows", str(case.rows), "--cols",
                                     str(case.cols), "--reps", "3", "-o", "json"]
