@@ -315,7 +315,8 @@ static int64_t check_shape(const test_device *d, shape s) {
 
 static const char *const forms[] = {NULL, "cpu"};
 
-static void sweep(const char *disable) {
+/* Of the rows and positions every `rows_step`-th and `positions_step`-th. */
+static void sweep(const char *disable, size_t rows_step, size_t positions_step) {
   static const struct {
     int64_t heads, kv_heads, head_dim, dims;
     clq_dtype k, v;
@@ -334,8 +335,8 @@ static void sweep(const char *disable) {
   static const int64_t positions[] = {0, 1, 15, 16, 37};
   test_device d = test_device_open(disable);
   for (size_t m = 0; m < sizeof models / sizeof models[0]; ++m) {
-    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; ++r) {
-      for (size_t p = 0; p < sizeof positions / sizeof positions[0]; ++p) {
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r += rows_step) {
+      for (size_t p = 0; p < sizeof positions / sizeof positions[0]; p += positions_step) {
         const bool many = rows[r] > 1 && (m + r + p) % 3 == 1;
         const bool even = many && rows[r] % 3 == 0;
         const int64_t bad = check_shape(&d, (shape){.rows = rows[r],
@@ -365,8 +366,9 @@ static void sweep(const char *disable) {
   test_device_close(&d);
 }
 
-Test(rope, is_the_reference_bit_for_bit) { sweep(NULL); }
-Test(rope, portable_form_is_the_reference_bit_for_bit) { sweep("cpu"); }
+Test(rope, is_the_reference_bit_for_bit) { sweep(NULL, 1, 1); }
+Test(rope, portable_form_is_the_reference_bit_for_bit) { sweep("cpu", 1, 1); }
+Test(rope, tiny_shapes) { sweep("cpu", 4, 2); }
 
 /* Keys and values alone, as an encoder appends them, whatever they hold. Of programs that other
  * tests build too. */
