@@ -114,7 +114,7 @@ __kernel void integer_gelu_group(INTEGER_GELU_ARGS) {
   int codes = 0;
   for (long i = get_local_id(0); i < cols; i += get_local_size(0)) {
     const long q = max((long)x[i] - x_zero, -MOST);
-    const int y = clamp((int)gelu(q, q < 0 ? -q : q, s) + zero_code, low, high);
+    const int y = clamp((int)gelu(q, max(q, -q), s) + zero_code, low, high);
     codes += y;
     out[i] = (out_t)y;
   }

@@ -103,23 +103,23 @@ static inline float head_rstd(const __global float *x, float eps) {
 
 /* Codes of 16 numbers, those from channel d on. `given`: the scales of the head's channels. */
 #if CLQ_K == CLQ_U8
-#define K_CODES_OF(x) clq_kv4_of(x)
+#define K_CODES_OF(x, a) clq_kv4_of(x, a)
 #define K_CODE(x, a, d) clq_kv4_code(x, a)
 #define K_CODE16(x, a, d) clq_kv4_code16(x, a)
 #elif CLQ_K_GIVEN
 #define K_CODE(x, a, d) clq_kv_given_code(x, given[d])
 #define K_CODE16(x, a, d) clq_kv_given_code16(x, vload16(0, given + (d)))
 #else
-#define K_CODES_OF(x) clq_kv8_of(x)
+#define K_CODES_OF(x, a) clq_kv8_of(x, a)
 #define K_CODE(x, a, d) clq_kv8_code(x, a)
 #define K_CODE16(x, a, d) clq_kv8_code16(x, a)
 #endif
 #if CLQ_V == CLQ_U8
-#define V_CODES_OF(x) clq_kv4_of(x)
+#define V_CODES_OF(x, a) clq_kv4_of(x, a)
 #define V_CODE(x, a) clq_kv4_code(x, a)
 #define V_CODE16(x, a) clq_kv4_code16(x, a)
 #else
-#define V_CODES_OF(x) clq_kv8_of(x)
+#define V_CODES_OF(x, a) clq_kv8_of(x, a)
 #define V_CODE(x, a) clq_kv8_code(x, a)
 #define V_CODE16(x, a) clq_kv8_code16(x, a)
 #endif
@@ -144,7 +144,8 @@ CLQ_INLINE void append_k(const __local float *x, int i, const __global float *gi
 #if CLQ_K_GIVEN
   const clq_affine a = {0.0f, 0.0f, 0};
 #else
-  const clq_affine a = K_CODES_OF(x);
+  clq_affine a;
+  K_CODES_OF(x, &a);
   if (i == 0) {
     *scale = a.scale;
     if (zero != 0) {
@@ -166,7 +167,8 @@ CLQ_INLINE void append_k(const __local float *x, int i, const __global float *gi
 #if CLQ_V_IS_CODES
 CLQ_INLINE void append_v(const __local float *x, int i, __global v_t *to,
                             __global float *scale, __global int *zero) {
-  const clq_affine a = V_CODES_OF(x);
+  clq_affine a;
+  V_CODES_OF(x, &a);
   if (i == 0) {
     *scale = a.scale;
     if (zero != 0) {
@@ -324,7 +326,8 @@ typedef uint k_word;
 APART void keep_k(const float *y, int key, const __global float *given,
                           __global float *scale, __global int *zero, k_word *block) {
 #if !CLQ_K_GIVEN
-  const clq_affine a = K_CODES_OF(y);
+  clq_affine a;
+  K_CODES_OF(y, &a);
   *scale = a.scale;
   if (zero != 0) {
     *zero = a.zero;
@@ -394,7 +397,8 @@ APART void store_k_block(const k_word *block, int there, __global k_t *to) {
 /* The bytes of a key's values; kept key by key, and turned when four keys are stored together. */
 APART void keep_v(const float *x, __global float *scale, __global int *zero,
                           uchar *bytes) {
-  const clq_affine a = V_CODES_OF(x);
+  clq_affine a;
+  V_CODES_OF(x, &a);
   *scale = a.scale;
   if (zero != 0) {
     *zero = a.zero;

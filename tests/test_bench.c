@@ -457,7 +457,7 @@ Test(bench, what_is_not_offered_fails_with_the_reason) {
   expect_refusal(bench("gemm", "--n", "8", "--k", "33", "--weights", "q4_0", "-o", "json"), 1,
                  "multiple of 32");
   expect_refusal(bench("softmax", "--rows", "4", "--lut", "q30", "-o", "json"), 1, "q30");
-  expect_refusal(bench("attention", "--keys", "4", "--kv", "q8", "-o", "json"), 1, "q8");
+  expect_refusal(bench("attention", "--keys", "4", "--kv", "q6", "-o", "json"), 2, "q6");
   expect_refusal(bench("attention", "--keys", "4", "--queries", "5", "-o", "json"), 1, "queries");
 }
 

@@ -119,7 +119,8 @@ static void put_codes(int bits, const uint8_t *codes, int32_t count, uint8_t *ou
 typedef struct block_place {
   uint8_t *codes;
   uint8_t *scale;
-  uint8_t *min; /* NULL without minima */
+  uint8_t *min;
+  bool has_min;
   int n;
 } block_place;
 
@@ -143,7 +144,7 @@ static void pack_nothing(const clqi_format_info *info, block_place to) {
     clqi_store32(to.codes + (size_t)i * 4 * TILE, 0);
   }
   put_scales(info, 0, parts, to.n, to.scale);
-  if (to.min != NULL) {
+  if (to.has_min) {
     put_scales(info, 0, parts, to.n, to.min);
   }
 }
@@ -165,7 +166,7 @@ static void pack_super_block(clq_format format, const clqi_format_info *info, co
   clqi_block_read(format, block, &b);
   put_codes(info->bits, b.codes, info->block, to.codes);
   put_scales(info, b.super[0], b.parts[0], to.n, to.scale);
-  if (to.min != NULL) {
+  if (to.has_min) {
     put_scales(info, b.super[1], b.parts[1], to.n, to.min);
   }
 }
@@ -180,7 +181,7 @@ static void pack_block(clq_format format, const clqi_format_info *info, const ui
   const bool has_half = format != CLQ_FORMAT_MXFP4;
   put_scales(info, has_half ? clqi_load16(block) : clqi_mxfp4_scale(block[0]), NULL, to.n,
              to.scale);
-  if (to.min != NULL) {
+  if (to.has_min) {
     put_scales(info, clqi_load16(block + 2), NULL, to.n, to.min);
   }
   if (nibbles != NULL) {
@@ -202,7 +203,7 @@ static void pack_blocks(const job *j, const source_row rows[TILE], uint8_t *code
   const size_t step = scale_bytes_of_blocks(info);
   for (int64_t i = 0; i < w->cols / info->block; ++i) {
     for (int n = 0; n < TILE; ++n) {
-      const block_place to = {codes + 4 * n, scale, w->has_min ? min : NULL, n};
+      const block_place to = {codes + 4 * n, scale, min, w->has_min, n};
       if (rows[n].data == NULL) {
         pack_nothing(info, to);
       } else {

@@ -19,20 +19,19 @@
 #define CLQ_HEAD_SPACE __local
 #endif
 
-CLQ_INLINE clq_affine clq_kv8_of(const CLQ_HEAD_SPACE float *x) {
+/* What the codes of a head are made with. */
+CLQ_INLINE void clq_kv8_of(const CLQ_HEAD_SPACE float *x, clq_affine *a) {
   int16 m = (int16)0;
   for (int i = 0; i < CLQ_HEAD_DIM / 16; i++) {
     m = clq_absmax16(m, vload16(i, x));
   }
   const int absmax = clq_fold_max16i(m);
-  clq_affine a;
-  a.scale = clq_quant_scale(absmax);
-  a.mult = clq_quant_mult(absmax);
-  a.zero = 0;
-  return a;
+  a->scale = clq_quant_scale(absmax);
+  a->mult = clq_quant_mult(absmax);
+  a->zero = 0;
 }
 
-CLQ_INLINE clq_affine clq_kv4_of(const CLQ_HEAD_SPACE float *x) {
+CLQ_INLINE void clq_kv4_of(const CLQ_HEAD_SPACE float *x, clq_affine *a) {
   int16 low = (int16)0;
   int16 high = (int16)0;
   for (int i = 0; i < CLQ_HEAD_DIM / 16; i++) {
@@ -42,13 +41,11 @@ CLQ_INLINE clq_affine clq_kv4_of(const CLQ_HEAD_SPACE float *x) {
   }
   const float least = clq_from_order(clq_fold_min16i(low));
   const float most = clq_from_order(clq_fold_max16i(high));
-  clq_affine a;
-  a.scale = clq_div(most, 15.0f) - clq_div(least, 15.0f);
-  const bool number = a.scale >= CLQ_QUANT_SMALLEST && a.scale < CLQ_INF;
-  a.mult = number ? clq_div(1.0f, a.scale) : a.scale != a.scale ? a.scale : 0.0f;
-  a.scale = a.scale < CLQ_QUANT_SMALLEST ? 0.0f : a.scale;
-  a.zero = number ? min(max(clq_round_int(-least * a.mult), 0), 15) : 8;
-  return a;
+  const float scale = clq_div(most, 15.0f) - clq_div(least, 15.0f);
+  const bool number = scale >= CLQ_QUANT_SMALLEST && scale < CLQ_INF;
+  a->scale = scale < CLQ_QUANT_SMALLEST ? 0.0f : scale;
+  a->mult = number ? clq_div(1.0f, scale) : scale != scale ? scale : 0.0f;
+  a->zero = number ? min(max(clq_round_int(-least * a->mult), 0), 15) : 8;
 }
 
 #define CLQ_DEFINE_KV_CODE(F, I, S)                                            \
