@@ -89,7 +89,7 @@ __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void attent
   const long row = (long)get_group_id(0);
   const int head = (int)get_group_id(1);
   const long line = row * heads + head;
-  const sequence s = sequence_of_row(&in, row);
+  const clq_sequence s = clq_sequence_of_row(&in.all, row);
   const bool mine = row - s.first >= 0 && row - s.first < s.rows;
   span seen = {0, 0};
   if (mine) {
@@ -136,8 +136,8 @@ __kernel __attribute__((reqd_work_group_size(CLQ_WORK_ITEMS, 1, 1))) void attent
   const int head = (int)get_group_id(1);
   const long line = row * heads + head;
   const int kv = head / in.group;
-  check_starts(&in, line * CLQ_WORK_ITEMS + lid, rows * heads * CLQ_WORK_ITEMS);
-  const sequence s = sequence_of_row(&in, row);
+  clq_check_starts(&in.all, line * CLQ_WORK_ITEMS + lid, rows * heads * CLQ_WORK_ITEMS);
+  const clq_sequence s = clq_sequence_of_row(&in.all, row);
   const bool mine = row - s.first >= 0 && row - s.first < s.rows;
   span seen = {0, 0};
   if (mine) {
@@ -301,15 +301,15 @@ static inline void store_line(const float16 *sums, float inverse, __global clq_o
  * starts[s] * group / CLQ_LINES + s on, which leaves room for them all whatever starts holds; where
  * all sequences have as many rows, from their tiles * s on. */
 static inline long tiles_start(const batch *in, int s) {
-  if (in->starts != 0) {
-    return (long)in->starts[s] * in->group / CLQ_LINES + s;
+  if (in->all.starts != 0) {
+    return (long)in->all.starts[s] * in->group / CLQ_LINES + s;
   }
-  return (in->rows / in->sequences * in->group + CLQ_LINES - 1) / CLQ_LINES * s;
+  return (in->all.rows / in->all.count * in->group + CLQ_LINES - 1) / CLQ_LINES * s;
 }
 
 APART int sequence_of_tile(const batch *in, long tile) {
   int low = 0;
-  int high = in->sequences - 1;
+  int high = in->all.count - 1;
   while (low < high) {
     const int s = (low + high + 1) / 2;
     const bool before = tiles_start(in, s) <= tile;
@@ -328,8 +328,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attention_tile(ATTE
   const int group = in.group;
   const int kv = (int)get_global_id(0);
   const long tile = (long)(get_global_size(1) - 1 - get_global_id(1));
-  check_starts(&in, tile * kv_heads + kv, (long)get_global_size(1) * kv_heads);
-  const sequence s = sequence_at(&in, sequence_of_tile(&in, tile));
+  clq_check_starts(&in.all, tile * kv_heads + kv, (long)get_global_size(1) * kv_heads);
+  const clq_sequence s = clq_sequence_at(&in.all, sequence_of_tile(&in, tile));
   const long lines = s.rows * group;
   const long first = (tile - tiles_start(&in, s.index)) * CLQ_LINES;
   if (first < 0 || first >= lines) {

@@ -6,12 +6,12 @@
 #ifndef CLQ_LIB_ATTENTION_H
 #define CLQ_LIB_ATTENTION_H
 
-#include "lib/device_error.h"
 #include "lib/emit.h"
 #include "lib/half.h"
 #include "lib/math.h"
 #include "lib/quantize.h"
 #include "lib/rows.h"
+#include "lib/sequences.h"
 #include "lib/tensor.h"
 #include "lib/traits.h"
 #include "lib/types.h"
@@ -75,33 +75,18 @@ typedef CLQ_T(CLQ_V) v_t;
   CLQ_AT(clq_out, out);                                                                        \
   CLQ_AT(float, out_scale);                                                                    \
   ATTENTION_PARTS                                                                              \
-  const batch in = {CLQ_PLANE(starts, 0), CLQ_PLANE(position, 0), CLQ_PLANE(keys, 0),          \
-                    error_word, rows, sequences, heads / kv_heads, capacity, window,           \
-                    bidirectional};
+  const batch in = {{CLQ_PLANE(starts, 0), CLQ_PLANE(position, 0), error_word, rows, sequences}, \
+                    CLQ_PLANE(keys, 0), heads / kv_heads, capacity, window, bidirectional};
 
 /* What says which rows see which keys. */
 typedef struct batch {
-  const __global int *starts;
-  const __global int *position;
+  clq_sequences all;
   const __global int *keys;
-  __global int *error_word;
-  long rows;
-  int sequences;
   int group; /* query heads of a KV head */
   long capacity;
   long window;
   int bidirectional;
 } batch;
-
-/* A sequence: its rows, the position of the first, and how many keys it has; a sequence whose
- * numbers are impossible has no rows or no keys. */
-typedef struct sequence {
-  int index;
-  long first;
-  long rows;
-  long past;
-  long keys;
-} sequence;
 
 /* Keys begin .. end - 1. */
 typedef struct span {
@@ -109,60 +94,17 @@ typedef struct span {
   long end;
 } span;
 
-/* Where the rows of sequence s start; those of `sequences` are the end. */
-static inline long rows_start(const batch *in, int s) {
-  return in->starts != 0 ? (long)in->starts[s] : in->rows / in->sequences * s;
-}
-
-static inline bool rows_ascend(const batch *in, int s) {
-  const long begin = rows_start(in, s);
-  const long end = rows_start(in, s + 1);
-  return begin >= 0 && begin <= end && end <= in->rows;
-}
-
-/* Every work-item of a launch looks at its share of the sequences; `at` of `count`. */
-static inline void check_starts(const batch *in, long at, long count) {
-  for (long s = at; in->starts != 0 && s < in->sequences; s += count) {
-    if (!rows_ascend(in, (int)s)) {
-      clq_device_error(in->error_word, CLQ_ERROR_STARTS, (int)s);
-    }
-  }
-}
-
-static inline sequence sequence_at(const batch *in, int s) {
-  sequence r;
-  const bool good = rows_ascend(in, s);
-  r.index = s;
-  r.first = good ? rows_start(in, s) : 0;
-  r.rows = good ? rows_start(in, s + 1) - r.first : 0;
-  r.past = in->position != 0 ? (long)in->position[s] : 0;
-  r.keys = in->keys != 0 ? (long)in->keys[s] : r.past + r.rows;
-  return r;
-}
-
-/* The last sequence that starts at `row` or before. */
-static inline sequence sequence_of_row(const batch *in, long row) {
-  int low = 0;
-  int high = in->sequences - 1;
-  while (low < high) {
-    const int s = (low + high + 1) / 2;
-    const bool before = rows_start(in, s) <= row;
-    low = before ? s : low;
-    high = before ? high : s - 1;
-  }
-  return sequence_at(in, low);
-}
-
 /* The keys that row `row` of a sequence sees; none, reported, where they are not in the cache. */
-static inline span keys_seen(const batch *in, const sequence *s, long row) {
+static inline span keys_seen(const batch *in, const clq_sequence *s, long row) {
   const long at = s->past + row;
-  const long end = in->bidirectional ? s->keys : at + 1;
+  const long all = in->keys != 0 ? (long)in->keys[s->index] : s->past + s->rows;
+  const long end = in->bidirectional ? all : at + 1;
   span seen = {0, 0};
   if (s->past < 0) {
-    clq_device_error(in->error_word, CLQ_ERROR_POSITION, (int)s->past);
+    clq_device_error(in->all.error_word, CLQ_ERROR_POSITION, (int)s->past);
   } else if (end < 0 || end > in->capacity) {
     const bool told = in->bidirectional && in->keys != 0;
-    clq_device_error(in->error_word, told ? CLQ_ERROR_KEYS : CLQ_ERROR_POSITION,
+    clq_device_error(in->all.error_word, told ? CLQ_ERROR_KEYS : CLQ_ERROR_POSITION,
                      (int)(told ? end : end - 1));
   } else {
     seen.end = in->bidirectional ? min(end, at + in->window) : end;
